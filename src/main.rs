@@ -1,0 +1,3 @@
+//! The program's door: hands the command line to the library.
+
+fn main() {}

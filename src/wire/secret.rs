@@ -1,0 +1,27 @@
+//! A password that never prints (S11).
+
+use std::fmt;
+
+/// A cluster's password. Neither `Debug` nor `Display` shows it; only the key
+/// derivation reads it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Secret(Box<str>);
+
+impl Secret {
+    /// Wraps a password; an empty one is none (as in Python, where an empty
+    /// password means no encryption).
+    pub fn new(password: &str) -> Option<Self> {
+        (!password.is_empty()).then(|| Self(password.into()))
+    }
+
+    /// The bytes, for the key derivation alone.
+    pub fn expose(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
