@@ -2,6 +2,8 @@
 //! this program hold, in bytes, counts or time. A cap that is reached is a
 //! counted, logged refusal, never a panic and never silent growth.
 
+use std::time::Duration;
+
 /// Largest frame body accepted from a peer, in bytes (spec 2.1).
 pub const FRAME_BYTES_MAX: usize = 64 << 20;
 
@@ -15,3 +17,67 @@ pub const PICKLE_DEPTH_MAX: usize = 64;
 /// Most values one pickle may build, memo copies included: the guard against
 /// pickles that multiply themselves.
 pub const PICKLE_VALUES_MAX: usize = 4 << 20;
+
+/// Applied log entries kept in memory for peers that lag; a peer that needs
+/// older ones gets a snapshot.
+pub const LOG_ENTRIES_KEPT: u64 = 256;
+
+/// Log entries in memory at which the applied ones are forgotten.
+pub const LOG_ENTRIES_MAX: usize = 1024;
+
+/// Requests that may wait in the engine's queue.
+pub const ENGINE_REQUESTS_MAX: u64 = 256;
+
+/// Bytes read from a socket at once.
+pub const READ_BYTES: usize = 16 << 10;
+
+/// Most bytes that may wait for a peer that reads slowly; beyond it the
+/// connection is closed. Larger than a frame, so that one always fits.
+pub const OUTBOX_BYTES_MAX: usize = FRAME_BYTES_MAX + (1 << 20);
+
+/// Longest that a write may wait for a peer that does not read.
+pub const WRITE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Buffers that grew beyond this are given back.
+pub const BUFFER_BYTES_KEPT: usize = 64 << 10;
+
+/// Longest that connecting to a peer may take (H22).
+pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// Longest that an accepted connection may take to say who it is.
+pub const HELLO_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Connections that have not said yet who they are.
+pub const STRANGERS_MAX: usize = 64;
+
+/// Read-only clients (patronictl) served at once.
+pub const READ_ONLY_MAX: usize = 32;
+
+/// Members of one cluster.
+pub const MEMBERS_MAX: usize = 64;
+
+/// Answers to appends that may wait for the disk on one connection.
+pub const ANSWERS_WAITING_MAX: usize = 256;
+
+/// How long a link may stay silent before a keepalive is sent. PySyncObj drops
+/// it unread after 3.5 s (H11).
+pub const KEEPALIVE: Duration = Duration::from_secs(1);
+
+/// Longest that a utility connection may stay open.
+pub const UTILITY_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// How long a hello from an address that is no member waits for its `add` to
+/// arrive (spec 10).
+pub const PARKED_HELLO_TIME: Duration = Duration::from_secs(4);
+
+/// Longest pause between two attempts to dial a peer.
+pub const REDIAL_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Longest that a peer's `status` is waited for.
+pub const STATUS_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Longest that a change of the members may take until it is applied.
+pub const MEMBERSHIP_TIME_MAX: Duration = Duration::from_secs(12);
+
+/// Pause between attempts to open a disk that fails.
+pub const REBUILD_PAUSE: Duration = Duration::from_secs(1);
