@@ -4,7 +4,9 @@
 //! as Patroni speaks it.
 
 pub mod address;
+mod equality;
 pub mod ids;
+pub mod pickle;
 pub mod secret;
 pub mod value;
 
