@@ -4,13 +4,21 @@
 //! as Patroni speaks it.
 
 pub mod address;
+pub mod command;
 mod equality;
 pub mod ids;
+pub mod message;
 pub mod pickle;
+pub mod python_files;
 pub mod secret;
+pub mod snapshot;
+pub mod utility;
 pub mod value;
 
 pub use address::Address;
+pub use command::Command;
 pub use ids::{Entry, EntryId, LogIndex, Term};
+pub use message::Message;
 pub use secret::Secret;
+pub use snapshot::Snapshot;
 pub use value::Value;
