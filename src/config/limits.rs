@@ -106,3 +106,23 @@ pub const KEPT_BUFFER_BYTES_MAX: usize = 64 << 10;
 
 /// Most entries one message, snapshot or journal may carry.
 pub const ENTRIES_MAX: usize = 1 << 18;
+/// Size of a log segment as it is reserved, in bytes. Two exist per cluster: the
+/// live one and the spare into which the next checkpoint goes. Three quarters
+/// full, a segment asks for its checkpoint.
+pub const DISK_SEGMENT_BYTES: u64 = 1 << 20;
+
+/// Largest segment accepted or grown to, in bytes; recovery holds one of them in
+/// memory.
+pub const DISK_SEGMENT_BYTES_MAX: u64 = 512 << 20;
+
+/// Largest frame of the log, in bytes: what one `append` or one checkpoint with
+/// its tail may come to. Above any frame a peer can send.
+pub const DISK_FRAME_BYTES_MAX: usize = 160 << 20;
+
+/// How much of a cluster's queue one round of the disk thread takes, in bytes;
+/// a single larger operation goes alone.
+pub const DISK_ROUND_BYTES: usize = 4 << 20;
+
+/// Most bytes that may wait for the disk thread in one cluster's queue; beyond
+/// it operations are refused.
+pub const DISK_QUEUE_BYTES_MAX: usize = 512 << 20;
