@@ -2,13 +2,16 @@
 //!
 //! The rooms, from the door to the cellar (a room uses only those below it):
 //!
+//! * [`cli`]: the commands, one file each; [`logging`]: where their words go.
 //! * [`config`]: file, environment and flags become one validated `Config`;
 //!   [`config::limits`] holds every cap in one place.
 //! * [`disk`]: what must survive a power cut: hard state, log, checkpoints.
 //! * [`kv`]: Patroni's `KVStoreTTL` as a pure state machine.
 //! * [`wire`]: PySyncObj's bytes, without I/O.
 
+pub mod cli;
 pub mod config;
 pub mod disk;
 pub mod kv;
+pub mod logging;
 pub mod wire;

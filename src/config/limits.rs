@@ -126,3 +126,31 @@ pub const DISK_ROUND_BYTES: usize = 4 << 20;
 /// Most bytes that may wait for the disk thread in one cluster's queue; beyond
 /// it operations are refused.
 pub const DISK_QUEUE_BYTES_MAX: usize = 512 << 20;
+/// Largest configuration file or variable, in bytes; Patroni's take a few
+/// thousand.
+pub const CONFIG_BYTES_MAX: usize = 256 << 10;
+
+/// Deepest nesting of a configuration, aliases included.
+pub const CONFIG_DEPTH_MAX: usize = 64;
+
+/// Values plus bytes of text that YAML anchors may copy: the guard against
+/// aliases that multiply themselves.
+pub const CONFIG_COPIED_MAX: usize = 256 << 10;
+
+/// Most files read from a configuration folder.
+pub const CONFIG_FILES_MAX: usize = 64;
+
+/// Most clusters one process serves.
+pub const CLUSTERS_MAX: usize = 1024;
+
+/// Most partners of one cluster.
+pub const PARTNERS_MAX: usize = 64;
+
+/// Longest cluster name, in bytes.
+pub const CLUSTER_NAME_BYTES_MAX: usize = 64;
+
+/// Largest password file, in bytes.
+pub const PASSWORD_BYTES_MAX: usize = 4096;
+
+/// Longest time that may be configured, in seconds: a day.
+pub const SECONDS_MAX: f64 = 86_400.0;
