@@ -4,6 +4,7 @@ acknowledged is missing, and all three stores are equal.
 
 On loopback by default (many at once), or on the machines of a `rig.network`."""
 
+import copy
 import itertools
 import json
 import os
@@ -125,6 +126,13 @@ class DataNode(Member):
         if "error" in answer:
             raise OSError(f"{self.name}: {verb}: {answer['error']}")
         return answer["result"]
+
+    def another_line(self):
+        """The same node with a connection of its own, for use by one more thread."""
+        other = copy.copy(self)
+        other._lock = threading.Lock()
+        other._line = None
+        return other
 
     def _connect(self):
         line = socket.socket(socket.AF_UNIX)

@@ -15,7 +15,10 @@ _SETS = ("from4", "to4", "from6", "to6")
 
 
 def _ip(*argv, check=True):
-    return subprocess.run(["ip", *argv], check=check, capture_output=True, text=True)
+    done = subprocess.run(["ip", *argv], capture_output=True, text=True)
+    if check and done.returncode != 0:
+        raise OSError(f"ip {' '.join(argv)}: {done.stderr.strip()}")
+    return done
 
 
 class Machine:
@@ -27,13 +30,13 @@ class Machine:
         self.address = address
         self.namespace = f"{network.name}-{name}"
         self.enter = ["ip", "netns", "exec", self.namespace]
-        self._port = name[:12]
+        self._port = f"to-{name}"[:15]
 
     def _make(self):
         _ip("netns", "add", self.namespace)
-        _ip("-n", self.network.switch, "link", "add", self._port, "type", "veth",
+        _ip("-n", self.network.switch, "link", "add", "name", self._port, "type", "veth",
             "peer", "name", "eth0", "netns", self.namespace)
-        _ip("-n", self.network.switch, "link", "set", self._port, "master", "switch", "up")
+        _ip("-n", self.network.switch, "link", "set", "dev", self._port, "master", "switch", "up")
         _ip("-n", self.namespace, "addr", "add", f"{self.address}/24", "dev", "eth0")
         _ip("-n", self.namespace, "link", "set", "eth0", "up")
         _ip("-n", self.namespace, "link", "set", "lo", "up")
@@ -78,10 +81,10 @@ class Machine:
 
     def unplug(self):
         """Pulls the cable: what is under way hangs, nothing is refused."""
-        _ip("-n", self.network.switch, "link", "set", self._port, "down")
+        _ip("-n", self.network.switch, "link", "set", "dev", self._port, "down")
 
     def plug(self):
-        _ip("-n", self.network.switch, "link", "set", self._port, "up")
+        _ip("-n", self.network.switch, "link", "set", "dev", self._port, "up")
 
     def block(self, other, inward=True, outward=True):
         """Drops packets from (`inward`) and to (`outward`) another machine."""
@@ -109,7 +112,7 @@ class Network:
     def __enter__(self):
         sweep()
         _ip("netns", "add", self.switch)
-        _ip("-n", self.switch, "link", "add", "switch", "type", "bridge", "forward_delay", "0")
+        _ip("-n", self.switch, "link", "add", "name", "switch", "type", "bridge", "forward_delay", "0")
         _ip("-n", self.switch, "link", "set", "switch", "up")
         return self
 
