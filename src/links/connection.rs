@@ -17,8 +17,7 @@ use smol::net::TcpStream;
 
 use crate::config::limits;
 use crate::wire::pickle::Encode;
-use crate::wire::session::{Session, SessionError};
-use crate::wire::Value;
+use crate::wire::{Codec, Session, SessionError, Value};
 
 /// Names a connection of this process; never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,6 +61,7 @@ pub struct Connection {
 }
 
 thread_local! {
+    static CODEC: RefCell<Codec> = RefCell::default();
     static NEXT_ID: Cell<u64> = const { Cell::new(1) };
     static STARTED: Instant = Instant::now();
 }
@@ -74,7 +74,7 @@ fn seal_time() -> u64 {
 
 impl Connection {
     /// Takes over a connected socket.
-    pub fn new(stream: TcpStream, session: Session) -> Rc<Self> {
+    pub fn new(stream: TcpStream, mut session: Session) -> Rc<Self> {
         let id = NEXT_ID.with(|next| {
             let id = next.get();
             next.set(id.wrapping_add(1));
@@ -82,9 +82,10 @@ impl Connection {
         });
         // Without it a heartbeat waits for the peer's delayed acknowledgement.
         let _ = stream.set_nodelay(true);
-        let mut session = session;
         let mut greeting = Vec::new();
-        session.greet(seal_time(), &mut greeting);
+        let started = CODEC
+            .with_borrow_mut(|codec| session.start(codec, seal_time(), &mut greeting));
+        debug_assert!(started.is_ok(), "a hello is never larger than a frame");
         Rc::new(Self {
             id,
             session: RefCell::new(session),
@@ -105,16 +106,24 @@ impl Connection {
     /// Sends a message, a greeting or a reply, or drops it if the connection is
     /// closing.
     pub fn send<T: Encode + ?Sized>(&self, message: &T) {
-        self.enqueue(|session, out| session.send(message, seal_time(), out));
+        let sent = self.enqueue(|codec, session, out| session.send(codec, message, seal_time(), out));
+        if let Err(error) = sent {
+            log::error!("a message cannot be sent: {error}");
+        }
     }
 
-    fn enqueue(&self, encode: impl FnOnce(&mut Session, &mut Vec<u8>)) {
+    fn enqueue(
+        &self,
+        encode: impl FnOnce(&mut Codec, &mut Session, &mut Vec<u8>) -> Result<(), SessionError>,
+    ) -> Result<(), SessionError> {
         if self.closing.get() {
-            return;
+            return Ok(());
         }
         {
             let mut out = self.out.borrow_mut();
-            encode(&mut self.session.borrow_mut(), &mut out);
+            CODEC.with_borrow_mut(|codec| {
+                encode(codec, &mut self.session.borrow_mut(), &mut out)
+            })?;
             if out.len() > limits::OUTBOX_BYTES_MAX {
                 self.backlog.set(true);
             }
@@ -124,6 +133,7 @@ impl Connection {
         }
         self.last_sent.set(Instant::now());
         self.wake.notify(1);
+        Ok(())
     }
 
     /// Bytes that the peer has not taken yet.
@@ -197,7 +207,9 @@ impl Connection {
             loop {
                 let next = {
                     let mut out = self.out.borrow_mut();
-                    let next = self.session.borrow_mut().next(seal_time(), &mut out);
+                    let next = CODEC.with_borrow_mut(|codec| {
+                        self.session.borrow_mut().next(codec, seal_time(), &mut out)
+                    });
                     if !out.is_empty() {
                         self.wake.notify(1);
                     }

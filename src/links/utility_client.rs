@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use super::connection::Connection;
 use super::resolve;
-use crate::wire::seal::Key;
-use crate::wire::session::{Role, Session};
+use crate::wire::message::Hello;
 use crate::wire::utility::Request;
-use crate::wire::{Address, Value};
+use crate::wire::{Address, Key, Session, Value};
 
 /// Sends the request and returns the reply, if one comes in time. Only send
 /// what every Patroni node knows: `members`, `add`, `remove`, `status` (H2).
@@ -23,20 +22,12 @@ pub async fn ask(
 ) -> Option<Value> {
     let exchange = async {
         let stream = resolve::connect(node).await.ok()?;
-        let session = Session::new(Role::Dialler, keys, rand::random());
+        let hello = Hello::Utility(request);
+        let session = Session::dial(hello, keys.first().cloned(), rand::random());
         let connection = Connection::new(stream, session);
         let reply = Rc::new(RefCell::new(None));
-        let asked = std::cell::Cell::new(false);
-        let send = || {
-            if connection.is_up() && !asked.replace(true) {
-                connection.send(&request);
-            }
-        };
-        if keys.is_empty() {
-            send();
-        }
         connection
-            .serve_with(&send, |value| {
+            .serve(|value| {
                 *reply.borrow_mut() = Some(value);
                 connection.close();
                 std::future::ready(())

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,9 +22,8 @@ use crate::raft::engine::{Engine, Role, Stopped};
 use crate::raft::replica::Replica;
 use crate::raft::runtime;
 use crate::raft::types::Members;
-use crate::wire::seal::Key;
 use crate::wire::utility::{MembersReply, Request, Target};
-use crate::wire::{Address, LogIndex, Term, Value};
+use crate::wire::{Address, Key, LogIndex, Term, Value};
 
 /// Why a member cannot start.
 #[derive(Debug)]
@@ -291,12 +290,7 @@ impl Member {
     /// Where to listen: `bind_addr`, or the port of `self_addr` on all
     /// addresses of its family (spec 1.1).
     async fn bind_address(&self) -> (IpAddr, u16) {
-        let any = if self.me.host().contains(':') {
-            IpAddr::V6(Ipv6Addr::UNSPECIFIED)
-        } else {
-            IpAddr::V4(Ipv4Addr::UNSPECIFIED)
-        };
-        let Some(bind) = &self.config.bind_addr else { return (any, self.me.port()) };
+        let bind = self.config.bind();
         loop {
             let found = smol::net::resolve((bind.host.as_str(), bind.port)).await;
             if let Some(found) = found.ok().and_then(|found| found.into_iter().next()) {

@@ -19,8 +19,7 @@ use crate::links::leader::Peer;
 use crate::links::resolve;
 use crate::raft::runtime;
 use crate::wire::message::{Hello, Message};
-use crate::wire::session::{Role, Session};
-use crate::wire::{Address, Term, Value};
+use crate::wire::{Address, Session, SessionError, Term, Value};
 
 /// What is known of one member's connection.
 #[derive(Default)]
@@ -76,7 +75,7 @@ impl Member {
     }
 
     async fn serve_stranger(self: Rc<Self>, stream: TcpStream, from: SocketAddr) {
-        let session = Session::new(Role::Acceptor, &self.keys.borrow(), rand::random());
+        let session = Session::accept(&self.keys.borrow(), rand::random());
         let connection = Connection::new(stream, session);
         let greeting = Rc::new(Greeting::default());
         let serve = connection.serve(|value| {
@@ -113,7 +112,7 @@ impl Member {
         }
     }
 
-    fn report_unreadable(&self, from: SocketAddr, error: &crate::wire::session::SessionError) {
+    fn report_unreadable(&self, from: SocketAddr, error: &SessionError) {
         let count = self.unreadable.get().saturating_add(1);
         self.unreadable.set(count);
         if count.is_power_of_two() {
@@ -328,19 +327,17 @@ impl Member {
     }
 
     async fn serve_dialled(self: &Rc<Self>, peer: &Address, stream: TcpStream) {
-        let session = Session::new(Role::Dialler, &self.keys.borrow(), rand::random());
+        let hello = Hello::Member(self.me.clone());
+        let key = self.keys.borrow().first().cloned();
+        let session = Session::dial(hello, key, rand::random());
         let connection = Connection::new(stream, session);
         let announced = Cell::new(false);
         let announce = || {
             if connection.is_up() && !announced.replace(true) {
-                // Hello first (H2): a Python node dies of anything else.
-                connection.send(&Value::str(self.me.as_str()));
                 self.connected(peer, &connection);
             }
         };
-        if self.keys.borrow().is_empty() {
-            announce();
-        }
+        announce();
         let connection = &connection;
         let serve = connection.serve_with(&announce, |value| {
             let (member, connection) = (self.clone(), connection.clone());

@@ -10,7 +10,8 @@ use super::Address;
 use super::pickle::{self, Encode, Writer};
 use super::value::{Str, Value};
 
-const REGULAR: u8 = 0;
+/// First byte of a call of a replicated function; its pickle follows.
+pub const REGULAR: u8 = 0;
 const NO_OP: u8 = 1;
 const MEMBERSHIP: u8 = 2;
 const VERSION: u8 = 3;
@@ -21,6 +22,13 @@ pub const DELETE: i64 = 0;
 pub const EXPIRE: i64 = 1;
 /// Function id of `_set(key, value, **kwargs)`.
 pub const SET: i64 = 2;
+
+/// The command that makes the call `object`: `(function, args[, kwargs])`.
+pub fn regular(object: &Value) -> Arc<[u8]> {
+    let mut command = vec![REGULAR];
+    pickle::encode(object, &mut command);
+    command.into()
+}
 
 /// What a command asks for.
 #[derive(Debug, Clone)]

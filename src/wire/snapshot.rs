@@ -15,7 +15,7 @@ use flate2::write::GzEncoder;
 
 use super::message::entry_from_value;
 use super::pickle::{self, Encode, PickleError, Writer};
-use super::value::{Str, Value};
+use super::value::Value;
 use super::{Address, Entry};
 use crate::config::limits::INFLATED_BYTES_MAX;
 
@@ -26,7 +26,7 @@ const CODE_VERSION: &str = "_SyncObj__enabledCodeVersion";
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     /// The store: key and stored dict, in the order of the pickle.
-    pub data: Vec<(Str, Value)>,
+    pub data: Vec<(Value, Value)>,
     /// The entry whose effect is the last one included.
     pub last: Entry,
     /// The entry before it: Python's log begins with both.
@@ -114,15 +114,11 @@ fn inflate(gzip: &[u8], max: usize) -> Result<Vec<u8>, SnapshotError> {
     Ok(inflated)
 }
 
-fn decode_data(data: &Value) -> Result<Vec<(Str, Value)>, SnapshotError> {
+fn decode_data(data: &Value) -> Result<Vec<(Value, Value)>, SnapshotError> {
     let Value::Dict(pairs) = data else {
         return Err(SnapshotError::Shape("store"));
     };
-    let pair = |(key, value): &(Value, Value)| match (key, value) {
-        (Value::Str(key), Value::Dict(_)) => Ok((key.clone(), value.clone())),
-        _ => Err(SnapshotError::Shape("store")),
-    };
-    pairs.iter().map(pair).collect()
+    Ok(pairs.to_vec())
 }
 
 /// A read-only writer counts itself as `None`.
@@ -145,7 +141,7 @@ fn decode_members(members: &Value) -> Result<Vec<Address>, SnapshotError> {
 /// The bytes of a snapshot, from parts that stay where they are. `prev` must be
 /// the entry before `last`.
 pub fn encode<'a>(
-    data: impl Iterator<Item = (&'a Str, &'a Value)>,
+    data: impl Iterator<Item = (&'a Value, &'a Value)>,
     last: &Entry,
     prev: &Entry,
     members: &[Address],
