@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod ids;
+mod pyeq;
 pub mod secret;
 pub mod value;
 
