@@ -154,3 +154,11 @@ pub const PASSWORD_BYTES_MAX: usize = 4096;
 
 /// Longest time that may be configured, in seconds: a day.
 pub const SECONDS_MAX: f64 = 86_400.0;
+/// Longest step of the clock between two of our own ticks that counts towards
+/// the age of a key (S8): a process that was stopped, or a board that stalled,
+/// has not heard the refreshes that came meanwhile.
+pub const TICK_GAP_MAX: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Key-value state above this many bytes is worth a warning in `status`. It is
+/// no refusal: what is committed must be applied, or the replicas part.
+pub const KV_BYTES_WARN: u64 = 16 << 20;

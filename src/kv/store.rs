@@ -1,0 +1,259 @@
+//! The applied state of one cluster, and the expiry of its keys (spec 6.4, 6.5;
+//! S6, S8).
+
+use std::time::{Duration, Instant};
+
+use super::age::{Age, CountedClock};
+use super::call::Call;
+use super::rules::{Effect, Poison, decide, same_writing};
+use super::table::{Row, Table};
+use crate::wire::ids::LogIndex;
+use crate::wire::value::Value;
+
+/// Patroni's key-value store: what every replica holds after the same entries,
+/// and how old each value is here.
+#[derive(Debug, Clone)]
+pub struct Store {
+    table: Table<Kept>,
+    clock: CountedClock,
+    bytes: u64,
+}
+
+/// What is kept beside a stored value.
+#[derive(Debug, Clone)]
+struct Kept {
+    age: Age,
+    bytes: u64,
+}
+
+/// What an entry did.
+#[derive(Debug, Clone)]
+pub struct Applied {
+    /// What Python's method returns (Patroni >= 3.0.3): the stored dict, a bool
+    /// or None; `False` where it raises (spec 11, H1). Nobody but the caller of
+    /// the local API ever sees it.
+    pub result: Value,
+    /// What changed.
+    pub change: Change,
+    /// Set if the entry harms the Python nodes, most of them for good: to be
+    /// counted and told (H1, H6).
+    pub poison: Option<Poison>,
+}
+
+/// How the state changed.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// Not at all.
+    Nothing,
+    /// This key was stored.
+    Set(Value),
+    /// These keys were deleted.
+    Deleted(Vec<Value>),
+    /// This key expired.
+    Expired(Value),
+}
+
+impl Store {
+    /// The state before the first entry.
+    pub fn new(now: Instant) -> Self {
+        Self::load([], now)
+    }
+
+    /// The state of a snapshot or checkpoint, in its order. Every value's age
+    /// begins now, no expiry is pending (S8).
+    ///
+    /// `pairs` are those of one Python dict: hashable keys, each once. Values
+    /// are taken as they are, as Python does.
+    pub fn load(pairs: impl IntoIterator<Item = (Value, Value)>, now: Instant) -> Self {
+        let clock = CountedClock::new(now);
+        let row = |(key, stored)| {
+            let kept = Kept {
+                age: Age::new(&stored, clock.at(now)),
+                bytes: weight(&key) + weight(&stored),
+            };
+            Row {
+                key,
+                stored,
+                beside: kept,
+            }
+        };
+        let rows: Vec<_> = pairs.into_iter().map(row).collect();
+        Self {
+            bytes: rows.iter().map(|row| row.beside.bytes).sum(),
+            table: Table::new(rows),
+            clock,
+        }
+    }
+
+    /// Applies committed entry `index`. Calls that Python raises on change
+    /// nothing (S6).
+    pub fn apply(&mut self, index: LogIndex, call: &Call, now: Instant) -> Applied {
+        self.clock.observe(now);
+        let decision = match decide(&self.table, index, call) {
+            Ok(decision) => decision,
+            Err(poison) => {
+                return Applied {
+                    result: Value::Bool(false),
+                    change: Change::Nothing,
+                    poison: Some(poison),
+                };
+            }
+        };
+        let change = match decision.effect {
+            Effect::Nothing => Change::Nothing,
+            Effect::Put(key, stored) => {
+                self.put(key, stored, now);
+                Change::Set(key.clone())
+            }
+            Effect::Delete(places) => Change::Deleted(self.remove(&places)),
+            Effect::Expire(place) => match self.remove(&[place]).pop() {
+                Some(key) => Change::Expired(key),
+                None => Change::Nothing,
+            },
+        };
+        Applied {
+            result: decision.result,
+            change,
+            poison: decision.harm,
+        }
+    }
+
+    /// Whether Python would raise on `call`, or it does harm otherwise, applied
+    /// to this very state as entry `index`. To judge a proposal use a [`Tail`],
+    /// which knows the entries that are not applied yet.
+    ///
+    /// [`Tail`]: super::Tail
+    pub fn would_raise(&self, index: LogIndex, call: &Call) -> Option<Poison> {
+        match decide(&self.table, index, call) {
+            Ok(decision) => decision.harm,
+            Err(poison) => Some(poison),
+        }
+    }
+
+    fn put(&mut self, key: &Value, stored: Value, now: Instant) {
+        let bytes = weight(key) + weight(&stored);
+        let old = self.table.get(key);
+        // The clients' retries write the same value again; that makes it no
+        // younger, nor an expiry on its way less valid.
+        let age = match old.filter(|old| same_writing(&old.stored, &stored)) {
+            Some(old) => old.beside.age.clone(),
+            None => Age::new(&stored, self.clock.at(now)),
+        };
+        self.bytes -= old.map_or(0, |old| old.beside.bytes);
+        self.bytes += bytes;
+        self.table.put(key, stored, Kept { age, bytes });
+    }
+
+    fn remove(&mut self, places: &[usize]) -> Vec<Value> {
+        let gone = self.table.remove(places);
+        self.bytes -= gone.iter().map(|row| row.beside.bytes).sum::<u64>();
+        gone.into_iter().map(|row| row.key).collect()
+    }
+
+    /// The value under a key.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        let row = self.table.get(&Value::Str(key.into()))?;
+        Some(&row.stored)
+    }
+
+    /// Keys and stored values in Python's order, as a snapshot holds them.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Value, &Value)> {
+        let rows = self.table.rows().iter();
+        rows.map(|row| (&row.key, &row.stored))
+    }
+
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.table.rows().len()
+    }
+
+    /// Whether there is no key.
+    pub fn is_empty(&self) -> bool {
+        self.table.rows().is_empty()
+    }
+
+    /// Memory that keys and values take, about, in bytes. Nothing bounds it
+    /// here: a committed entry has to be applied. See
+    /// [`KV_BYTES_WARN`](crate::config::limits::KV_BYTES_WARN).
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Counts time. To be called at least every
+    /// [`TICK_GAP_MAX`](crate::config::limits::TICK_GAP_MAX), leading or not:
+    /// of a longer gap only that much ages the keys (S8).
+    pub fn tick(&mut self, now: Instant) {
+        self.clock.observe(now);
+    }
+
+    /// The keys whose time is over and whose expiry is not proposed yet, with
+    /// their stored values. For a leader, after it has read what waits in its
+    /// sockets (S8).
+    pub fn due(&self, now: Instant) -> impl Iterator<Item = (&Value, &Value)> {
+        let counted = self.clock.at(now);
+        let due = move |age: &Age| age.remaining(counted) == Some(Duration::ZERO);
+        let rows = self.table.rows().iter();
+        rows.filter(move |row| !row.beside.age.proposed && due(&row.beside.age))
+            .map(|row| (&row.key, &row.stored))
+    }
+
+    /// When the next key will be due if nothing happens and no tick is late;
+    /// not after `now` if one is. `None` if no key awaits its expiry.
+    pub fn next_due(&self, now: Instant) -> Option<Instant> {
+        let counted = self.clock.at(now);
+        let rows = self.table.rows().iter();
+        let waiting = rows.filter(|row| !row.beside.age.proposed);
+        let remaining = waiting.filter_map(|row| row.beside.age.remaining(counted));
+        now.checked_add(remaining.min()?)
+    }
+
+    /// Notes that the expiry of the current value of `key` is proposed, so that
+    /// it is not proposed again.
+    pub fn mark_proposed(&mut self, key: &Value) {
+        if let Some(row) = self.table.get_mut(key) {
+            row.beside.age.proposed = true;
+        }
+    }
+
+    /// Forgets every pending expiry: when we cease to lead, or a proposal was
+    /// refused by the log.
+    pub fn clear_proposed(&mut self) {
+        for row in self.table.rows_mut() {
+            row.beside.age.proposed = false;
+        }
+    }
+
+    pub(super) fn copy(&self) -> Table<()> {
+        let bare = |row: &Row<Kept>| Row {
+            key: row.key.clone(),
+            stored: row.stored.clone(),
+            beside: (),
+        };
+        Table::new(self.table.rows().iter().map(bare).collect())
+    }
+}
+
+/// The object whose pickle, after the byte of a REGULAR command, expires `key`
+/// as long as its writing is that of `stored` (spec 6.5).
+pub fn expire_command(key: &Value, stored: &Value) -> Value {
+    let args = Value::Tuple([key.clone(), stored.clone()].into());
+    Value::Tuple([Value::Int(1), args].into())
+}
+
+/// About how many bytes a value takes; what is shared counts each time.
+fn weight(value: &Value) -> u64 {
+    let own = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX);
+    own(size_of::<Value>())
+        + match value {
+            Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) => 0,
+            Value::BigInt(bytes) | Value::Bytes(bytes) => own(bytes.len()),
+            Value::Str(text) | Value::Node(text) => own(text.as_bytes().len()),
+            Value::Tuple(items) | Value::List(items) | Value::Set(items) => {
+                items.iter().map(weight).sum()
+            }
+            Value::Dict(pairs) => pairs.iter().map(|(k, v)| weight(k) + weight(v)).sum(),
+        }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,333 @@
+//! The store and the tail through their doors. That the rules are Python's is
+//! shown by `tests/kv_differential.rs`; here is what Python does not have: ages,
+//! the guard, order.
+
+use super::*;
+use crate::kv::Tail;
+use crate::wire::value::Str;
+
+const TTL: Duration = Duration::from_secs(30);
+
+fn str(text: &str) -> Value {
+    Value::Str(text.into())
+}
+
+fn dict(pairs: &[(&str, Value)]) -> Value {
+    let pair = |(key, value): &(&str, Value)| (str(key), value.clone());
+    Value::Dict(pairs.iter().map(pair).collect())
+}
+
+/// What Patroni writes (spec 6.3).
+fn writing(value: &str, updated: f64, ttl: Option<f64>) -> Value {
+    let mut pairs = vec![
+        ("value", str(value)),
+        ("updated", Value::Float(updated)),
+        ("created", Value::Float(updated)),
+    ];
+    pairs.extend(ttl.map(|ttl| ("expire", Value::Float(updated + ttl))));
+    dict(&pairs)
+}
+
+fn call(function: i64, args: &[Value], kwargs: &[(&str, Value)]) -> Call {
+    Call {
+        function: Value::Int(function),
+        args: args.to_vec(),
+        kwargs: kwargs.iter().map(|(k, v)| (str(k), v.clone())).collect(),
+    }
+}
+
+fn set(key: &str, value: Value) -> Call {
+    call(2, &[str(key), value], &[])
+}
+
+fn lock(updated: f64) -> Call {
+    set("/s/b/leader", writing("a", updated, Some(30.0)))
+}
+
+/// A store, its log index, and an instant that ticks.
+struct Bench {
+    store: Store,
+    index: LogIndex,
+    now: Instant,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let now = Instant::now();
+        let (store, index) = (Store::new(now), LogIndex::FIRST);
+        Self { store, index, now }
+    }
+
+    fn apply(&mut self, call: &Call) -> Applied {
+        self.index = self.index.next();
+        self.store.apply(self.index, call, self.now)
+    }
+
+    /// Lets time pass as it does while the process runs.
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.now = end.min(self.now + Duration::from_millis(100));
+            self.store.tick(self.now);
+        }
+    }
+
+    fn due(&self) -> Vec<String> {
+        let due = self.store.due(self.now);
+        due.map(|(key, _)| key.as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        let keys = self.store.iter();
+        keys.map(|(key, _)| key.as_str().unwrap()).collect()
+    }
+
+    /// The expiry of a due key as a call, by way of its command.
+    fn expiry(&self) -> Call {
+        let (key, stored) = self.store.due(self.now).next().unwrap();
+        Call::from_command(&expire_command(key, stored)).unwrap()
+    }
+}
+
+/// S8: the lock expires after its TTL by our clock, not a moment earlier,
+/// whatever the writer's clock says; the next due instant says when.
+#[test]
+fn expires_by_monotonic_age() {
+    for writers_clock in [0.0, 1.7e9, 4e9] {
+        let mut bench = Bench::new();
+        bench.apply(&lock(writers_clock));
+        let due = bench.now + TTL;
+        assert_eq!(bench.store.next_due(bench.now), Some(due));
+        bench.pass(TTL - Duration::from_millis(1));
+        assert!(bench.due().is_empty());
+        assert_eq!(bench.store.next_due(bench.now), Some(due));
+        bench.pass(Duration::from_millis(1));
+        assert_eq!(bench.due(), ["/s/b/leader"]);
+        assert_eq!(bench.store.next_due(bench.now), Some(bench.now));
+
+        let expiry = bench.expiry();
+        let applied = bench.apply(&expiry);
+        assert!(
+            matches!(applied.change, Change::Expired(key) if key.as_str() == Some("/s/b/leader"))
+        );
+        assert!(applied.poison.is_none() && bench.store.is_empty());
+        assert_eq!(bench.store.next_due(bench.now), None);
+    }
+}
+
+/// S8: a refresh makes the value young, and the expiry that crossed it void.
+#[test]
+fn a_refresh_beats_the_expiry_in_flight() {
+    let mut bench = Bench::new();
+    bench.apply(&lock(100.0));
+    bench.pass(TTL);
+    let expiry = bench.expiry();
+    let mut refresh = lock(100.0);
+    refresh.args[1] = dict(&[
+        ("value", str("a")),
+        ("updated", Value::Float(110.0)),
+        ("created", Value::Float(100.0)),
+        ("expire", Value::Float(140.0)),
+    ]);
+    bench.apply(&refresh);
+    assert!(matches!(bench.apply(&expiry).change, Change::Nothing));
+    bench.pass(TTL - Duration::from_millis(1));
+    assert!(bench.due().is_empty());
+}
+
+/// S8: the same writing again (a client's retry) keeps its age.
+#[test]
+fn an_identical_value_keeps_its_age() {
+    let mut bench = Bench::new();
+    bench.apply(&lock(100.0));
+    bench.pass(TTL / 2);
+    assert!(matches!(bench.apply(&lock(100.0)).change, Change::Set(_)));
+    bench.pass(TTL / 2);
+    assert_eq!(bench.due(), ["/s/b/leader"]);
+    bench.store.mark_proposed(&str("/s/b/leader"));
+    bench.apply(&lock(100.0));
+    assert!(bench.due().is_empty(), "its expiry is on the way still");
+}
+
+/// S8: a loaded state is new, whatever its dates.
+#[test]
+fn a_restart_starts_the_age_anew() {
+    let mut bench = Bench::new();
+    bench.apply(&lock(100.0));
+    bench.pass(TTL);
+    let pairs: Vec<_> = bench
+        .store
+        .iter()
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
+    bench.store = Store::load(pairs, bench.now);
+    assert!(bench.due().is_empty());
+    bench.pass(TTL);
+    assert_eq!(bench.due(), ["/s/b/leader"]);
+}
+
+/// S8: a stopped process does not expire what it could not hear of.
+#[test]
+fn a_stall_is_no_age() {
+    let mut bench = Bench::new();
+    bench.apply(&lock(100.0));
+    bench.now += 10 * TTL;
+    assert!(bench.due().is_empty());
+    bench.store.tick(bench.now);
+    bench.pass(TTL - Duration::from_millis(1001));
+    assert!(bench.due().is_empty());
+    bench.pass(Duration::from_millis(1));
+    assert_eq!(bench.due(), ["/s/b/leader"]);
+}
+
+/// S8: keys without TTL and nonsense stay.
+#[test]
+fn nonsense_does_not_expire() {
+    let mut bench = Bench::new();
+    bench.apply(&set("config", writing("{}", 100.0, None)));
+    for (key, ttl) in [
+        ("nan", f64::NAN),
+        ("inf", f64::INFINITY),
+        ("past", -5.0),
+        ("zero", 0.0),
+    ] {
+        bench.apply(&set(key, writing("x", 100.0, Some(ttl))));
+    }
+    bench.pass(Duration::from_secs(600));
+    assert!(bench.due().is_empty());
+    assert_eq!(bench.store.next_due(bench.now), None);
+}
+
+/// S8: one expiry is proposed per writing, until it fails or we cease to lead.
+#[test]
+fn expiry_is_proposed_once() {
+    let mut bench = Bench::new();
+    bench.apply(&lock(100.0));
+    bench.apply(&set("/s/b/members/a", writing("{}", 100.0, Some(30.0))));
+    bench.pass(TTL);
+    assert_eq!(bench.due().len(), 2);
+    bench.store.mark_proposed(&str("/s/b/leader"));
+    assert_eq!(bench.due(), ["/s/b/members/a"]);
+    bench.store.clear_proposed();
+    assert_eq!(bench.due().len(), 2);
+    bench.store.mark_proposed(&str("/s/b/leader"));
+    bench.apply(&lock(130.0));
+    bench.pass(TTL);
+    assert_eq!(bench.due().len(), 2, "a new writing is not marked");
+}
+
+/// H1: the retried `cancel_initialization` is applied as False, and refused as a
+/// proposal already while the first is in flight.
+#[test]
+fn poison_changes_nothing_and_is_refused() {
+    let mut bench = Bench::new();
+    bench.apply(&set("/s/b/initialize", writing("1", 100.0, None)));
+    let cancel = call(
+        0,
+        &[str("/s/b/initialize")],
+        &[("recursive", Value::Bool(false))],
+    );
+    let mut tail = Tail::of(&bench.store);
+    let (first, second) = (bench.index.next(), bench.index.next().next());
+    assert_eq!(tail.propose(first, &cancel), Ok(()));
+    assert_eq!(bench.store.would_raise(second, &cancel), None);
+    assert_eq!(tail.would_raise(second, &cancel), Some(Poison::MissingKey));
+    assert_eq!(tail.propose(second, &cancel), Err(Poison::MissingKey));
+
+    assert!(matches!(&bench.apply(&cancel).change, Change::Deleted(keys) if keys.len() == 1));
+    let again = bench.apply(&cancel);
+    assert!(matches!(again.result, Value::Bool(false)));
+    assert!(matches!(again.change, Change::Nothing));
+    assert_eq!(again.poison, Some(Poison::MissingKey));
+}
+
+/// S6: a tail taken anew after a truncation does not remember what was cut.
+#[test]
+fn a_tail_is_rebuilt_from_store_and_entries() {
+    let bench = Bench::new();
+    let (first, second) = (bench.index.next(), bench.index.next().next());
+    let delete = call(0, &[str("k")], &[]);
+    let mut tail = Tail::of(&bench.store);
+    tail.append(first, &set("k", writing("x", 1.0, None)));
+    assert_eq!(tail.would_raise(second, &delete), None);
+    tail = Tail::of(&bench.store);
+    tail.append(first, &delete);
+    assert_eq!(tail.would_raise(second, &delete), Some(Poison::MissingKey));
+}
+
+/// S6: what Python stores and then trips over is kept out of the log, and
+/// stored if it is there.
+#[test]
+fn harm_to_python_nodes_is_refused() {
+    let number = call(2, &[Value::Int(5), writing("x", 1.0, None)], &[]);
+    let bare = set("k", dict(&[("value", str("x"))]));
+    let mut odd = writing("x", 1.0, None);
+    if let Value::Dict(pairs) = &odd {
+        let expire = [(str("expire"), str("soon"))];
+        odd = Value::Dict(pairs.iter().cloned().chain(expire).collect());
+    }
+    let zero = call(
+        2,
+        &[str("k"), writing("x", 1.0, None)],
+        &[("prevIndex", Value::Int(0))],
+    );
+    let anew = call(
+        2,
+        &[str("k"), writing("x", 1.0, None)],
+        &[("_doApply", Value::None)],
+    );
+    for (call, poison, keys) in [
+        (number, Poison::KeyNotText, 1),
+        (bare, Poison::Callback, 1),
+        (set("k", odd), Poison::ExpireNotNumber, 1),
+        (zero, Poison::AmbiguousIndex, 0),
+        (anew, Poison::Reproposes, 0),
+    ] {
+        let mut bench = Bench::new();
+        let mut tail = Tail::of(&bench.store);
+        assert_eq!(tail.propose(bench.index.next(), &call), Err(poison));
+        assert_eq!(bench.apply(&call).poison, Some(poison));
+        assert_eq!(bench.store.len(), keys, "{poison}");
+    }
+}
+
+/// Spec 7.3: the order of a snapshot is that of a Python dict.
+#[test]
+fn order_is_pythons() {
+    let mut bench = Bench::new();
+    for key in ["a", "b", "c", "a"] {
+        bench.apply(&set(key, writing(key, 1.0, None)));
+    }
+    assert_eq!(bench.keys(), ["a", "b", "c"]);
+    bench.apply(&call(0, &[str("a")], &[]));
+    bench.apply(&set("a", writing("a", 1.0, None)));
+    assert_eq!(bench.keys(), ["b", "c", "a"]);
+}
+
+/// The measure of memory follows every change and returns to nothing.
+#[test]
+fn bytes_are_measured() {
+    let mut bench = Bench::new();
+    bench.apply(&set("a", writing(&"x".repeat(10_000), 1.0, None)));
+    let big = bench.store.bytes();
+    assert!((10_000..11_000).contains(&big), "{big}");
+    bench.apply(&set("a", writing("x", 1.0, None)));
+    assert!(bench.store.bytes() < 1000);
+    bench.apply(&set("b", writing("x", 1.0, None)));
+    bench.apply(&call(0, &[str("")], &[("recursive", Value::Int(1))]));
+    assert_eq!(bench.store.bytes(), 0);
+}
+
+/// H6: a lone surrogate and other non-ASCII characters iterate one by one.
+#[test]
+fn text_iterates_by_character() {
+    let text = Str::from_checked(b"a\xc3\xa9\xed\xa0\x80\xf0\x9f\x90\x98");
+    let command = Value::Tuple([Value::Int(2), Value::Str(text)].into());
+    let call = Call::from_command(&command).unwrap();
+    let widths = call.args.iter().map(|c| match c {
+        Value::Str(c) => c.as_bytes().len(),
+        _ => 0,
+    });
+    assert_eq!(widths.collect::<Vec<_>>(), [1, 2, 3, 4]);
+}
