@@ -12,7 +12,6 @@ pub mod message;
 pub mod pickle;
 pub mod python_files;
 pub mod seal;
-mod pyeq;
 pub mod secret;
 pub mod session;
 pub mod snapshot;
