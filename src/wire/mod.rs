@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod ids;
+pub mod message;
 pub mod secret;
 pub mod value;
 
