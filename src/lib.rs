@@ -11,6 +11,7 @@
 //!   [`config::limits`] holds every cap in one place.
 //! * [`disk`]: what must survive a power cut: hard state, log, checkpoints.
 //! * [`kv`]: Patroni's `KVStoreTTL` as a pure state machine.
+//! * [`links`]: connections to peers and the translation of what is said there.
 //! * [`wire`]: PySyncObj's bytes, without I/O.
 
 pub mod cli;

@@ -162,3 +162,20 @@ pub const TICK_GAP_MAX: std::time::Duration = std::time::Duration::from_secs(1);
 /// Key-value state above this many bytes is worth a warning in `status`. It is
 /// no refusal: what is committed must be applied, or the replicas part.
 pub const KV_BYTES_WARN: u64 = 16 << 20;
+/// Commands in one append, in bytes; the entry that crosses it is included, as
+/// in Python's `appendEntriesBatchSizeBytes` (spec 5.5).
+pub const APPEND_BATCH_BYTES: usize = 64 << 10;
+
+/// Most entries in one append: bounds the frame when commands are tiny.
+pub const APPEND_BATCH_ENTRIES: usize = 1024;
+
+/// Most appends to one peer that wait for their reply; at the cap no heartbeat
+/// is sent until the peer reads again or its reply timeout closes the link.
+pub const UNANSWERED_APPENDS_MAX: usize = 64;
+
+/// One chunk of a snapshot in transfer, in bytes: Python's own size (spec 3.5).
+pub const SNAPSHOT_CHUNK_BYTES: usize = 64 << 10;
+
+/// Bytes of a snapshot that may be queued to one peer before its connection
+/// reports that it takes more.
+pub const SNAPSHOT_WINDOW_BYTES: usize = 256 << 10;

@@ -4,6 +4,8 @@
 
 pub mod epoch;
 pub mod follower;
+pub mod leader;
+pub mod votes;
 pub mod connection;
 pub mod resolve;
 pub mod utility_client;
