@@ -10,8 +10,10 @@ use std::process::ExitCode;
 
 use lexopt::{Arg, Parser};
 
-use crate::config::{self, Config, ConfigError, ConfigSource, Env, nearest, shown};
+use crate::config::{self, ClusterConfig, Config, ConfigError, ConfigSource, Env, nearest, shown};
+use crate::disk::Worker;
 use crate::logging;
+use crate::raft::runtime;
 
 pub mod adopt;
 pub mod check_config;
@@ -159,6 +161,26 @@ fn configured(source: &ConfigSource, env: &Env) -> Result<Config, Failure> {
         log::warn!("{warning}");
     }
     Ok(config)
+}
+
+/// Runs `work` on the state of the cluster `name`, whose witness must not run.
+fn with_cluster<T>(
+    config: &Config,
+    name: &str,
+    work: impl AsyncFnOnce(&ClusterConfig, &Worker) -> Result<T, String>,
+) -> Result<T, Failure> {
+    let Some(cluster) = config.clusters.iter().find(|cluster| cluster.name == name) else {
+        let names: Vec<&str> = config.clusters.iter().map(|c| c.name.as_str()).collect();
+        let nearest = nearest(name, &names).unwrap_or(names.first().copied().unwrap_or_default());
+        return Err(Failure::Failed(format!(
+            "there is no cluster {} in {}; is it {nearest}?",
+            shown(name),
+            config.source
+        )));
+    };
+    let worker = Worker::start()
+        .map_err(|error| Failure::Failed(format!("cannot start the disk's thread: {error}")))?;
+    runtime::block_on(work(cluster, &worker)).map_err(Failure::Failed)
 }
 
 /// Parses a command line without its first word, which is `argv0`.

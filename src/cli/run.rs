@@ -1,6 +1,5 @@
 //! `pg-witness run`: the witness itself, in the foreground.
 
-use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,14 +7,15 @@ use std::time::Duration;
 use async_signal::{Signal, Signals};
 use futures_lite::StreamExt;
 
-use super::notify;
-use crate::config::{ClusterConfig, Config, ConfigSource, Source, reload};
+use super::Failure;
+use super::notify::Notifier;
+use crate::config::{self, ClusterConfig, Config, ConfigSource, Env, Source, reload};
 use crate::disk::Worker;
+use crate::logging;
 use crate::member::Member;
 use crate::member::run::StartError;
 use crate::raft::runtime;
-use crate::wire::Secret;
-use crate::wire::seal::Key;
+use crate::wire::{Key, Secret};
 
 /// How long the old password is accepted beside the new one after a reload: the
 /// wire has no negotiation, so the nodes are changed one after the other.
@@ -24,20 +24,9 @@ const PASSWORD_WINDOW: Duration = Duration::from_secs(3600);
 /// Pause before a cluster that could not start is tried again.
 const RESTART_PAUSE: Duration = Duration::from_secs(10);
 
-/// Runs until it is told to end.
-pub fn main(source: &ConfigSource) -> ExitCode {
-    let config = match Config::load(source) {
-        Ok(config) => config,
-        Err(error) => {
-            eprintln!("pg-witness: {error}");
-            return ExitCode::from(2);
-        }
-    };
-    crate::logging::start(&config.log);
-    for warning in &config.warnings {
-        log::warn!("{warning}");
-    }
-    log::info!("pg-witness {}", env!("CARGO_PKG_VERSION"));
+/// Serves `config`, which came from `source`, until told to end.
+pub fn main(config: Config, source: &ConfigSource) -> Result<(), Failure> {
+    log::info!("pg-witness {}, {}", env!("CARGO_PKG_VERSION"), config.source);
     if let Source::Demo = config.source {
         introduce(&config);
     }
@@ -59,22 +48,15 @@ fn introduce(config: &Config) {
     );
 }
 
-async fn serve(config: Config, source: &ConfigSource) -> ExitCode {
-    let worker = match Worker::start() {
-        Ok(worker) => worker,
-        Err(error) => {
-            log::error!("cannot start the disk's thread: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let mut witness = Witness { config, worker: Rc::new(worker), members: Vec::new() };
-    if let Err(error) = witness.start().await {
-        log::error!("{error}");
-        return ExitCode::FAILURE;
-    }
-    notify::ready();
-    let ended = witness.until_told(source).await;
-    notify::stopping();
+async fn serve(config: Config, source: &ConfigSource) -> Result<(), Failure> {
+    let worker = Worker::start()
+        .map_err(|error| Failure::Failed(format!("cannot start the disk's thread: {error}")))?;
+    let notify = Notifier::new(&Env::of_process());
+    let mut witness = Witness { config, worker, members: Vec::new() };
+    witness.start().await.map_err(|error| Failure::Failed(error.to_string()))?;
+    notify.ready();
+    let ended = witness.until_told(source, &notify).await;
+    notify.stopping();
     for (member, _) in &witness.members {
         member.stop();
     }
@@ -86,7 +68,7 @@ async fn serve(config: Config, source: &ConfigSource) -> ExitCode {
 
 struct Witness {
     config: Config,
-    worker: Rc<Worker>,
+    worker: Worker,
     members: Vec<(Rc<Member>, smol::Task<()>)>,
 }
 
@@ -99,7 +81,7 @@ async fn keys_of(passwords: impl IntoIterator<Item = Secret>) -> Vec<Arc<Key>> {
     keys
 }
 
-async fn start(cluster: ClusterConfig, worker: Rc<Worker>) -> Result<Rc<Member>, StartError> {
+async fn start(cluster: ClusterConfig, worker: Worker) -> Result<Rc<Member>, StartError> {
     let keys = keys_of(cluster.password.clone()).await;
     Member::start(cluster, keys, &worker).await
 }
@@ -138,23 +120,27 @@ impl Witness {
     }
 
     /// Serves signals until one ends the program.
-    async fn until_told(&mut self, source: &ConfigSource) -> ExitCode {
-        let mut signals = match Signals::new([Signal::Term, Signal::Int, Signal::Hup]) {
-            Ok(signals) => signals,
-            Err(error) => {
-                log::error!("cannot receive signals: {error}");
-                return ExitCode::FAILURE;
-            }
-        };
+    async fn until_told(
+        &mut self,
+        source: &ConfigSource,
+        notify: &Notifier,
+    ) -> Result<(), Failure> {
+        let failed = |error| Failure::Failed(format!("cannot receive signals: {error}"));
+        let mut signals =
+            Signals::new([Signal::Term, Signal::Int, Signal::Hup]).map_err(failed)?;
         loop {
             match signals.next().await {
-                Some(Ok(Signal::Hup)) => self.reload(source).await,
+                Some(Ok(Signal::Hup)) => {
+                    notify.reloading();
+                    self.reload(source).await;
+                    notify.ready();
+                }
                 Some(Ok(signal)) => {
                     log::info!("ending: {signal:?}");
-                    return ExitCode::SUCCESS;
+                    return Ok(());
                 }
-                Some(Err(error)) => log::error!("cannot receive a signal: {error}"),
-                None => return ExitCode::FAILURE,
+                Some(Err(error)) => return Err(failed(error)),
+                None => return Ok(()),
             }
         }
     }
@@ -162,7 +148,7 @@ impl Witness {
     /// SIGHUP: takes over what can be changed in a running witness and says
     /// what cannot.
     async fn reload(&mut self, source: &ConfigSource) {
-        let new = match Config::load(source) {
+        let new = match config::load(source, &Env::of_process()) {
             Ok(new) => new,
             Err(error) => {
                 log::error!("not reloaded: {error}");
@@ -174,13 +160,13 @@ impl Witness {
             log::warn!("not reloaded: {refused}; restart pg-witness for it");
         }
         if let Some(level) = plan.level {
-            log::set_max_level(level);
+            logging::set_level(level);
         }
         for (name, password) in plan.passwords {
             let member = self.members.iter().find(|(member, _)| *member.name == *name);
             let Some((member, _)) = member else { continue };
             let member = member.clone();
-            let keys = keys_of(password).await;
+            let keys = keys_of([password]).await;
             member.change_keys(keys, PASSWORD_WINDOW);
         }
         log::info!("configuration reloaded");
@@ -189,7 +175,7 @@ impl Witness {
 }
 
 /// Goes on trying to start a cluster whose state cannot be opened.
-async fn retry(cluster: ClusterConfig, worker: Rc<Worker>) {
+async fn retry(cluster: ClusterConfig, worker: Worker) {
     loop {
         smol::Timer::after(RESTART_PAUSE).await;
         if let Ok(member) = start(cluster.clone(), worker.clone()).await {

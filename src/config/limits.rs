@@ -14,10 +14,6 @@ pub const INFLATED_BYTES_MAX: usize = 64 << 20;
 /// Deepest nesting of containers in a pickle.
 pub const PICKLE_DEPTH_MAX: usize = 64;
 
-/// Most values one pickle may build, memo copies included: the guard against
-/// pickles that multiply themselves.
-pub const PICKLE_VALUES_MAX: usize = 4 << 20;
-
 /// Applied log entries kept in memory for peers that lag; a peer that needs
 /// older ones gets a snapshot.
 pub const LOG_ENTRIES_KEPT: u64 = 256;
@@ -81,6 +77,7 @@ pub const MEMBERSHIP_TIME_MAX: Duration = Duration::from_secs(12);
 
 /// Pause between attempts to open a disk that fails.
 pub const REBUILD_PAUSE: Duration = Duration::from_secs(1);
+
 /// Most values one pickle may push or hold once its shared parts are written
 /// out: the guard against pickles that multiply themselves. A value costs about
 /// 100 bytes while it is decoded; a Patroni cluster's snapshot has some hundred.
@@ -106,6 +103,7 @@ pub const KEPT_BUFFER_BYTES_MAX: usize = 64 << 10;
 
 /// Most entries one message, snapshot or journal may carry.
 pub const ENTRIES_MAX: usize = 1 << 18;
+
 /// Size of a log segment as it is reserved, in bytes. Two exist per cluster: the
 /// live one and the spare into which the next checkpoint goes. Three quarters
 /// full, a segment asks for its checkpoint.
@@ -120,12 +118,14 @@ pub const DISK_SEGMENT_BYTES_MAX: u64 = 512 << 20;
 pub const DISK_FRAME_BYTES_MAX: usize = 160 << 20;
 
 /// How much of a cluster's queue one round of the disk thread takes, in bytes;
+
 /// a single larger operation goes alone.
 pub const DISK_ROUND_BYTES: usize = 4 << 20;
 
 /// Most bytes that may wait for the disk thread in one cluster's queue; beyond
 /// it operations are refused.
 pub const DISK_QUEUE_BYTES_MAX: usize = 512 << 20;
+
 /// Largest configuration file or variable, in bytes; Patroni's take a few
 /// thousand.
 pub const CONFIG_BYTES_MAX: usize = 256 << 10;
@@ -154,6 +154,7 @@ pub const PASSWORD_BYTES_MAX: usize = 4096;
 
 /// Longest time that may be configured, in seconds: a day.
 pub const SECONDS_MAX: f64 = 86_400.0;
+
 /// Longest step of the clock between two of our own ticks that counts towards
 /// the age of a key (S8): a process that was stopped, or a board that stalled,
 /// has not heard the refreshes that came meanwhile.
@@ -162,6 +163,7 @@ pub const TICK_GAP_MAX: std::time::Duration = std::time::Duration::from_secs(1);
 /// Key-value state above this many bytes is worth a warning in `status`. It is
 /// no refusal: what is committed must be applied, or the replicas part.
 pub const KV_BYTES_WARN: u64 = 16 << 20;
+
 /// Commands in one append, in bytes; the entry that crosses it is included, as
 /// in Python's `appendEntriesBatchSizeBytes` (spec 5.5).
 pub const APPEND_BATCH_BYTES: usize = 64 << 10;
@@ -179,3 +181,4 @@ pub const SNAPSHOT_CHUNK_BYTES: usize = 64 << 10;
 /// Bytes of a snapshot that may be queued to one peer before its connection
 /// reports that it takes more.
 pub const SNAPSHOT_WINDOW_BYTES: usize = 256 << 10;
+

@@ -310,7 +310,7 @@ impl Disk {
     }
 
     /// Writes what is still to be written and releases the folder.
-    pub fn close(self) -> Completion {
+    pub fn close(&self) -> Completion {
         self.closed.set(true);
         self.send(Op::Close)
     }

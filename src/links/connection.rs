@@ -15,13 +15,10 @@ use event_listener::Event;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::net::TcpStream;
 
+use super::leader::ConnId;
 use crate::config::limits;
 use crate::wire::pickle::Encode;
 use crate::wire::{Codec, Session, SessionError, Value};
-
-/// Names a connection of this process; never reused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnId(pub u64);
 
 /// Why a connection ended.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use super::{Member, Trouble};
 use crate::config::limits;
 use crate::kv::{Tail, expire_command};
 use crate::links::connection::Connection;
-use crate::links::leader::{Action, Fence, Leader, LogView, Peer, Timing};
+use crate::links::leader::{Action, ConnId, Fence, Leader, LogView, Peer, Timing};
 use crate::raft::log::Log;
 use crate::wire::message::{
     Append, AppendBody, AppendEntries, Message, NextNodeIdx, SnapshotChunk,
@@ -73,6 +73,9 @@ const LEASE_RENEWAL: Duration = Duration::from_secs(5);
 /// How long a peer may leave an append unanswered before its connection is
 /// replaced.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How often the room in the buffers of a snapshot's receiver is looked at.
+const SNAPSHOT_PACE: Duration = Duration::from_millis(5);
 
 /// How long a data node must have been caught up before it is handed
 /// leadership, and how long until the next attempt.
@@ -159,9 +162,7 @@ impl Member {
     pub(super) fn on_reply(&self, peer: &Peer, connection: &Connection, reply: &NextNodeIdx) {
         let mut guard = self.leadership.borrow_mut();
         let Some(leadership) = guard.as_mut() else { return };
-        let replica = self.replica.borrow();
-        let progressed =
-            leadership.leader.on_reply(peer, connection.id, reply, &replica.log, Instant::now());
+        let progressed = leadership.leader.on_reply(peer, connection.id, reply, Instant::now());
         if let Some(progressed) = progressed {
             if progressed.reverted {
                 log::warn!("{}: {peer} lost entries that it had acknowledged", self.name);
@@ -170,7 +171,6 @@ impl Member {
                 leadership.reverted.remove(peer);
             }
         }
-        drop(replica);
         drop(guard);
         self.notify();
     }
@@ -182,6 +182,10 @@ impl Member {
         {
             let mut leadership = self.leadership.borrow_mut();
             let leadership = leadership.as_mut()?;
+            for (peer, connection) in &self.sending_snapshots(leadership) {
+                let window = limits::SNAPSHOT_WINDOW_BYTES.saturating_sub(connection.queued());
+                leadership.leader.writable(peer, connection.id, window);
+            }
             let replica = self.replica.borrow();
             leadership.leader.poll(&replica.log, now, &mut |action| actions.push(action));
         }
@@ -190,8 +194,21 @@ impl Member {
             self.act(action, now);
         }
         let leadership = self.leadership.borrow();
-        let next = leadership.as_ref()?.leader.next_wakeup();
-        if again { next.or(Some(now)) } else { next }
+        let leadership = leadership.as_ref()?;
+        let next = leadership.leader.next_wakeup();
+        let soon = now + SNAPSHOT_PACE;
+        if again {
+            Some(now)
+        } else if leadership.snapshots.is_empty() {
+            next
+        } else {
+            Some(next.map_or(soon, |next| next.min(soon)))
+        }
+    }
+
+    fn sending_snapshots(&self, leadership: &Leadership) -> Vec<(Peer, Rc<Connection>)> {
+        let peers = leadership.snapshots.keys();
+        peers.filter_map(|peer| Some((peer.clone(), self.connection_of(peer)?))).collect()
     }
 
     fn connection_of(&self, peer: &Peer) -> Option<Rc<Connection>> {
@@ -258,7 +275,7 @@ impl Member {
         connection.send(&Message::AppendEntries(Append { term, commit, body }));
     }
 
-    fn prepare_snapshot(&self, peer: &Peer, conn: crate::links::connection::ConnId, now: Instant) {
+    fn prepare_snapshot(&self, peer: &Peer, conn: ConnId, now: Instant) {
         let (bytes, last) = {
             let replica = self.replica.borrow();
             let Some((snapshot, last)) = replica.snapshot() else { return };
@@ -268,8 +285,10 @@ impl Member {
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let mut leadership = self.leadership.borrow_mut();
         if let Some(leadership) = leadership.as_mut() {
-            leadership.snapshots.insert(peer.clone(), bytes.into());
-            leadership.leader.snapshot_ready(peer, conn, length, last, now);
+            let log = &self.replica.borrow().log;
+            if leadership.leader.snapshot_ready(peer, conn, length, last, log, now) {
+                leadership.snapshots.insert(peer.clone(), bytes.into());
+            }
         }
         drop(leadership);
         self.notify();

@@ -76,7 +76,7 @@ impl Log {
     }
 
     /// The entries from `first` on.
-    pub fn from(&self, first: LogIndex) -> impl Iterator<Item = &StoredEntry> {
+    pub fn from(&self, first: LogIndex) -> impl Iterator<Item = &StoredEntry> + Clone {
         let skip = first.get().saturating_sub(self.first().get());
         std::iter::once(&self.base)
             .chain(self.rest.iter())

@@ -192,6 +192,16 @@ impl Value {
         }
     }
 
+    /// Whether Python could use this value as a key of a dict. A `frozenset`
+    /// could be one; it is told from a `set` nowhere here, and counts as one.
+    pub fn py_hashable(&self) -> bool {
+        match self {
+            Self::List(_) | Self::Dict(_) | Self::Set(_) => false,
+            Self::Tuple(items) => items.iter().all(Self::py_hashable),
+            _ => true,
+        }
+    }
+
     /// The items of a `tuple` or `list`.
     pub fn as_seq(&self) -> Option<&[Value]> {
         match self {
