@@ -157,9 +157,11 @@ impl Engine {
         metrics.membership_config.membership().voter_ids().collect()
     }
 
-    /// Resolves when role or vote changed, or the engine stopped.
+    /// Resolves when role or vote changed after this call, or the engine
+    /// stopped.
     pub fn changes(&self) -> impl Future<Output = ()> + use<> {
         let mut metrics = self.raft.server_metrics();
+        metrics.borrow_and_update();
         async move {
             let _ = metrics.changed().await;
         }
