@@ -14,6 +14,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rig.network import sweep
+
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests"
 VENVS = Path(os.environ.get("PG_WITNESS_VENVS", "/opt/pg-witness-tests/venvs"))
@@ -136,6 +138,8 @@ def main():
     done = stages(options)
     for stage in done:
         stage.run()
+        # What outlives its parent (PostgreSQL does) ends with its network.
+        sweep()
 
     print(f"\n{'stage':10} {'passed':>7} {'failed':>7} {'skipped':>8} {'seconds':>8}  verdict")
     for stage in done:

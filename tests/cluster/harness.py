@@ -13,8 +13,7 @@ import socket
 import threading
 from pathlib import Path
 
-import utility
-from rig import paths, witness
+from rig import paths, utility, witness
 from rig.process import Process, await_that
 
 NODE = str(Path(__file__).with_name("node.py"))

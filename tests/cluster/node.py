@@ -105,6 +105,25 @@ class Node:
         """Asks for a snapshot; the log is short when it is done."""
         self._kv.forceLogCompaction()
 
+    def load(self, clients, seconds, prefix):
+        """`clients` threads that write one after the other: the latencies in seconds of
+        what was acknowledged, and how many were not."""
+        until = time.monotonic() + seconds
+        latencies, refused = [], []
+
+        def client(name):
+            while time.monotonic() < until:
+                began = time.monotonic()
+                done = self.set(f"{prefix}/{name}", "x" * 100)
+                (latencies if done is True else refused).append(time.monotonic() - began)
+
+        threads = [threading.Thread(target=client, args=(name,)) for name in range(clients)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return {"latencies": latencies, "refused": len(refused)}
+
     def hold(self):
         """Never campaign from now on; vote, follow and lead as ever."""
         self._election_timeouts(3600.0, 7200.0)

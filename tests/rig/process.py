@@ -22,7 +22,8 @@ class Process:
         with open(log, "ab") as out:
             self._child = subprocess.Popen(
                 [*prefix, "setpriv", *as_user, "--pdeathsig", "KILL", "--", *map(str, argv)],
-                stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=cwd,
+                # Of its own session: a Ctrl-C is for us, who end it in order.
+                stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=cwd, start_new_session=True,
                 env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **(env or {})},
             )
         self.pid = self._child.pid
