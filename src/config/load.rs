@@ -54,7 +54,7 @@ pub fn load(source: &ConfigSource, env: &Env) -> Result<Config, ConfigError> {
         return one(read.cluster, level, Source::PatroniVariable, env, warnings);
     }
     if patroni::configured(env) {
-        let mut cluster = RawCluster::empty(Place::variable("raft"));
+        let mut cluster = RawCluster::empty(Place::variables("PATRONI_RAFT_"));
         patroni::overlay(&mut cluster, env, &mut warnings)?;
         cluster.name = patroni::scope(env)?;
         let level = patroni::level_variable(env)?;
