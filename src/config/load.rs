@@ -60,6 +60,7 @@ pub fn load(source: &ConfigSource, env: &Env) -> Result<Config, ConfigError> {
         let level = patroni::level_variable(env)?;
         return one(cluster, level, Source::Environment, env, warnings);
     }
+    patroni::strays(env, &mut warnings)?;
     if source.as_controller {
         return Err(ConfigError::Missing {
             place: Place::top("configuration"),
