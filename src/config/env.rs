@@ -40,12 +40,12 @@ impl Env {
         Some(std::path::Path::new(value))
     }
 
-    /// The names that begin with `prefix`, in order.
+    /// The names that begin with `prefix` and are not empty, in order.
     pub fn names<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a str> {
         self.0
-            .keys()
-            .map(String::as_str)
-            .filter(move |name| name.starts_with(prefix))
+            .iter()
+            .filter(move |(name, value)| name.starts_with(prefix) && !value.is_empty())
+            .map(|(name, _)| name.as_str())
     }
 }
 

@@ -10,6 +10,8 @@ use std::fmt;
 pub struct Place {
     origin: String,
     path: String,
+    /// Whether keys inside are variables that begin with the path.
+    variables: bool,
 }
 
 impl Place {
@@ -18,6 +20,7 @@ impl Place {
         Self {
             origin: origin.into(),
             path: String::new(),
+            variables: false,
         }
     }
 
@@ -26,13 +29,24 @@ impl Place {
         Self {
             origin: "environment".into(),
             path: name.into(),
+            variables: false,
+        }
+    }
+
+    /// The variables of the environment that begin with `prefix`.
+    pub fn variables(prefix: &str) -> Self {
+        Self {
+            variables: true,
+            ..Self::variable(prefix)
         }
     }
 
     /// The place of `key` inside this one.
     #[must_use]
     pub fn key(&self, key: &str) -> Self {
-        let path = if self.path.is_empty() {
+        let path = if self.variables {
+            format!("{}{}", self.path, key.to_ascii_uppercase())
+        } else if self.path.is_empty() {
             shown(key)
         } else {
             format!("{}.{}", self.path, shown(key))
@@ -52,6 +66,7 @@ impl Place {
         Self {
             origin: self.origin.clone(),
             path,
+            variables: false,
         }
     }
 }

@@ -54,12 +54,13 @@ pub fn load(source: &ConfigSource, env: &Env) -> Result<Config, ConfigError> {
         return one(read.cluster, level, Source::PatroniVariable, env, warnings);
     }
     if patroni::configured(env) {
-        let mut cluster = RawCluster::empty(Place::variable("raft"));
+        let mut cluster = RawCluster::empty(Place::variables("PATRONI_RAFT_"));
         patroni::overlay(&mut cluster, env, &mut warnings)?;
         cluster.name = patroni::scope(env)?;
         let level = patroni::level_variable(env)?;
         return one(cluster, level, Source::Environment, env, warnings);
     }
+    patroni::strays(env, &mut warnings)?;
     if source.as_controller {
         return Err(ConfigError::Missing {
             place: Place::top("configuration"),

@@ -1,9 +1,9 @@
 //! What the operator said: file, environment and flags, parsed once, validated
 //! and typed. Nothing outside this module reads a file of the operator's.
 //!
-//! Two dialects: Patroni's own YAML ([`patroni`]), so that a witness takes over
+//! Two dialects: Patroni's own YAML (`patroni`), so that a witness takes over
 //! from `patroni_raft_controller` with the file that is there, and our JSON
-//! ([`own`]) for many clusters and for what Patroni has no words for.
+//! (`own`) for many clusters and for what Patroni has no words for.
 
 use std::path::PathBuf;
 

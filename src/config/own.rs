@@ -1,6 +1,7 @@
 //! Our own configuration file: JSON, read by `serde-json-core` into fixed
-//! buffers. Its errors say neither where nor what; `serde_path_to_error` gives
-//! the path, and a bisection over the text the line.
+//! buffers. Its errors say little (its messages stay off: one longer than 64
+//! bytes panics in 0.7.0); `serde_path_to_error` gives the path, and a bisection
+//! over the text the line.
 
 use log::LevelFilter;
 use serde::Deserialize;
@@ -222,13 +223,23 @@ fn parse(text: &[u8]) -> Result<File, Fault> {
 }
 
 /// A refusal with a path for what was understood but is wrong, and with a line
-/// for what is no JSON. Messages of serde are sorted by how they begin and never
-/// shown: some hold values (S11).
+/// for what is no JSON.
 fn explain(text: &str, fault: Fault, place: &Place) -> ConfigError {
     let at = place.at(fault.path.clone());
     let key = fault.path.rsplit('.').next().unwrap_or("");
     match &fault.error {
-        JsonError::CustomErrorWithMessage(said) if said.starts_with("unknown field") => {
+        // serde's own refusals: a key that is not known, where the path ends in
+        // it, or twice the same, where the path ends in what holds it.
+        JsonError::CustomError if held_by(&fault.path) => {
+            let end = failing(text, &fault.error);
+            let before = text.get(..end).unwrap_or(text);
+            let twice = before.rsplit('"').nth(1).unwrap_or("");
+            ConfigError::Conflict {
+                place: place.at(fault.path.trim_matches('.').into()).key(twice),
+                why: "given twice; keep one of them".into(),
+            }
+        }
+        JsonError::CustomError => {
             let (nearest, known) = neighbours(&fault.path, key);
             ConfigError::Unknown {
                 place: at,
@@ -236,18 +247,7 @@ fn explain(text: &str, fault: Fault, place: &Place) -> ConfigError {
                 known,
             }
         }
-        JsonError::CustomErrorWithMessage(said) if said.starts_with("duplicate field") => {
-            let field = said.split('`').nth(1).unwrap_or("a key");
-            let within = fault.path.strip_suffix(field).unwrap_or(&fault.path);
-            let within = place.at(within.trim_end_matches('.').into());
-            ConfigError::Conflict {
-                place: within.key(field),
-                why: "given twice; keep one of them".into(),
-            }
-        }
-        JsonError::InvalidType | JsonError::CustomError | JsonError::CustomErrorWithMessage(_)
-            if !fault.path.is_empty() && fault.path != "." =>
-        {
+        JsonError::InvalidType | JsonError::InvalidNumber if !key.is_empty() => {
             ConfigError::WrongType {
                 place: at,
                 found: "a value of the wrong kind".into(),
@@ -264,6 +264,11 @@ fn explain(text: &str, fault: Fault, place: &Place) -> ConfigError {
             }
         }
     }
+}
+
+/// Whether `path` is of an object and not of a key in it.
+fn held_by(path: &str) -> bool {
+    matches!(path, "" | "." | "log" | "http") || path.ends_with(']')
 }
 
 /// The keys that may stand where `path` does, and the one most like `key`.
@@ -293,9 +298,8 @@ fn wanted(key: &str) -> &'static str {
     }
 }
 
-/// The line and column, both from 1, where reading fails: the end of the
-/// shortest beginning of the text that fails in the same way.
-fn position(text: &str, error: &JsonError) -> (usize, usize) {
+/// The length of the shortest beginning of the text that fails in the same way.
+fn failing(text: &str, error: &JsonError) -> usize {
     let bytes = text.as_bytes();
     let same = |length: usize| {
         let beginning = bytes.get(..length).unwrap_or(bytes);
@@ -310,7 +314,14 @@ fn position(text: &str, error: &JsonError) -> (usize, usize) {
             low = middle + 1;
         }
     }
-    let before = bytes.get(..low.saturating_sub(1)).unwrap_or(bytes);
+    low
+}
+
+/// The line and column, both from 1, of the byte at which reading fails.
+fn position(text: &str, error: &JsonError) -> (usize, usize) {
+    let bytes = text.as_bytes();
+    let end = failing(text, error).saturating_sub(1);
+    let before = bytes.get(..end).unwrap_or(bytes);
     let line = before.iter().filter(|b| **b == b'\n').count() + 1;
     let row = before.rsplit(|b| *b == b'\n').next().unwrap_or(before);
     (line, String::from_utf8_lossy(row).chars().count() + 1)

@@ -116,7 +116,7 @@ fn raft_section(
             "password" => raw.password = password(node, at)?,
             "partner_addrs" => raw.partner_addrs = Some(partners(node, at, warnings)?),
             key => match position(key).and_then(|position| raw.timing.get_mut(position)) {
-                Some(slot) => *slot = seconds(node, at)?,
+                Some(slot) => *slot = seconds(key, node, at)?,
                 None => return Err(unknown(at, key)),
             },
         }
@@ -242,7 +242,7 @@ fn partners_text(text: &str, place: Place) -> Result<Said<Vec<String>>, ConfigEr
     }
 }
 
-fn seconds(node: Node, place: Place) -> Result<Option<Said<f64>>, ConfigError> {
+fn seconds(key: &str, node: Node, place: Place) -> Result<Option<Said<f64>>, ConfigError> {
     let value = match &node {
         Node::Null => return Ok(None),
         // A day is the cap, so what is beyond an i32 is refused as too long.
@@ -250,6 +250,10 @@ fn seconds(node: Node, place: Place) -> Result<Option<Said<f64>>, ConfigError> {
             .and_then(|value| i32::try_from(value).ok())
             .map_or(f64::INFINITY, f64::from),
         Node::Float(value) => *value,
+        // The one that Patroni converts itself: `int(config.get('retry_timeout'))`.
+        Node::Text(digits) if key == "retry_timeout" && digits.parse::<u16>().is_ok() => {
+            digits.parse().unwrap_or(f64::NAN)
+        }
         other => {
             return Err(ConfigError::WrongType {
                 place,
@@ -271,11 +275,43 @@ fn setting(variable: &str) -> Option<&'static str> {
     let key = variable.strip_prefix(PREFIX)?;
     RAFT_KEYS
         .into_iter()
-        .take(RAFT_KEYS.len() - (timing::KEYS.len() - timing::OF_PYSYNCOBJ))
-        .find(|known| known.to_ascii_uppercase() == key)
+        .find(|known| variable_of(known).is_some_and(|name| name == key))
 }
 
-/// The variables over a cluster; the name only where the file is Patroni's.
+/// The variable of a key, without its prefix.
+fn variable_of(key: &str) -> Option<String> {
+    let lent = position(key).is_some_and(|position| position >= timing::OF_PYSYNCOBJ);
+    (!lent).then(|| key.to_ascii_uppercase())
+}
+
+/// A variable that sets nothing: refused where it is a slip of the pen, for the
+/// demo must not start in its stead; else only told, for Kubernetes sets such
+/// names for a service called patroni-raft, and Patroni ignores them.
+fn stray(variable: &str, warnings: &mut Vec<String>) -> Result<(), ConfigError> {
+    let place = Place::variable(variable);
+    let key = variable.strip_prefix(PREFIX).unwrap_or(variable);
+    if let Some(meant) = nearest(key, &RAFT_KEYS).filter(|meant| variable_of(meant).is_some()) {
+        return Err(ConfigError::Invalid {
+            place,
+            value: None,
+            why: format!(
+                "not a setting; did you mean {PREFIX}{}?",
+                meant.to_uppercase()
+            ),
+        });
+    }
+    warnings.push(format!("{place}: not a setting of raft; ignored"));
+    Ok(())
+}
+
+/// Looks at the variables where none of them configures anything.
+pub fn strays(env: &Env, warnings: &mut Vec<String>) -> Result<(), ConfigError> {
+    env.names(PREFIX)
+        .filter(|variable| setting(variable).is_none())
+        .try_for_each(|variable| stray(variable, warnings))
+}
+
+/// The variables over a cluster.
 pub fn overlay(
     cluster: &mut RawCluster,
     env: &Env,
@@ -284,9 +320,7 @@ pub fn overlay(
     for variable in env.names(PREFIX) {
         let place = Place::variable(variable);
         let Some(key) = setting(variable) else {
-            // Only a warning: Kubernetes sets such names for a service called
-            // patroni-raft, and Patroni ignores them.
-            warnings.push(format!("{place}: not a setting of raft; ignored"));
+            stray(variable, warnings)?;
             continue;
         };
         let Some(value) = env.text(variable)? else {

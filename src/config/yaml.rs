@@ -1,6 +1,8 @@
 //! YAML text becomes the tree that PyYAML's `safe_load` returns: scalars of YAML
 //! 1.1, anchors, merge keys, the last of two equal keys. What Python refuses is
-//! refused here too, for then the data nodes could not read the file either.
+//! refused here too, for then the data nodes could not read the file either;
+//! known exceptions, all outside of `raft:`: a tab before the first key passes,
+//! and `!!omap` and `!!pairs` stay lists of maps.
 //! Errors carry positions and never content: a tag or an anchor may be the head
 //! of a password that lacks its quotes (S11).
 
