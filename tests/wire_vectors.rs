@@ -453,7 +453,8 @@ fn sessions_read_a_recorded_encrypted_link() {
                 continue;
             };
             let ours = hex_field(&second.message["$tuple"][1], "$bytes");
-            let mut acceptor = Session::accept(&[key.clone()], ours.try_into().unwrap());
+            let mut acceptor =
+                Session::accept(std::slice::from_ref(&key), ours.try_into().unwrap());
             let (mut codec, mut out) = (Codec::new(), Vec::new());
             let mut values = 0;
             for s in sent[at..].iter() {

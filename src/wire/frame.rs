@@ -180,7 +180,7 @@ impl Inflater {
         out.clear();
         // One byte beyond the cap tells a full buffer from a larger plaintext.
         let ceiling = max.saturating_add(1);
-        out.resize(zlib.len().saturating_mul(2).clamp(256, ceiling.max(256)), 0);
+        out.resize(zlib.len().saturating_mul(2).max(256).min(ceiling), 0);
         let mut filled = 0;
         loop {
             let (status, read, written) = decompress(&mut self.state, zlib, out, filled, FLAGS);
@@ -192,7 +192,9 @@ impl Inflater {
             match status {
                 TINFLStatus::Done => break,
                 TINFLStatus::HasMoreOutput => {
-                    out.resize(out.len().saturating_mul(2).min(ceiling), 0);
+                    let len = out.len().saturating_mul(2).min(ceiling);
+                    out.reserve_exact(len - out.len());
+                    out.resize(len, 0);
                 }
                 _ => return Err(FrameError::Zlib),
             }

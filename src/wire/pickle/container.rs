@@ -82,7 +82,7 @@ impl Container {
 #[derive(Default)]
 pub(super) struct Pairs {
     pub(super) pairs: Vec<(Value, Value)>,
-    index: Option<Box<HashMap<Key, usize>>>,
+    index: Option<HashMap<Key, usize>>,
 }
 
 impl Pairs {
@@ -103,7 +103,7 @@ impl Pairs {
         }
         if self.index.is_none() && self.pairs.len() >= INDEXED_FROM {
             let keys = self.pairs.iter().map(|(k, _)| Key(k.clone()));
-            self.index = Some(Box::new(keys.zip(0..).collect()));
+            self.index = Some(keys.zip(0..).collect());
         }
         if let Some(index) = &mut self.index {
             index.insert(key.clone(), self.pairs.len());
