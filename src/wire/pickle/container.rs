@@ -1,6 +1,7 @@
 //! Containers while a pickle fills them, and the measure of what they hold.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::PickleError;
 use crate::config::limits::{PICKLE_BYTES_MAX, PICKLE_DEPTH_MAX, PICKLE_VALUES_MAX};
@@ -67,6 +68,8 @@ impl Container {
     pub(super) fn freeze(&mut self) -> Result<Value, PickleError> {
         let value = match self {
             Self::Frozen(value) => return Ok(value.clone()),
+            // An empty `Arc` of its own would be an allocation per heartbeat.
+            Self::List(items) if items.is_empty() => Value::List(Arc::default()),
             Self::List(items) => Value::List(items.drain(..).collect()),
             Self::Dict(pairs) => pairs.finish().0,
             Self::Set(pairs) => Value::Set(pairs.pairs.drain(..).map(|(k, _)| k).collect()),

@@ -195,7 +195,7 @@ impl Decoder {
             0x8e => return self.bytes(input.counted(8)?).map(|()| true),
             b'U' => return self.old_string(input.counted(1)?).map(|()| true),
             b'T' => return self.old_string(input.counted(4)?).map(|()| true),
-            b')' => Value::Tuple([].into()),
+            b')' => Value::Tuple(Default::default()),
             _ => return Ok(false),
         };
         self.push(Slot::Done(value), Size::ONE)?;
