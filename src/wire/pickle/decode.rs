@@ -6,7 +6,7 @@
 
 use super::PickleError as Error;
 use super::container::{Container, Pairs, Size};
-use super::input::{Input, decimal, latin1, wide_int};
+use super::input::{Input, decimal, wide_int};
 use crate::config::limits::{KEPT_BUFFER_BYTES_MAX, PICKLE_MEMO_MAX, PICKLE_VALUES_MAX};
 use crate::wire::value::{Str, Value};
 
@@ -48,7 +48,7 @@ const MEMO_GAP_MAX: usize = 16;
 
 /// A class or function that a pickle may name, and what it stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Global {
+pub(super) enum Global {
     /// `_codecs.encode`: how protocol 2 spells `bytes`.
     Encode,
     /// `bytes`, called without arguments.
@@ -84,7 +84,7 @@ const GLOBALS: &[(&str, &str, Global)] = &[
 
 /// What stands on the stack or in the memo.
 #[derive(Clone)]
-enum Slot {
+pub(super) enum Slot {
     Done(Value),
     /// A container, by its place in `open`.
     Open(usize),
@@ -92,19 +92,19 @@ enum Slot {
 }
 
 #[derive(Clone)]
-struct Item {
-    slot: Slot,
-    size: Size,
+pub(super) struct Item {
+    pub(super) slot: Slot,
+    pub(super) size: Size,
 }
 
 /// A decoder whose buffers serve one pickle after another.
 pub struct Decoder {
-    stack: Vec<Item>,
+    pub(super) stack: Vec<Item>,
     marks: Vec<usize>,
     memo: Vec<Option<Item>>,
-    open: Vec<(Container, Size)>,
+    pub(super) open: Vec<(Container, Size)>,
     common: Vec<Str>,
-    spare_pairs: Vec<(Value, Value)>,
+    pub(super) spare_pairs: Vec<(Value, Value)>,
     pushed: usize,
 }
 
@@ -195,7 +195,7 @@ impl Decoder {
             0x8e => return self.bytes(input.counted(8)?).map(|()| true),
             b'U' => return self.old_string(input.counted(1)?).map(|()| true),
             b'T' => return self.old_string(input.counted(4)?).map(|()| true),
-            b')' => Value::Tuple([].into()),
+            b')' => Value::Tuple(Default::default()),
             _ => return Ok(false),
         };
         self.push(Slot::Done(value), Size::ONE)?;
@@ -272,7 +272,7 @@ impl Decoder {
         Ok(true)
     }
 
-    fn count(&mut self) -> Result<(), Error> {
+    pub(super) fn count(&mut self) -> Result<(), Error> {
         self.pushed += 1;
         if self.pushed > PICKLE_VALUES_MAX {
             return Err(Error::Limit("values"));
@@ -280,13 +280,13 @@ impl Decoder {
         Ok(())
     }
 
-    fn push(&mut self, slot: Slot, size: Size) -> Result<(), Error> {
+    pub(super) fn push(&mut self, slot: Slot, size: Size) -> Result<(), Error> {
         self.count()?;
         self.stack.push(Item { slot, size });
         Ok(())
     }
 
-    fn push_open(&mut self, mut container: Container) -> Result<(), Error> {
+    pub(super) fn push_open(&mut self, mut container: Container) -> Result<(), Error> {
         if let Container::Dict(pairs) = &mut container {
             pairs.pairs = std::mem::take(&mut self.spare_pairs);
         }
@@ -303,7 +303,7 @@ impl Decoder {
         self.push(Slot::Done(Value::Str(text)), Size::of_bytes(bytes.len())?)
     }
 
-    fn bytes(&mut self, bytes: &[u8]) -> Result<(), Error> {
+    pub(super) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let size = Size::of_bytes(bytes.len())?;
         self.push(Slot::Done(Value::bytes(bytes)), size)
     }
@@ -318,25 +318,25 @@ impl Decoder {
     }
 
     /// Where the reach of the opcodes since the last mark begins.
-    fn fence(&self) -> usize {
+    pub(super) fn fence(&self) -> usize {
         self.marks.last().copied().unwrap_or(0)
     }
 
-    fn pop(&mut self) -> Result<Item, Error> {
+    pub(super) fn pop(&mut self) -> Result<Item, Error> {
         if self.stack.len() <= self.fence() {
             return Err(Error::Stack);
         }
         self.stack.pop().ok_or(Error::Stack)
     }
 
-    fn top(&self) -> Result<&Item, Error> {
+    pub(super) fn top(&self) -> Result<&Item, Error> {
         if self.stack.len() <= self.fence() {
             return Err(Error::Stack);
         }
         self.stack.last().ok_or(Error::Stack)
     }
 
-    fn pop_mark(&mut self) -> Result<usize, Error> {
+    pub(super) fn pop_mark(&mut self) -> Result<usize, Error> {
         self.marks.pop().ok_or(Error::Stack)
     }
 
@@ -357,11 +357,6 @@ impl Decoder {
         } else {
             self.pop().map(drop)
         }
-    }
-
-    /// The finished value of an item and what it holds.
-    fn freeze(&mut self, item: Item) -> Result<(Value, Size), Error> {
-        freeze(&mut self.open, &mut self.spare_pairs, item)
     }
 
     fn put(&mut self, at: usize) -> Result<(), Error> {
@@ -387,141 +382,6 @@ impl Decoder {
         self.push(item.slot, item.size)
     }
 
-    /// The container below the mark, taken out of `open` so that it can be
-    /// filled while the items above the mark are frozen.
-    fn take_target(&mut self, base: usize) -> Result<(usize, Container, Size), Error> {
-        if base <= self.fence() {
-            return Err(Error::Stack);
-        }
-        let below = base.checked_sub(1).and_then(|at| self.stack.get(at));
-        let Some(Item {
-            slot: Slot::Open(at),
-            ..
-        }) = below
-        else {
-            return Err(Error::Type);
-        };
-        let at = *at;
-        let (container, size) = self.open.get_mut(at).ok_or(Error::Type)?;
-        if let Container::Frozen(_) = container {
-            return Err(Error::Recursive);
-        }
-        // Whoever freezes the placeholder meanwhile holds an ancestor.
-        let size = *size;
-        let container = std::mem::replace(container, Container::Node(None));
-        Ok((at, container, size))
-    }
-
-    fn put_back(&mut self, at: usize, container: Container, size: Size) {
-        if let Some(slot) = self.open.get_mut(at) {
-            *slot = (container, size);
-        }
-    }
-
-    fn append_items(&mut self) -> Result<(), Error> {
-        let base = self.pop_mark()?;
-        let (at, mut container, mut size) = self.take_target(base)?;
-        let Container::List(items) = &mut container else {
-            return Err(Error::Type);
-        };
-        items.reserve(self.stack.len().saturating_sub(base));
-        for item in self.stack.drain(base..) {
-            let (value, held) = freeze(&mut self.open, &mut self.spare_pairs, item)?;
-            size.absorb(held)?;
-            items.push(value);
-        }
-        self.put_back(at, container, size);
-        Ok(())
-    }
-
-    fn set_items(&mut self) -> Result<(), Error> {
-        let base = self.pop_mark()?;
-        let (at, mut container, mut size) = self.take_target(base)?;
-        let Container::Dict(pairs) = &mut container else {
-            return Err(Error::Type);
-        };
-        let count = self.stack.len().saturating_sub(base);
-        if count % 2 != 0 {
-            return Err(Error::Stack);
-        }
-        pairs.pairs.reserve(count / 2);
-        let mut items = self.stack.drain(base..);
-        while let (Some(key), Some(value)) = (items.next(), items.next()) {
-            let (key, held) = freeze(&mut self.open, &mut self.spare_pairs, key)?;
-            size.absorb(held)?;
-            let (value, held) = freeze(&mut self.open, &mut self.spare_pairs, value)?;
-            size.absorb(held)?;
-            pairs.insert(key, value)?;
-        }
-        drop(items);
-        self.put_back(at, container, size);
-        Ok(())
-    }
-
-    fn add_items(&mut self) -> Result<(), Error> {
-        let base = self.pop_mark()?;
-        let (at, mut container, mut size) = self.take_target(base)?;
-        let Container::Set(set) = &mut container else {
-            return Err(Error::Type);
-        };
-        self.drain_into_set(base, set, &mut size)?;
-        self.put_back(at, container, size);
-        Ok(())
-    }
-
-    fn drain_into_set(
-        &mut self,
-        base: usize,
-        set: &mut Pairs,
-        size: &mut Size,
-    ) -> Result<(), Error> {
-        for item in self.stack.drain(base..) {
-            let (value, held) = freeze(&mut self.open, &mut self.spare_pairs, item)?;
-            size.absorb(held)?;
-            set.insert(value, Value::None)?;
-        }
-        Ok(())
-    }
-
-    fn tuple(&mut self, base: usize) -> Result<(), Error> {
-        let items = self.stack.get(base..).ok_or(Error::Stack)?;
-        let names = |at: usize| match items.get(at).map(|item| &item.slot) {
-            Some(Slot::Global(global)) => Some(*global),
-            _ => None,
-        };
-        let slot = if names(0) == Some(Global::Node) && names(1) == Some(Global::Object) {
-            self.stack.truncate(base);
-            Slot::Global(Global::NewNode)
-        } else {
-            let mut size = Size::ONE;
-            let (open, spare) = (&mut self.open, &mut self.spare_pairs);
-            let mut failed = None;
-            let count = self.stack.len().saturating_sub(base);
-            let items = self.stack.drain(base..);
-            // `map` keeps the exact length, so the tuple is one allocation.
-            let tuple = items
-                .map(|item| match freeze(open, spare, item) {
-                    Ok((value, held)) => {
-                        if let Err(error) = size.absorb(held) {
-                            failed = Some(error);
-                        }
-                        value
-                    }
-                    Err(error) => {
-                        failed = Some(error);
-                        Value::None
-                    }
-                })
-                .collect::<std::sync::Arc<[Value]>>();
-            debug_assert_eq!(tuple.len(), count);
-            if let Some(error) = failed {
-                return Err(error);
-            }
-            return self.push(Slot::Done(Value::Tuple(tuple)), size);
-        };
-        self.push(slot, Size::ONE)
-    }
-
     fn push_global(&mut self, module: &str, name: &str) -> Result<(), Error> {
         let known = GLOBALS.iter().find(|(m, n, _)| (*m, *n) == (module, name));
         let (_, _, global) = known.ok_or(Error::Global)?;
@@ -539,104 +399,5 @@ impl Decoder {
             return Err(Error::Global);
         };
         self.push_global(module, name)
-    }
-
-    /// A call, of which only those that stand for data are known.
-    fn reduce(&mut self) -> Result<(), Error> {
-        let (args, callable) = (self.pop()?, self.pop()?);
-        let Slot::Global(callable) = callable.slot else {
-            return Err(Error::Type);
-        };
-        if let Slot::Global(Global::NewNode) = args.slot {
-            if callable == Global::Reconstructor {
-                return self.push_open(Container::Node(None));
-            }
-            return Err(Error::Type);
-        }
-        let (args, size) = self.freeze(args)?;
-        let Value::Tuple(args) = args else {
-            return Err(Error::Type);
-        };
-        match (callable, &*args) {
-            (Global::Encode, [Value::Str(text), Value::Str(codec)])
-                if matches!(codec.as_bytes(), b"latin1" | b"latin-1") =>
-            {
-                let bytes = latin1(text.as_bytes())?;
-                self.bytes(&bytes)
-            }
-            (Global::Bytes, []) => self.bytes(&[]),
-            (Global::Set, []) => {
-                let set = Container::Set(Pairs::default()).freeze()?;
-                self.push(Slot::Done(set), Size::ONE)
-            }
-            (Global::Set, [Value::List(items) | Value::Tuple(items) | Value::Set(items)]) => {
-                let mut set = Pairs::default();
-                for item in items.iter() {
-                    self.count()?;
-                    set.insert(item.clone(), Value::None)?;
-                }
-                let set = Container::Set(set).freeze()?;
-                self.push(Slot::Done(set), size)
-            }
-            (Global::Node, [Value::Str(id)]) => {
-                self.push(Slot::Done(Value::Node(id.clone())), size)
-            }
-            _ => Err(Error::Type),
-        }
-    }
-
-    fn new_object(&mut self) -> Result<(), Error> {
-        let (args, class) = (self.pop()?, self.pop()?);
-        match (class.slot, args.slot) {
-            (Slot::Global(Global::Node), Slot::Done(Value::Tuple(args))) if args.is_empty() => {
-                self.push_open(Container::Node(None))
-            }
-            _ => Err(Error::Type),
-        }
-    }
-
-    /// Gives a new object its attributes, of which only the identity counts.
-    fn build(&mut self) -> Result<(), Error> {
-        let state = self.pop()?;
-        let (state, held) = self.freeze(state)?;
-        let Slot::Open(at) = self.top()?.slot else {
-            return Err(Error::Type);
-        };
-        match self.open.get_mut(at) {
-            Some((Container::Node(id), size)) => {
-                let Some(Value::Str(text)) = state.get("_id") else {
-                    return Err(Error::Type);
-                };
-                size.absorb(held)?;
-                *id = Some(text.clone());
-                Ok(())
-            }
-            Some((Container::Frozen(_), _)) => Err(Error::Recursive),
-            _ => Err(Error::Type),
-        }
-    }
-}
-
-/// The finished value of an item and what it holds; an open container is
-/// closed for good.
-fn freeze(
-    open: &mut [(Container, Size)],
-    spare: &mut Vec<(Value, Value)>,
-    item: Item,
-) -> Result<(Value, Size), Error> {
-    match item.slot {
-        Slot::Done(value) => Ok((value, item.size)),
-        Slot::Global(_) => Err(Error::Type),
-        Slot::Open(at) => {
-            let (container, size) = open.get_mut(at).ok_or(Error::Stack)?;
-            if let Container::Dict(pairs) = container {
-                let (value, emptied) = pairs.finish();
-                if emptied.capacity() > spare.capacity() {
-                    *spare = emptied;
-                }
-                *container = Container::Frozen(value);
-            }
-            Ok((container.freeze()?, *size))
-        }
     }
 }
