@@ -72,6 +72,12 @@ impl Rig {
         self.sent()
     }
 
+    /// Time passes while we are awake.
+    fn awake(&mut self, ms: u64) -> Vec<String> {
+        let steps = (0..ms / 500).flat_map(|_| self.after(500));
+        steps.collect()
+    }
+
     fn reply(&mut self, next: i64, reset: bool, success: bool) -> Option<Progressed> {
         let reply = NextNodeIdx {
             next,
@@ -428,6 +434,23 @@ fn a_peer_that_does_not_answer_is_disconnected() {
 }
 
 #[test]
+fn when_we_slept_nobody_else_is_silent() {
+    // S8: what waits in the sockets is read first.
+    let mut rig = Rig::replicating(&[0, 1]);
+    assert_eq!(rig.after(100).len(), 1);
+    assert_eq!(rig.after(60_000).len(), 1);
+    assert!(rig.leader.next_wakeup().unwrap() > rig.now);
+    rig.taken(3);
+    assert_eq!(rig.after(100).len(), 1);
+    rig.taken(3);
+    assert_eq!(rig.after(150).len(), 1);
+    // Who then says nothing is.
+    assert_eq!(rig.after(60_000).len(), 1);
+    assert_eq!(rig.after(199).len(), 1);
+    assert_eq!(rig.after(1), ["close 1: Silent"]);
+}
+
+#[test]
 fn a_full_fifo_holds_everything_back() {
     // S10
     let timing = super::Timing {
@@ -485,7 +508,7 @@ fn a_snapshot_is_streamed_as_the_connection_takes_it() {
     assert_eq!(rig.leader.unanswered(&rig.peer), 1);
     // Idle, never an append, while it loads.
     assert_eq!(rig.after(100), ["idle"]);
-    assert_eq!(rig.after(5_000), ["idle"], "loading takes its time");
+    assert_eq!(rig.awake(5_000), ["idle"; 10], "loading takes its time");
     assert_eq!(rig.taken(6).matched, None, "not before a probe fits");
     assert_eq!(rig.sent(), ["after 5/1: 6-6, commit 6"]);
     assert_eq!(rig.taken(7).matched, Some(idx(6)));
@@ -560,7 +583,8 @@ fn a_stream_that_nobody_reads_is_cut() {
     let mut rig = behind();
     ready(&mut rig, 10_000_000);
     rig.sent();
-    assert_eq!(rig.after(29_900), [""; 0]);
+    assert_eq!(rig.awake(29_500), [""; 0]);
+    assert_eq!(rig.after(400), [""; 0]);
     assert_eq!(
         rig.leader.next_wakeup(),
         Some(rig.now + Duration::from_millis(100))
