@@ -34,6 +34,9 @@ pub use peer::{ConnId, Fence, Peer};
 use crate::wire::message::NextNodeIdx;
 use crate::wire::{EntryId, LogIndex, Term};
 
+/// A longer pause between two polls is a stall of our own.
+const STALL: Duration = Duration::from_secs(1);
+
 /// The leader's own log. It only grows at the end and is only compacted at the
 /// beginning while a leadership lasts.
 pub trait LogView {
@@ -76,6 +79,9 @@ pub struct Leader {
     timing: Timing,
     since: Instant,
     next_beat: Instant,
+    polled_at: Instant,
+    /// No peer is called silent before.
+    patient_until: Instant,
     peers: BTreeMap<Peer, Progress>,
     /// Closes to emit; each is of a connection that already is no link.
     closes: Vec<(Peer, ConnId, CloseReason)>,
@@ -99,6 +105,8 @@ impl Leader {
             timing,
             since: now,
             next_beat: now,
+            polled_at: now,
+            patient_until: now,
             peers: BTreeMap::new(),
             closes: Vec::new(),
             uncounted_replies: 0,
@@ -254,12 +262,15 @@ impl Leader {
     /// Emits all that is to be done now.
     pub fn poll(&mut self, log: &impl LogView, now: Instant, emit: &mut impl FnMut(Action)) {
         let beat = self.beat(now);
+        self.notice_stall(now);
         for (peer, progress) in &mut self.peers {
             let Some(link) = &mut progress.link else {
                 continue;
             };
             let conn = link.conn;
-            if let Some(reason) = link.overdue(&self.timing, now) {
+            if let Some(reason) = link.overdue(&self.timing, now)
+                && now >= self.patient_until
+            {
                 progress.link = None;
                 self.closes.push((peer.clone(), conn, reason));
                 continue;
@@ -285,6 +296,16 @@ impl Leader {
         }
     }
 
+    /// If it was we who slept (SIGSTOP, a stalled board), the replies wait in
+    /// the sockets: time to read them before anybody is called silent (S8 says
+    /// the same of keys).
+    fn notice_stall(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.polled_at) > STALL {
+            self.patient_until = now + self.timing.heartbeat * 2;
+        }
+        self.polled_at = now;
+    }
+
     /// When [`Leader::poll`] is due although nothing happens; none if nobody is
     /// connected.
     pub fn next_wakeup(&self) -> Option<Instant> {
@@ -295,7 +316,8 @@ impl Leader {
         links
             .flat_map(|link| {
                 [
-                    link.deadline(&self.timing),
+                    link.deadline(&self.timing)
+                        .map(|at| at.max(self.patient_until)),
                     link.retry_at(),
                     Some(self.next_beat),
                 ]
