@@ -355,7 +355,7 @@ impl Cluster {
     ) -> Result<(), DiskError> {
         self.last = last_of(checkpoint, tail)?;
         self.covered = checkpoint.map(|c| c.last.1.index);
-        self.commit = commit;
+        self.commit = commit.min(self.last.map_or(0, LogIndex::get));
         let mut opening = FrameBuilder::default();
         if let Some(checkpoint) = checkpoint {
             opening.checkpoint(checkpoint);
@@ -367,7 +367,7 @@ impl Cluster {
         within_cap("a checkpoint", opening.frame_len())?;
         self.staged = FrameBuilder::default();
         self.write_opening(opening)?;
-        self.commit_written = commit;
+        self.commit_written = self.commit;
         self.reserve_for(checkpoint_len)
     }
 
