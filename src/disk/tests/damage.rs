@@ -76,9 +76,13 @@ fn a_history_cut_at_every_byte() {
             }
             let recovered = open(&sim).unwrap();
             if let Condition::Damaged { what, set_aside } = &recovered.condition {
-                // A sector cut in itself, which no medium leaves: only the vote's
-                // slot cannot tell that from the loss of a vote.
-                assert!(what.starts_with("hard-state"), "{what}");
+                // A sector cut in itself, which no medium leaves. The slot of a vote
+                // cannot tell that from the loss of the vote, nor the very first
+                // header from the loss of a log.
+                assert!(
+                    what.starts_with("hard-state") || acknowledged == 0,
+                    "{what}"
+                );
                 assert!(sim.bytes(&set_aside.join("hard-state")).is_some());
                 damaged += 1;
                 continue;
@@ -88,7 +92,7 @@ fn a_history_cut_at_every_byte() {
             assert!(expected.contains(&image), "cut {cuts}: {image:?}");
         }
     }
-    assert!(cuts > 8000, "{cuts}");
+    assert!(cuts > 6000, "{cuts}");
     assert!(damaged < 200, "{damaged}");
 }
 
