@@ -68,23 +68,20 @@ impl Cluster {
         let lock = take_lock(storage.as_ref(), dir)?;
         let mut found = recover(storage.as_ref(), dir)?;
         let mut damage = None;
-        if let Found::Damaged(what) = found {
-            let set_aside =
-                set_aside(storage.as_ref(), dir, &free_damaged(storage.as_ref(), dir)?)?;
+        if let Err(what) = found.state {
+            let name = free_damaged(storage.as_ref(), dir)?;
+            let set_aside = set_aside(storage.as_ref(), dir, &name)?;
             damage = Some(Condition::Damaged { what, set_aside });
-            found = Found::Fresh;
+            found = recover(storage.as_ref(), dir)?;
         }
         let earlier = set_aside_before(storage.as_ref(), dir)?;
-        let state = match found {
-            Found::State(state) => Some(*state),
-            _ => None,
-        };
-        let mut recovered = recovered(state.as_ref(), earlier.as_deref());
+        let state = found.state.as_ref().ok().and_then(Option::as_ref);
+        let mut recovered = recovered(state, earlier.as_deref());
         if let Some(damage) = damage {
             recovered.condition = damage;
         }
-        let mut cluster = Self::create(&storage, dir, state.as_ref(), lock)?;
-        cluster.begin(state.and_then(|s| s.hard), &recovered)?;
+        let mut cluster = Self::create(&storage, dir, &found, lock)?;
+        cluster.begin(state.map(|s| &s.hard), &recovered)?;
         Ok((cluster, recovered))
     }
 
@@ -92,10 +89,11 @@ impl Cluster {
     fn create(
         storage: &Arc<dyn Storage>,
         dir: &Path,
-        state: Option<&State>,
+        found: &Found,
         lock: Box<dyn Send>,
     ) -> Result<Self, DiskError> {
         let segment_bytes = storage.segment_bytes();
+        let state = found.state.as_ref().ok().and_then(Option::as_ref);
         let slot = state.map_or(1, |s| s.slot);
         let [a, b] = SEGMENTS.map(|name| dir.join(name));
         let (live_path, spare_path) = if slot == 0 { (a, b) } else { (b, a) };
@@ -115,6 +113,17 @@ impl Cluster {
         let hard =
             open_hard_state(storage.as_ref(), &hard_path).map_err(at(&hard_path, "create"))?;
         storage.sync_dir(dir).map_err(at(dir, "sync"))?;
+        for (other, (name, used)) in SEGMENTS.into_iter().zip(found.used).enumerate() {
+            if used && state.is_none_or(|s| s.slot != other) {
+                // It may be live on the medium even if the page cache says no.
+                let segment = if other == slot { &live } else { &spare };
+                let path = dir.join(name);
+                written += segment
+                    .write_header(&SegmentHeader::VOID)
+                    .map_err(at(&path, "write"))?;
+                segment.file().sync().map_err(at(&path, "sync"))?;
+            }
+        }
         Ok(Self {
             dir: dir.to_path_buf(),
             nonces: Arc::clone(storage),
@@ -124,9 +133,9 @@ impl Cluster {
             spare,
             spare_path,
             hard,
-            hard_seq: state.and_then(|s| s.hard.as_ref()).map_or(0, |h| h.seq),
+            hard_seq: found.hard_seq,
             hard_written: None,
-            generation: state.map_or(0, |s| s.generation),
+            generation: found.generation,
             synced_seq: state.map_or(0, |s| s.log.last_seq),
             frame_written: None,
             staged: FrameBuilder::default(),
@@ -143,13 +152,19 @@ impl Cluster {
 
     /// Copies what was read: it may stand in the page cache alone, from a write
     /// whose sync failed or never came.
-    fn begin(&mut self, hard: Option<HardSlot>, recovered: &Recovered) -> Result<(), DiskError> {
-        if let Some(slot) = hard {
+    fn begin(&mut self, hard: Option<&HardSlot>, recovered: &Recovered) -> Result<(), DiskError> {
+        match hard {
             // With the old note on the log: the frames read are not durable yet.
-            self.write_hard_slot(&slot.state, slot.log_seq)?;
-            self.hard.sync().map_err(at(&self.hard_path(), "sync"))?;
-            self.hard_synced();
+            Some(slot) => self.write_hard_slot(slot.state.clone(), slot.log_seq)?,
+            // Both slots, before there is a log: one missing later is damage.
+            None => {
+                self.write_hard_slot(None, 0)?;
+                self.hard_synced();
+                self.write_hard_slot(None, 0)?;
+            }
         }
+        self.hard.sync().map_err(at(&self.hard_path(), "sync"))?;
+        self.hard_synced();
         let commit = recovered.commit.map_or(0, LogIndex::get);
         let checkpoint = recovered.checkpoint.as_ref();
         self.next_segment(checkpoint, &recovered.entries, commit)
@@ -284,15 +299,15 @@ impl Cluster {
 
     /// Writes term and vote. To be synced next.
     pub(super) fn write_hard_state(&mut self, state: &HardState) -> Result<(), DiskError> {
-        self.write_hard_slot(state, self.synced_seq)
+        self.write_hard_slot(Some(state.clone()), self.synced_seq)
     }
 
-    fn write_hard_slot(&mut self, state: &HardState, log_seq: u64) -> Result<(), DiskError> {
+    fn write_hard_slot(&mut self, state: Option<HardState>, log_seq: u64) -> Result<(), DiskError> {
         let seq = self.hard_seq.saturating_add(1);
         let slot = HardSlot {
             seq,
             log_seq,
-            state: state.clone(),
+            state,
         };
         let block = slot.encode();
         self.hard
@@ -355,7 +370,7 @@ impl Cluster {
     ) -> Result<(), DiskError> {
         self.last = last_of(checkpoint, tail)?;
         self.covered = checkpoint.map(|c| c.last.1.index);
-        self.commit = commit;
+        self.commit = commit.min(self.last.map_or(0, LogIndex::get));
         let mut opening = FrameBuilder::default();
         if let Some(checkpoint) = checkpoint {
             opening.checkpoint(checkpoint);
@@ -367,7 +382,7 @@ impl Cluster {
         within_cap("a checkpoint", opening.frame_len())?;
         self.staged = FrameBuilder::default();
         self.write_opening(opening)?;
-        self.commit_written = commit;
+        self.commit_written = self.commit;
         self.reserve_for(checkpoint_len)
     }
 
@@ -458,7 +473,7 @@ fn open_hard_state(storage: &dyn Storage, path: &Path) -> io::Result<Box<dyn Fil
 fn recovered(state: Option<&State>, set_aside: Option<&Path>) -> Recovered {
     let empty = Log::default();
     let log = state.map_or(&empty, |s| &s.log);
-    let saved = state.and_then(|s| s.hard.as_ref()).map(|h| h.state.clone());
+    let saved = state.and_then(|s| s.hard.state.clone());
     // S7: where state was lost, only a saved standing makes a voter again.
     let amnesic = set_aside.map(|_| HardState {
         epoch: 0,

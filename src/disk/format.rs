@@ -66,6 +66,19 @@ pub(super) struct SegmentHeader {
 }
 
 impl SegmentHeader {
+    /// The header of a segment in which nothing counts.
+    pub(super) const VOID: Self = Self {
+        generation: 0,
+        nonce: 0,
+        first_seq: 0,
+        live: false,
+    };
+
+    /// Whether it is [`SegmentHeader::VOID`].
+    pub(super) fn is_void(&self) -> bool {
+        *self == Self::VOID
+    }
+
     /// The block. All that matters is in its first sector, which a medium writes
     /// whole or not at all.
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -97,8 +110,8 @@ pub(super) struct HardSlot {
     pub seq: u64,
     /// The last frame of the log that was durable when this was written.
     pub log_seq: u64,
-    /// What was saved.
-    pub state: HardState,
+    /// What was saved; none if nothing was yet.
+    pub state: Option<HardState>,
 }
 
 impl HardSlot {
@@ -107,51 +120,51 @@ impl HardSlot {
         let mut body = Vec::with_capacity(BLOCK);
         body.extend(self.seq.to_le_bytes());
         body.extend(self.log_seq.to_le_bytes());
-        body.extend(self.state.epoch.to_le_bytes());
-        body.extend(self.state.term.get().to_le_bytes());
-        body.push(u8::from(self.state.committed));
-        body.push(match self.state.standing {
-            Standing::Voter => 0,
-            Standing::Amnesic => 1,
-        });
-        let vote = self.state.voted_for.as_ref().map_or("", Address::as_str);
-        body.extend(size(vote.len()).to_le_bytes());
-        body.extend(vote.as_bytes());
+        if let Some(state) = &self.state {
+            body.extend(state.epoch.to_le_bytes());
+            body.extend(state.term.get().to_le_bytes());
+            body.push(u8::from(state.committed));
+            body.push(match state.standing {
+                Standing::Voter => 0,
+                Standing::Amnesic => 1,
+            });
+            let vote = state.voted_for.as_ref().map_or("", Address::as_str);
+            body.extend(size(vote.len()).to_le_bytes());
+            body.extend(vote.as_bytes());
+        }
         sealed(HARD_MAGIC, &body)
     }
 
     /// Reads a slot.
     pub(super) fn decode(bytes: &[u8]) -> Read<Self> {
         unseal(HARD_MAGIC, bytes, |r| {
-            let seq = r.u64()?;
-            let log_seq = r.u64()?;
-            let epoch = r.u32()?;
-            let term = Term::new(r.u64()?)?;
-            let committed = r.u8()? == 1;
-            let standing = match r.u8()? {
-                0 => Standing::Voter,
-                1 => Standing::Amnesic,
-                _ => return None,
-            };
-            let vote = r.sized()?;
-            let voted_for = match vote {
-                [] => None,
-                text => Some(std::str::from_utf8(text).ok()?.parse().ok()?),
-            };
-            let state = HardState {
-                epoch,
-                term,
-                voted_for,
-                committed,
-                standing,
-            };
             Some(Self {
-                seq,
-                log_seq,
-                state,
+                seq: r.u64()?,
+                log_seq: r.u64()?,
+                state: match r.0 {
+                    [] => None,
+                    _ => Some(hard_state(r)?),
+                },
             })
         })
     }
+}
+
+fn hard_state(r: &mut Reader<'_>) -> Option<HardState> {
+    Some(HardState {
+        epoch: r.u32()?,
+        term: Term::new(r.u64()?)?,
+        committed: r.u8()? == 1,
+        standing: match r.u8()? {
+            0 => Standing::Voter,
+            1 => Standing::Amnesic,
+            _ => return None,
+        },
+        voted_for: match r.sized()? {
+            [] => None,
+            text => Some(std::str::from_utf8(text).ok()?.parse().ok()?),
+        },
+    })
 }
 
 /// A block: preamble, CRC of the body, length of the body, body, zeros.

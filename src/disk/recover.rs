@@ -20,25 +20,25 @@ pub(super) const SEGMENTS: [&str; 2] = ["log-a", "log-b"];
 pub(super) const HARD_STATE: &str = "hard-state";
 
 /// What the files hold.
-pub(super) enum Found {
-    /// Nothing, and nothing was ever acknowledged.
-    Fresh,
-    /// A state.
-    State(Box<State>),
-    /// Less than was acknowledged; the text says what.
-    Damaged(String),
+pub(super) struct Found {
+    /// The state, or what is lost of it; neither if nothing was ever saved.
+    pub state: Result<Option<State>, String>,
+    /// The greatest generation in any header.
+    pub generation: u64,
+    /// The last save of the hard state; 0 if none.
+    pub hard_seq: u64,
+    /// Which of [`SEGMENTS`] has something in its first block.
+    pub used: [bool; 2],
 }
 
 /// A state as read.
 pub(super) struct State {
     /// The last save of the hard state.
-    pub hard: Option<HardSlot>,
+    pub hard: HardSlot,
     /// Which of [`SEGMENTS`] counts.
     pub slot: usize,
     /// Its header.
     pub header: SegmentHeader,
-    /// The greatest generation seen in any header.
-    pub generation: u64,
     /// The log that it holds.
     pub log: Log,
 }
@@ -60,10 +60,7 @@ pub(super) struct Log {
 
 /// Reads a folder's state.
 pub(super) fn recover(storage: &dyn Storage, dir: &Path) -> Result<Found, DiskError> {
-    let hard = match read_hard_state(storage, dir)? {
-        Ok(hard) => hard,
-        Err(what) => return Ok(Found::Damaged(what)),
-    };
+    let hard = read_hard_state(storage, dir)?;
     let mut headers = Vec::new();
     for name in SEGMENTS {
         let path = dir.join(name);
@@ -73,112 +70,146 @@ pub(super) fn recover(storage: &dyn Storage, dir: &Path) -> Result<Found, DiskEr
         }
         headers.push(header);
     }
-    let all_blank = headers.iter().all(|h| *h == Read::Blank);
-    let one_blank = headers.contains(&Read::Blank);
-    let mut known: Vec<(usize, SegmentHeader)> = headers
+    let blank = headers.iter().all(|header| match header {
+        Read::Blank => true,
+        Read::Valid(header) => header.is_void(),
+        Read::Bad | Read::Newer(_) => false,
+    });
+    let used = [0, 1].map(|slot| headers.get(slot) != Some(&Read::Blank));
+    let known: Vec<(usize, SegmentHeader)> = headers
         .into_iter()
         .enumerate()
         .filter_map(|(slot, read)| match read {
-            Read::Valid(header) => Some((slot, header)),
+            Read::Valid(header) if !header.is_void() => Some((slot, header)),
             _ => None,
         })
         .collect();
-    known.sort_by_key(|(_, header)| std::cmp::Reverse(header.generation));
-    let generation = known.first().map_or(0, |(_, header)| header.generation);
+    let generations = known.iter().map(|(_, header)| header.generation);
+    Ok(Found {
+        generation: generations.max().unwrap_or(0),
+        hard_seq: hard.latest.as_ref().map_or(0, |slot| slot.seq),
+        state: choose(storage, dir, hard, &known, blank)?,
+        used,
+    })
+}
 
-    if all_blank && hard.is_none() {
-        return Ok(Found::Fresh);
+/// Finds the segment that counts and reads it.
+fn choose(
+    storage: &dyn Storage,
+    dir: &Path,
+    hard: HardRead,
+    known: &[(usize, SegmentHeader)],
+    blank: bool,
+) -> Result<Result<Option<State>, String>, DiskError> {
+    if hard.unreadable {
+        // A slot fits one sector, which is the old or the new: an unreadable one
+        // may be the last vote. Rather amnesic than a second vote (S1).
+        return Ok(Err("hard-state: a slot is unreadable".into()));
     }
-    // The newest must be live: it is released only after its successor is durable.
-    let mut live = known
-        .iter()
-        .take_while(|(_, header)| header.live)
-        .peekable();
-    while let Some((slot, header)) = live.next() {
-        let Some(name) = SEGMENTS.get(*slot) else {
-            continue;
-        };
-        let path = dir.join(name);
-        let bytes = read(storage, &path, DISK_SEGMENT_BYTES_MAX.saturating_add(1))?;
-        let bytes_max = DISK_SEGMENT_BYTES_MAX;
-        if bytes.len() as u64 > bytes_max {
-            return Err(DiskError::TooLarge {
-                what: "a log segment",
-                bytes: bytes.len() as u64,
-                max: bytes_max,
-            });
-        }
-        match scan(&bytes, header) {
-            Scan::Damaged(what) => return Ok(Found::Damaged(format!("{name}: {what}"))),
-            Scan::Log(log) => {
-                return Ok(match contradiction(&log, hard.as_ref()) {
-                    Some(what) => Found::Damaged(what),
-                    None => Found::State(Box::new(State {
-                        hard,
-                        slot: *slot,
-                        header: *header,
-                        generation,
-                        log,
-                    })),
-                });
-            }
-            // Its predecessor is still live: nothing was acknowledged in this one.
-            Scan::Unopened if live.peek().is_some() => {}
-            // The very first segment, cut off while it was being created.
-            Scan::Unopened if one_blank && hard.is_none() => return Ok(Found::Fresh),
-            Scan::Unopened => {
-                return Ok(Found::Damaged(format!("{name}: its opening is unreadable")));
-            }
-        }
+    let saved = hard
+        .latest
+        .as_ref()
+        .is_some_and(|slot| slot.state.is_some());
+    if !saved && blank {
+        return Ok(Ok(None));
     }
-    Ok(Found::Damaged(
-        "neither log-a nor log-b holds the current log".into(),
-    ))
+    let live = known.iter().filter(|(_, header)| header.live);
+    // Of two, the earlier: until its release is durable nothing is acknowledged in
+    // the later, which may even stand in the page cache alone.
+    let Some((slot, header)) = live.min_by_key(|(_, header)| header.generation) else {
+        return Ok(Err("neither log-a nor log-b holds the current log".into()));
+    };
+    let released = |later: bool| {
+        known
+            .iter()
+            .any(|(_, other)| !other.live && (!later || other.generation > header.generation))
+    };
+    let name = SEGMENTS.get(*slot).copied().unwrap_or_default();
+    if released(true) {
+        return Ok(Err(format!("{name} is older than the other segment")));
+    }
+    let log = match scan(&read_segment(storage, &dir.join(name))?, header) {
+        Scan::Log(log) => log,
+        Scan::Damaged(what) => return Ok(Err(format!("{name}: {what}"))),
+        // The very first, cut off while it was being created.
+        Scan::Unopened if !saved && !released(false) => return Ok(Ok(None)),
+        Scan::Unopened => return Ok(Err(format!("{name}: its opening is unreadable"))),
+    };
+    let Some(hard) = hard.latest.filter(|_| hard.whole) else {
+        return Ok(Err("hard-state: a slot is missing".into()));
+    };
+    if let Some(what) = contradiction(&log, &hard) {
+        return Ok(Err(what));
+    }
+    let nothing = !saved && log.last().is_none();
+    Ok(Ok((!nothing).then_some(State {
+        hard,
+        slot: *slot,
+        header: *header,
+        log,
+    })))
+}
+
+fn read_segment(storage: &dyn Storage, path: &Path) -> Result<Vec<u8>, DiskError> {
+    let max = DISK_SEGMENT_BYTES_MAX;
+    let bytes = read(storage, path, max.saturating_add(1))?;
+    if bytes.len() as u64 > max {
+        return Err(DiskError::TooLarge {
+            what: "a log segment",
+            bytes: bytes.len() as u64,
+            max,
+        });
+    }
+    Ok(bytes)
 }
 
 /// What hard state and log say of one another: each notes how far the other had
 /// come, so that loss at the very end of either shows.
-fn contradiction(log: &Log, hard: Option<&HardSlot>) -> Option<String> {
-    let saved = hard.map_or(0, |slot| slot.seq);
-    if saved < log.hard_seq {
+fn contradiction(log: &Log, hard: &HardSlot) -> Option<String> {
+    if hard.seq < log.hard_seq {
         return Some(format!(
-            "hard-state: save {} of term and vote is missing, the last is {saved}",
-            log.hard_seq
+            "hard-state: save {} is missing, the last is {}",
+            log.hard_seq, hard.seq
         ));
     }
-    let noted = hard.map_or(0, |slot| slot.log_seq);
-    (log.last_seq < noted).then(|| {
+    (log.last_seq < hard.log_seq).then(|| {
         format!(
-            "log: frame {noted} is missing, the last is {}",
-            log.last_seq
+            "log: frame {} is missing, the last is {}",
+            hard.log_seq, log.last_seq
         )
     })
 }
 
-/// The hard state, or what is wrong with it.
-fn read_hard_state(
-    storage: &dyn Storage,
-    dir: &Path,
-) -> Result<Result<Option<HardSlot>, String>, DiskError> {
+/// The hard state's file.
+struct HardRead {
+    /// The later of its slots.
+    latest: Option<HardSlot>,
+    /// Both slots are there: so it is from before the first segment on.
+    whole: bool,
+    /// A slot holds what we did not write.
+    unreadable: bool,
+}
+
+fn read_hard_state(storage: &dyn Storage, dir: &Path) -> Result<HardRead, DiskError> {
     let path = dir.join(HARD_STATE);
     let bytes = read(storage, &path, 2 * BLOCK as u64)?;
     let (first, second) = bytes.split_at(bytes.len().min(BLOCK));
-    let mut latest: Option<HardSlot> = None;
+    let mut slots = Vec::new();
+    let mut unreadable = false;
     for block in [first, second] {
         match HardSlot::decode(block) {
             Read::Newer(found) => return Err(newer(&path, found)),
             Read::Blank => {}
-            // A slot fits one sector, which is the old or the new: an unreadable
-            // one may be the last vote. Rather amnesic than a second vote (S1).
-            Read::Bad => return Ok(Err("hard-state: a slot is unreadable".into())),
-            Read::Valid(slot) => {
-                if latest.as_ref().is_none_or(|l| l.seq < slot.seq) {
-                    latest = Some(slot);
-                }
-            }
+            Read::Bad => unreadable = true,
+            Read::Valid(slot) => slots.push(slot),
         }
     }
-    Ok(Ok(latest))
+    let whole = slots.len() == 2;
+    Ok(HardRead {
+        latest: slots.into_iter().max_by_key(|slot| slot.seq),
+        whole,
+        unreadable,
+    })
 }
 
 /// A file's bytes; a missing file has none.

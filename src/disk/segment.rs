@@ -35,8 +35,8 @@ impl Segment {
         })
     }
 
-    /// Begins its life anew: the header in memory, no frame. Returns the header's
-    /// block, which [`Segment::write_header`] writes.
+    /// Begins its life anew, without a frame; [`Segment::write_header`] makes it
+    /// count.
     pub(super) fn restart(&mut self, nonce: u64) {
         self.nonce = nonce;
         self.end = BLOCK as u64;
@@ -50,7 +50,7 @@ impl Segment {
         Ok(block.len() as u64)
     }
 
-    /// Where a frame with `records_len` bytes of records would end.
+    /// Where the block ends in which a frame of this length would end.
     pub(super) fn end_with(&self, frame_len: usize) -> u64 {
         place(self.end, frame_len)
             .saturating_add(frame_len as u64)

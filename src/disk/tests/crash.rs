@@ -65,7 +65,7 @@ fn the_simulation_notices_a_lying_medium() {
 }
 
 /// A short history with everything in it.
-fn history(rig: &mut Rig, mut after: impl FnMut(&mut Rig) -> bool) {
+pub(super) fn history(rig: &mut Rig, mut after: impl FnMut(&mut Rig) -> bool) {
     let steps: [fn(&mut Rig); 12] = [
         |r| r.save(vote(1, 1)),
         |r| r.append(vec![entry(1, 0, b""), entry(2, 1, &[b'a'; 200])], 1),
@@ -107,7 +107,7 @@ fn every_call_may_fail() {
         let calls = rig.sim.world().calls;
         calls
     };
-    assert!(calls > 50, "{calls}");
+    assert!(calls > 40, "{calls}");
     for call in 1..=calls {
         for (errno, count) in [(Errno::IO, 1), (Errno::NOSPC, 1), (Errno::ROFS, 10_000)] {
             for cut in [false, true] {

@@ -2,5 +2,7 @@
 //! that is worse than a real one, and the real file system where it matters.
 
 mod crash;
+mod damage;
 mod rig;
 mod sim;
+mod space;

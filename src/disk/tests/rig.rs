@@ -26,7 +26,7 @@ pub(super) struct Image {
 }
 
 impl Image {
-    fn of(recovered: &Recovered) -> Self {
+    pub(super) fn of(recovered: &Recovered) -> Self {
         Self {
             hard: recovered.hard_state.clone(),
             checkpoint: recovered.checkpoint.clone(),
@@ -123,18 +123,18 @@ impl Rig {
         if let Condition::Damaged { what, .. } = recovered.condition {
             return Err(format!("damaged: {what}"));
         }
-        let commit = recovered.commit.map_or(0, LogIndex::get);
-        if commit < self.commit_sure || commit > self.commit_noted {
-            return Err(format!(
-                "commit {commit}, sure {}, noted {}",
-                self.commit_sure, self.commit_noted
-            ));
-        }
         let expected = self.book.get(self.acknowledged..).unwrap();
         if !expected.contains(&image) {
             return Err(format!(
                 "recovered {image:?}\nacknowledged {:?}",
                 expected[0]
+            ));
+        }
+        let commit = recovered.commit.map_or(0, LogIndex::get);
+        if commit < self.commit_sure || commit > self.commit_noted {
+            return Err(format!(
+                "commit {commit}, sure {}, noted {}",
+                self.commit_sure, self.commit_noted
             ));
         }
         self.book = vec![image];
@@ -260,6 +260,21 @@ impl Rig {
         self.acknowledged
     }
 
+    /// Every state asked for since the opening.
+    pub(super) fn book(&self) -> &[Image] {
+        &self.book
+    }
+
+    /// The process is gone.
+    pub(super) fn forget(&mut self) {
+        self.members.clear();
+    }
+
+    /// The next opening must know this commit index.
+    pub(super) fn expect_commit(&mut self, commit: u64) {
+        self.commit_sure = commit;
+    }
+
     pub(super) fn wants_checkpoint(&self) -> bool {
         self.members[&self.life].shared().wants_checkpoint()
     }
@@ -299,7 +314,7 @@ impl Rig {
             _ => {}
         }
         if self.wants_checkpoint() && rng.random_bool(0.5) && last > 1 {
-            self.some_checkpoint(rng, some_commit);
+            self.some_checkpoint(rng, self.commit_noted.max(1));
         }
     }
 

@@ -336,12 +336,12 @@ impl File for SimFile {
         if outcome.is_ok() && grows > world.free {
             outcome = Err(Errno::NOSPC.into());
         }
-        // A failed write may have been made in part.
+        // A failed write may have been made in part, by whole sectors.
         let made = match outcome {
             Ok(()) => bytes,
             Err(_) => {
                 let most = bytes.len().min(len.saturating_sub(offset));
-                &bytes[..world.rng.random_range(0..=most)]
+                &bytes[..world.rng.random_range(0..=most) / SECTOR * SECTOR]
             }
         };
         if outcome.is_ok() {
