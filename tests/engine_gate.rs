@@ -295,7 +295,7 @@ impl World {
         let last = EntryId { index: index(log.len()), term: term(*log.last().unwrap()) };
         let request = {
             let replica = self.subject.replica.borrow();
-            follower::vote_request(&replica.log, &replica.vote, &address(candidate), term(t), last)
+            follower::vote_request(&replica.log, &replica.vote, term(t), last)
         };
         let granted = match request {
             Some(request) => {

@@ -322,18 +322,16 @@ pub struct EngineVote {
     pub last: EpochId,
 }
 
-/// Decides on a vote request: none if the term is over or the vote of this term
-/// is given. Python never answers a candidate twice (spec 3.1), and neither do
+/// Decides on a vote request: none if the term is over or ours already, for
+/// then its vote may be given. Python never answers a candidate twice (spec 3.1), and neither do
 /// we.
 pub fn vote_request(
     log: &impl LocalLog,
     vote: &VoteView,
-    from: &Address,
     term: Term,
     last: EntryId,
 ) -> Option<EngineVote> {
-    let given = term == vote.term.term && (vote.committed || vote.node != *from);
-    if term < vote.term.term || given {
+    if term <= vote.term.term {
         return None;
     }
     let ours = log.last().term;

@@ -85,7 +85,7 @@ impl Member {
         }
         let request = {
             let replica = self.replica.borrow();
-            follower::vote_request(&replica.log, &replica.vote, peer, term, last)
+            follower::vote_request(&replica.log, &replica.vote, term, last)
         };
         let (Some(request), Some(engine)) = (request, self.engine()) else { return };
         if term <= self.voted.get() {

@@ -16,6 +16,7 @@ use super::standing::Peerage;
 use super::{Member, Trouble};
 use crate::config::{Bootstrap, ClusterConfig, Election, limits};
 use crate::disk::{Condition, Disk, DiskError, Recovered, Standing, Worker};
+use crate::links::follower;
 use crate::links::utility_client::ask;
 use crate::raft::checkpoint::CheckpointError;
 use crate::raft::engine::{Engine, Role, Stopped};
@@ -23,7 +24,7 @@ use crate::raft::replica::Replica;
 use crate::raft::runtime;
 use crate::raft::types::Members;
 use crate::wire::utility::{MembersReply, Request, Target};
-use crate::wire::{Address, Key, LogIndex, Term, Value};
+use crate::wire::{Address, EntryId, Key, LogIndex, Term, Value};
 
 /// Why a member cannot start.
 #[derive(Debug)]
@@ -392,9 +393,36 @@ impl Member {
         let Some(engine) = self.engine() else { return };
         log::info!("{}: no leader is heard of; asking for votes", self.name);
         *self.reported_leader.borrow_mut() = None;
-        if let Err(error) = engine.campaign().await {
+        let campaign = async {
+            self.catch_up_with_terms(&engine).await?;
+            engine.campaign().await
+        };
+        if let Err(error) = campaign.await {
             self.report(Trouble::Stopped(error.to_string()));
         }
+    }
+
+    /// Adopts the greatest term that a peer has shown. PySyncObj does so at
+    /// every request (spec 3.1); openraft does not, if the candidate's log is
+    /// shorter than ours, and would campaign in terms that are over for the
+    /// peers. To openraft it is a vote for that candidate, which is not sent.
+    async fn catch_up_with_terms(&self, engine: &Engine) -> Result<(), Stopped> {
+        let seen = {
+            let links = self.links.borrow();
+            links.iter().map(|(peer, link)| (link.seen, peer.clone())).max()
+        };
+        let Some((term, peer)) = seen else { return Ok(()) };
+        let request = {
+            let replica = self.replica.borrow();
+            let last = replica.log.last();
+            let last = EntryId { index: last.index, term: last.term.term };
+            follower::vote_request(&replica.log, &replica.vote, term, last)
+        };
+        if let Some(request) = request {
+            self.voted.set(self.voted.get().max(term));
+            engine.vote(&peer, request).await?;
+        }
+        Ok(())
     }
 
     async fn keep_house(self: Rc<Self>) {
