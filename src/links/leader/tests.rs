@@ -61,7 +61,7 @@ impl Log {
             commit: 1,
         };
         for &term in terms {
-            log.push(term, 10);
+            log.push(term, FIRST.len);
         }
         log
     }

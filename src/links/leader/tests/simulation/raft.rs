@@ -70,7 +70,10 @@ impl World {
         let mut voters: Vec<usize> = (0..MEMBERS)
             .filter(|&m| {
                 let other = self.nodes[m].follower.last();
-                (other.term, other.index) <= (last.term, last.index)
+                // To forget an acknowledgement and then vote loses what a
+                // majority held: Python's own loss (H14), not under test.
+                let forgot = self.nodes[m].lied && self.leader.is_some();
+                !forgot && (other.term, other.index) <= (last.term, last.index)
             })
             .collect();
         let ours = self.log.all.last().unwrap();
