@@ -180,3 +180,96 @@ fn deflate(bytes: &[u8]) -> Vec<u8> {
     // A Vec takes every write.
     written.unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(index: i64) -> Value {
+        Value::tuple([Value::bytes(b"\x01"), Value::Int(index), Value::Int(1)])
+    }
+
+    fn parts() -> [Value; 4] {
+        let store = Value::dict([("/service/a", Value::dict([("value", Value::str("x"))]))]);
+        [
+            Value::dict([(CODE_VERSION, Value::Int(0)), (DATA, store)]),
+            entry(2),
+            entry(1),
+            Value::list([Value::Node("a:1".into()), Value::None]),
+        ]
+    }
+
+    fn zipped(parts: &[Value]) -> Vec<u8> {
+        let mut pickled = Vec::new();
+        pickle::encode(&Value::tuple(parts.iter().cloned()), &mut pickled);
+        deflate(&pickled)
+    }
+
+    #[test]
+    fn a_damaged_or_cut_snapshot_is_refused() {
+        // H12
+        let intact = zipped(&parts());
+        assert_eq!(Snapshot::decode(&intact).unwrap().members.len(), 1);
+        let content = format!("{:?}", Snapshot::decode(&intact).unwrap());
+        let mut refused = 0;
+        for at in 0..intact.len() {
+            assert!(Snapshot::decode(&intact[..at]).is_err(), "{at}");
+            let mut damaged = intact.clone();
+            damaged[at] ^= 0x40;
+            // A few bytes carry no content: time and system of the writer.
+            match Snapshot::decode(&damaged) {
+                Ok(snapshot) => assert_eq!(format!("{snapshot:?}"), content),
+                Err(_) => refused += 1,
+            }
+        }
+        assert!(refused >= intact.len() - 10, "{refused}");
+    }
+
+    #[test]
+    fn shapes_are_checked() {
+        let with = |at: usize, value: Value| {
+            let mut parts = parts();
+            parts[at] = value;
+            Snapshot::decode(&zipped(&parts)).unwrap_err()
+        };
+        assert_eq!(with(0, Value::dict([])), SnapshotError::Shape("state"));
+        let odd = Value::dict([(DATA, Value::dict([("k", Value::Int(1))]))]);
+        assert_eq!(with(0, odd), SnapshotError::Shape("store"));
+        assert_eq!(with(1, entry(3)), SnapshotError::Entries);
+        assert_eq!(with(2, entry(0)), SnapshotError::Entries);
+        assert_eq!(with(2, Value::None), SnapshotError::Entries);
+        let text = Value::list([Value::str("a:1")]);
+        assert_eq!(with(3, text), SnapshotError::Shape("member set"));
+        let three = zipped(&parts()[..3]);
+        assert_eq!(
+            Snapshot::decode(&three).unwrap_err(),
+            SnapshotError::Shape("tuple")
+        );
+    }
+
+    #[test]
+    fn bombs_are_refused() {
+        // H28
+        let bomb = deflate(&vec![0; 1 << 20]);
+        assert_eq!(inflate(&bomb, (1 << 20) - 1), Err(SnapshotError::TooLarge));
+        assert_eq!(
+            inflate(&bomb, 1 << 20).map(|bytes| bytes.len()),
+            Ok(1 << 20)
+        );
+    }
+
+    #[test]
+    fn nothing_but_the_two_keys_is_sent() {
+        // H26, H27
+        let snapshot = Snapshot::decode(&zipped(&parts())).unwrap();
+        let pickled = inflate(&snapshot.encode(), 1 << 20).unwrap();
+        let Value::Tuple(parts) = pickle::decode(&pickled).unwrap() else {
+            panic!("no tuple")
+        };
+        let Value::Dict(state) = &parts[0] else {
+            panic!("no dict")
+        };
+        let keys: Vec<_> = state.iter().map(|(key, _)| key.as_str().unwrap()).collect();
+        assert_eq!(keys, [CODE_VERSION, DATA]);
+    }
+}

@@ -356,7 +356,7 @@ impl StatusReply {
 }
 
 /// Most partners and clients of a `status` reply.
-const PARTNERS_MAX: usize = 256;
+const PARTNERS_MAX: usize = 64;
 
 impl Encode for StatusReply {
     /// Addresses are plain text: who reads a status only prints it (spec 3.8).

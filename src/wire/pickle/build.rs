@@ -75,6 +75,7 @@ impl Decoder {
         while let (Some(key), Some(value)) = (items.next(), items.next()) {
             let (key, held) = freeze(&mut self.open, &mut self.spare_pairs, key)?;
             size.absorb(held)?;
+            self.budget.spend(held)?;
             let (value, held) = freeze(&mut self.open, &mut self.spare_pairs, value)?;
             size.absorb(held)?;
             pairs.insert(key, value)?;
@@ -104,6 +105,7 @@ impl Decoder {
         for item in self.stack.drain(base..) {
             let (value, held) = freeze(&mut self.open, &mut self.spare_pairs, item)?;
             size.absorb(held)?;
+            self.budget.spend(held)?;
             set.insert(value, Value::None)?;
         }
         Ok(())
@@ -162,6 +164,7 @@ impl Decoder {
             (Global::Encode, [Value::Str(text), Value::Str(codec)])
                 if matches!(codec.as_bytes(), b"latin1" | b"latin-1") =>
             {
+                self.budget.spend(size)?;
                 let bytes = latin1(text.as_bytes())?;
                 self.bytes(&bytes)
             }
@@ -171,9 +174,9 @@ impl Decoder {
                 self.push(Slot::Done(set), Size::ONE)
             }
             (Global::Set, [Value::List(items) | Value::Tuple(items) | Value::Set(items)]) => {
+                self.budget.spend(size)?;
                 let mut set = Pairs::default();
                 for item in items.iter() {
-                    self.count()?;
                     set.insert(item.clone(), Value::None)?;
                 }
                 let set = Container::Set(set).freeze()?;

@@ -52,6 +52,36 @@ impl Size {
     }
 }
 
+/// What one pickle may spend on values pushed and on bytes made or hashed,
+/// counted again each time: opcodes that repeat costly work on a shared value
+/// would otherwise take hours.
+#[derive(Default)]
+pub(super) struct Budget {
+    values: usize,
+    bytes: usize,
+}
+
+impl Budget {
+    /// Counts one value pushed.
+    pub(super) fn push(&mut self) -> Result<(), PickleError> {
+        self.spend(Size::ONE)
+    }
+
+    /// Counts work over all that `size` measures.
+    pub(super) fn spend(&mut self, size: Size) -> Result<(), PickleError> {
+        let count = |more: u32| usize::try_from(more).unwrap_or(usize::MAX);
+        self.values = self.values.saturating_add(count(size.values));
+        self.bytes = self.bytes.saturating_add(count(size.bytes));
+        if self.values > PICKLE_VALUES_MAX {
+            Err(PickleError::Limit("values"))
+        } else if self.bytes > PICKLE_BYTES_MAX {
+            Err(PickleError::Limit("bytes"))
+        } else {
+            Ok(())
+        }
+    }
+}
+
 /// A container that opcodes may still change. Once another container takes it
 /// in, it is frozen: a change from then on would mean recursion.
 pub(super) enum Container {

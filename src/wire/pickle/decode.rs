@@ -5,9 +5,9 @@
 //! values, and recursion shows itself as a change of something frozen.
 
 use super::PickleError as Error;
-use super::container::{Container, Pairs, Size};
+use super::container::{Budget, Container, Pairs, Size};
 use super::input::{Input, decimal, wide_int};
-use crate::config::limits::{KEPT_BUFFER_BYTES_MAX, PICKLE_MEMO_MAX, PICKLE_VALUES_MAX};
+use crate::config::limits::{KEPT_BUFFER_BYTES_MAX, PICKLE_MEMO_MAX};
 use crate::wire::value::{Str, Value};
 
 /// Texts that nearly every pickle of the wire holds: kept once, not allocated
@@ -105,7 +105,7 @@ pub struct Decoder {
     pub(super) open: Vec<(Container, Size)>,
     common: Vec<Str>,
     pub(super) spare_pairs: Vec<(Value, Value)>,
-    pushed: usize,
+    pub(super) budget: Budget,
 }
 
 impl Default for Decoder {
@@ -124,7 +124,7 @@ impl Decoder {
             open: Vec::new(),
             common: COMMON.iter().map(|text| Str::from(*text)).collect(),
             spare_pairs: Vec::new(),
-            pushed: 0,
+            budget: Budget::default(),
         }
     }
 
@@ -149,7 +149,7 @@ impl Decoder {
         tidy(&mut self.memo);
         tidy(&mut self.open);
         tidy(&mut self.spare_pairs);
-        self.pushed = 0;
+        self.budget = Budget::default();
     }
 
     fn run(&mut self, input: &mut Input<'_>) -> Result<Value, Error> {
@@ -212,7 +212,7 @@ impl Decoder {
             0x95 => drop(input.array::<8>()?),
             b'(' => {
                 // Marks count as values: they take memory too.
-                self.count()?;
+                self.budget.push()?;
                 self.marks.push(self.stack.len());
             }
             b'}' => self.push_open(Container::Dict(Pairs::default()))?,
@@ -272,16 +272,8 @@ impl Decoder {
         Ok(true)
     }
 
-    pub(super) fn count(&mut self) -> Result<(), Error> {
-        self.pushed += 1;
-        if self.pushed > PICKLE_VALUES_MAX {
-            return Err(Error::Limit("values"));
-        }
-        Ok(())
-    }
-
     pub(super) fn push(&mut self, slot: Slot, size: Size) -> Result<(), Error> {
-        self.count()?;
+        self.budget.push()?;
         self.stack.push(Item { slot, size });
         Ok(())
     }

@@ -60,6 +60,23 @@ fn self_multiplying_pickles_are_refused() {
 }
 
 #[test]
+fn costly_work_on_shared_values_is_refused() {
+    // S10: a text of 1 MB, made bytes again and again.
+    let text = [&b"X\x00\x00\x10\x00"[..], &[b'a'; 1 << 20], b"q\x01"].concat();
+    let args = b"X\x06\x00\x00\x00latin1\x86q\x02c_codecs\nencode\nq\x03";
+    let again = b"h\x03h\x02R0".repeat(100);
+    let pickle = [&text[..], args, &again, b"."].concat();
+    assert_eq!(decode(&pickle).unwrap_err(), PickleError::Limit("bytes"));
+    // A text, and a tuple of many values, as the key of one dict after another.
+    let again = b"}h\x01Ns0".repeat(100);
+    let pickle = [&text[..], &again, b"."].concat();
+    assert_eq!(decode(&pickle).unwrap_err(), PickleError::Limit("bytes"));
+    let tuple = [&b"("[..], &[b'N'; 100_000], b"tq\x01"].concat();
+    let pickle = [&tuple[..], &again, b"."].concat();
+    assert_eq!(decode(&pickle).unwrap_err(), PickleError::Limit("values"));
+}
+
+#[test]
 fn depth_is_capped() {
     let nested = |depth: usize| {
         let mut pickle = vec![b'N'];
