@@ -33,16 +33,6 @@ impl Value {
             },
         }
     }
-
-    /// Whether Python could use this value as a key of a dict. A `frozenset`
-    /// could be one; it is told from a `set` nowhere here, and counts as one.
-    pub fn py_hashable(&self) -> bool {
-        match self {
-            Self::List(_) | Self::Dict(_) | Self::Set(_) => false,
-            Self::Tuple(items) => items.iter().all(Value::py_hashable),
-            _ => true,
-        }
-    }
 }
 
 /// A number reduced to what Python compares: integral values by their digits,
