@@ -2,13 +2,24 @@
 //!
 //! The rooms, from the door to the cellar (a room uses only those below it):
 //!
+//! * [`cli`]: the commands, one file each; [`logging`]: where their words go.
+//! * [`cli`]: one file a command;
+//! * [`member`]: one cluster's member: it ties the rooms below together;
+//! * [`raft`]: openraft made at home: votes, commit, order of durability;
+//! * [`links`]: connections to peers, and the pure translation of what they say;
 //! * [`config`]: file, environment and flags become one validated `Config`;
 //!   [`config::limits`] holds every cap in one place.
 //! * [`disk`]: what must survive a power cut: hard state, log, checkpoints.
 //! * [`kv`]: Patroni's `KVStoreTTL` as a pure state machine.
+//! * [`links`]: connections to peers and the translation of what is said there.
 //! * [`wire`]: PySyncObj's bytes, without I/O.
 
+pub mod cli;
 pub mod config;
 pub mod disk;
 pub mod kv;
+pub mod links;
+pub mod logging;
+pub mod member;
+pub mod raft;
 pub mod wire;

@@ -20,7 +20,7 @@ use std::time::Instant;
 use commands::Dice;
 use oracle::{Oracle, encode, encode_dict};
 use pg_witness::kv::{Applied, Call, Change, Poison, Store, Tail};
-use pg_witness::wire::{LogIndex, Value};
+use pg_witness::wire::{LogIndex, Snapshot, Value};
 
 const COMMANDS_PER_CASE: u64 = 40;
 
@@ -31,6 +31,53 @@ enum Rules {
     Old,
     /// Since 3.0.3.
     New,
+}
+
+/// A dump of Python's is our state, and ours is Python's, through the loaders
+/// and writers of both (spec 7.3).
+#[test]
+fn snapshots_are_exchanged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (theirs, ours) = (path("theirs"), path("ours"));
+    let now = Instant::now();
+    for patroni in ["3.0.2", "3.3.7", "4.1.5"] {
+        let mut oracle = Oracle::start(patroni);
+        let mut keys = 0;
+        for seed in 0..100 {
+            let dice = &mut Dice(seed);
+            let mut store = Store::new(now);
+            for index in 2..30 {
+                if let Ok(call) = Call::from_command(&commands::command(dice, &store)) {
+                    store.apply(LogIndex::new(index).unwrap(), &call, now);
+                }
+            }
+            let state = encode_dict(store.iter());
+            oracle.ask(&[format!("load {state}"), format!("dump {theirs} 30")]);
+            let mut snapshot = Snapshot::decode(&std::fs::read(&theirs).unwrap()).unwrap();
+            let loaded = Store::load(snapshot.data, now);
+            assert_eq!(
+                encode_dict(loaded.iter()),
+                state,
+                "from {patroni}, seed {seed}"
+            );
+            assert_eq!(
+                (snapshot.last.id.index.get(), snapshot.members.len()),
+                (30, 3)
+            );
+
+            snapshot.data = store.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+            std::fs::write(&ours, snapshot.encode()).unwrap();
+            let answers = oracle.ask(&["load d0;".into(), format!("restore {ours}")]);
+            assert_eq!(
+                answers[1],
+                format!("30 {state}"),
+                "to {patroni}, seed {seed}"
+            );
+            keys += store.len();
+        }
+        assert!(keys >= 100, "{keys} keys only");
+    }
 }
 
 /// What we made of a command.

@@ -2,6 +2,8 @@
 //! this program hold, in bytes, counts or time. A cap that is reached is a
 //! counted, logged refusal, never a panic and never silent growth.
 
+use std::time::Duration;
+
 /// Largest frame body accepted from a peer, in bytes (spec 2.1).
 pub const FRAME_BYTES_MAX: usize = 64 << 20;
 
@@ -12,9 +14,146 @@ pub const INFLATED_BYTES_MAX: usize = 64 << 20;
 /// Deepest nesting of containers in a pickle.
 pub const PICKLE_DEPTH_MAX: usize = 64;
 
-/// Most values one pickle may build, memo copies included: the guard against
-/// pickles that multiply themselves.
-pub const PICKLE_VALUES_MAX: usize = 4 << 20;
+/// Applied log entries kept in memory for peers that lag; a peer that needs
+/// older ones gets a snapshot.
+pub const LOG_ENTRIES_KEPT: u64 = 256;
+
+/// Log entries in memory at which the applied ones are forgotten.
+pub const LOG_ENTRIES_MAX: usize = 1024;
+
+/// Requests that may wait in the engine's queue.
+pub const ENGINE_REQUESTS_MAX: u64 = 256;
+
+/// Bytes read from a socket at once.
+pub const READ_BYTES: usize = 16 << 10;
+
+/// Most bytes that may wait for a peer that reads slowly; beyond it the
+/// connection is closed. Larger than a frame, so that one always fits.
+pub const OUTBOX_BYTES_MAX: usize = FRAME_BYTES_MAX + (1 << 20);
+
+/// Longest that a write may wait for a peer that does not read.
+pub const WRITE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Buffers that grew beyond this are given back.
+pub const BUFFER_BYTES_KEPT: usize = 64 << 10;
+
+/// Longest that connecting to a peer may take (H22).
+pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// Longest that an accepted connection may take to say who it is.
+pub const HELLO_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Connections that have not said yet who they are.
+pub const STRANGERS_MAX: usize = 64;
+
+/// Read-only clients (patronictl) served at once.
+pub const READ_ONLY_MAX: usize = 32;
+
+/// Members of one cluster.
+pub const MEMBERS_MAX: usize = 64;
+
+/// Answers to appends that may wait for the disk on one connection.
+pub const ANSWERS_WAITING_MAX: usize = 256;
+
+/// How long a link may stay silent before a keepalive is sent. PySyncObj drops
+/// it unread after 3.5 s (H11).
+pub const KEEPALIVE: Duration = Duration::from_secs(1);
+
+/// Longest that a utility connection may stay open.
+pub const UTILITY_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// How long a hello from an address that is no member waits for its `add` to
+/// arrive (spec 10).
+pub const PARKED_HELLO_TIME: Duration = Duration::from_secs(4);
+
+/// Longest pause between two attempts to dial a peer.
+pub const REDIAL_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Longest that a peer's `status` is waited for.
+pub const STATUS_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Longest that a change of the members may take until it is applied.
+pub const MEMBERSHIP_TIME_MAX: Duration = Duration::from_secs(12);
+
+/// Pause between attempts to open a disk that fails.
+pub const REBUILD_PAUSE: Duration = Duration::from_secs(1);
+
+/// Most values one pickle may push or hold once its shared parts are written
+/// out: the guard against pickles that multiply themselves. A value costs about
+/// 100 bytes while it is decoded; a Patroni cluster's snapshot has some hundred.
+pub const PICKLE_VALUES_MAX: usize = 1 << 20;
+
+/// Most bytes of text and `bytes` one pickle may hold once its shared parts are
+/// written out.
+pub const PICKLE_BYTES_MAX: usize = INFLATED_BYTES_MAX;
+
+/// Most memo slots of one pickle.
+pub const PICKLE_MEMO_MAX: usize = 1 << 20;
+
+/// Widest `int` of a pickle, in bytes of two's complement. PySyncObj's fit 8.
+pub const PICKLE_INT_BYTES_MAX: usize = 256;
+
+/// Largest frame body, and largest plaintext, of a connection that has not said
+/// who it is: a hello or a utility request is a few hundred bytes.
+pub const HELLO_BYTES_MAX: usize = 16 << 10;
+
+/// Buffers of a codec or a connection that grew beyond this are given back when
+/// they are empty again.
+pub const KEPT_BUFFER_BYTES_MAX: usize = 64 << 10;
+
+/// Most entries one message, snapshot or journal may carry.
+pub const ENTRIES_MAX: usize = 1 << 18;
+
+/// Size of a log segment as it is reserved, in bytes. Two exist per cluster: the
+/// live one and the spare into which the next checkpoint goes. Three quarters
+/// full, a segment asks for its checkpoint.
+pub const DISK_SEGMENT_BYTES: u64 = 1 << 20;
+
+/// Largest segment accepted or grown to, in bytes; recovery holds one of them in
+/// memory.
+pub const DISK_SEGMENT_BYTES_MAX: u64 = 512 << 20;
+
+/// Largest frame of the log, in bytes: what one `append` or one checkpoint with
+/// its tail may come to. Above any frame a peer can send.
+pub const DISK_FRAME_BYTES_MAX: usize = 160 << 20;
+
+/// How much of a cluster's queue one round of the disk thread takes, in bytes;
+
+/// a single larger operation goes alone.
+pub const DISK_ROUND_BYTES: usize = 4 << 20;
+
+/// Most bytes that may wait for the disk thread in one cluster's queue; beyond
+/// it operations are refused.
+pub const DISK_QUEUE_BYTES_MAX: usize = 512 << 20;
+
+/// Largest configuration file or variable, in bytes; Patroni's take a few
+/// thousand.
+pub const CONFIG_BYTES_MAX: usize = 256 << 10;
+
+/// Deepest nesting of a configuration, aliases included.
+pub const CONFIG_DEPTH_MAX: usize = 64;
+
+/// Values plus bytes of text that YAML anchors may copy: the guard against
+/// aliases that multiply themselves.
+pub const CONFIG_COPIED_MAX: usize = 256 << 10;
+
+/// Most files read from a configuration folder.
+pub const CONFIG_FILES_MAX: usize = 64;
+
+/// Most clusters one process serves.
+pub const CLUSTERS_MAX: usize = 1024;
+
+/// Most partners of one cluster.
+pub const PARTNERS_MAX: usize = 64;
+
+/// Longest cluster name, in bytes.
+pub const CLUSTER_NAME_BYTES_MAX: usize = 64;
+
+/// Largest password file, in bytes.
+pub const PASSWORD_BYTES_MAX: usize = 4096;
+
+/// Longest time that may be configured, in seconds: a day.
+pub const SECONDS_MAX: f64 = 86_400.0;
 
 /// Longest step of the clock between two of our own ticks that counts towards
 /// the age of a key (S8): a process that was stopped, or a board that stalled,
@@ -24,3 +163,21 @@ pub const TICK_GAP_MAX: std::time::Duration = std::time::Duration::from_secs(1);
 /// Key-value state above this many bytes is worth a warning in `status`. It is
 /// no refusal: what is committed must be applied, or the replicas part.
 pub const KV_BYTES_WARN: u64 = 16 << 20;
+
+/// Commands in one append, in bytes; the entry that crosses it is included, as
+/// in Python's `appendEntriesBatchSizeBytes` (spec 5.5).
+pub const APPEND_BATCH_BYTES: usize = 64 << 10;
+
+/// Most entries in one append: bounds the frame when commands are tiny.
+pub const APPEND_BATCH_ENTRIES: usize = 1024;
+
+/// Most appends to one peer that wait for their reply; at the cap no heartbeat
+/// is sent until the peer reads again or its reply timeout closes the link.
+pub const UNANSWERED_APPENDS_MAX: usize = 64;
+
+/// One chunk of a snapshot in transfer, in bytes: Python's own size (spec 3.5).
+pub const SNAPSHOT_CHUNK_BYTES: usize = 64 << 10;
+
+/// Bytes of a snapshot that may be queued to one peer before its connection
+/// reports that it takes more.
+pub const SNAPSHOT_WINDOW_BYTES: usize = 256 << 10;

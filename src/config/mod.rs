@@ -1,5 +1,205 @@
 //! What the operator said: file, environment and flags, parsed once, validated
-//! and typed. Nothing outside this module reads the environment or a file of
-//! the operator's.
+//! and typed. Nothing outside this module reads a file of the operator's.
+//!
+//! Two dialects: Patroni's own YAML (`patroni`), so that a witness takes over
+//! from `patroni_raft_controller` with the file that is there, and our JSON
+//! (`own`) for many clusters and for what Patroni has no words for.
 
+use std::path::PathBuf;
+
+use log::LevelFilter;
+
+use crate::wire::{Address, Secret};
+
+mod env;
+mod error;
+mod file;
+mod level;
 pub mod limits;
+mod load;
+mod node;
+mod own;
+mod patroni;
+mod raw;
+mod reload;
+mod scalar;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod timing;
+mod yaml;
+
+pub use env::Env;
+pub use error::{ConfigError, Place, shown};
+pub use load::load;
+pub use reload::{ReloadPlan, reload};
+pub use suggest::nearest;
+pub use timing::Timing;
+
+/// Everything that was configured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The clusters to vote in, at least one.
+    pub clusters: Vec<ClusterConfig>,
+    /// How much to log.
+    pub log: LogConfig,
+    /// Where to serve the status; none unless asked for.
+    pub http: Option<HttpConfig>,
+    /// Where all this came from.
+    pub source: Source,
+    /// What is odd but no reason to stop; to be logged at start.
+    pub warnings: Vec<String>,
+}
+
+/// One cluster.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClusterConfig {
+    /// How logs and commands call it; in our file also its folder.
+    pub name: String,
+    /// The address by which the others know this member.
+    pub self_addr: Address,
+    /// Where to listen, when that is not what `self_addr` implies; see
+    /// [`ClusterConfig::bind`].
+    pub bind_addr: Option<Bind>,
+    /// The other members as configured, without `self_addr`, without repetition.
+    pub partner_addrs: Vec<Address>,
+    /// The folder of this cluster's state.
+    pub data_dir: PathBuf,
+    /// The password, whichever way it was given.
+    pub password: Option<Secret>,
+    /// The file it came from, if it came from one.
+    pub password_file: Option<PathBuf>,
+    /// Whether an empty state may found the cluster (S7).
+    pub bootstrap: Bootstrap,
+    /// How eagerly to campaign.
+    pub election: Election,
+    /// The times.
+    pub timing: Timing,
+}
+
+impl ClusterConfig {
+    /// Where to listen: `bind_addr`, else the port of `self_addr` on every
+    /// interface of its family (spec 1.1).
+    pub fn bind(&self) -> Bind {
+        self.bind_addr.clone().unwrap_or_else(|| Bind {
+            host: if self.self_addr.host().contains(':') {
+                "::".into()
+            } else {
+                "0.0.0.0".into()
+            },
+            port: self.self_addr.port(),
+        })
+    }
+}
+
+/// An address to listen on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bind {
+    /// A name, an IPv4 or a bare IPv6 address.
+    pub host: String,
+    /// The TCP port, not 0.
+    pub port: u16,
+}
+
+impl Bind {
+    /// Whether two sockets could not listen on both.
+    fn collides(&self, other: &Self) -> bool {
+        let wild = |host: &str| matches!(host, "0.0.0.0" | "::");
+        self.port == other.port
+            && (self.host == other.host || wild(&self.host) || wild(&other.host))
+    }
+}
+
+impl std::fmt::Display for Bind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// What an empty state means (S7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bootstrap {
+    /// The cluster exists; no vote until it is caught up with.
+    Join,
+    /// The operator says that the cluster is new.
+    New,
+}
+
+impl std::fmt::Display for Bootstrap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Join => "join",
+            Self::New => "new",
+        })
+    }
+}
+
+/// How eagerly to campaign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Election {
+    /// Three times the peers' timeout: lead only when nobody else does.
+    Reluctant,
+    /// As any other member.
+    Equal,
+}
+
+impl std::fmt::Display for Election {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Reluctant => "reluctant",
+            Self::Equal => "equal",
+        })
+    }
+}
+
+/// How much to log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogConfig {
+    /// The least important level that is written.
+    pub level: LevelFilter,
+}
+
+/// Where to serve the status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// The address to listen on.
+    pub listen: Bind,
+}
+
+/// Where a configuration came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Nothing was configured: one cluster to try.
+    Demo,
+    /// The variables `PATRONI_RAFT_*` alone.
+    Environment,
+    /// The YAML in `PATRONI_CONFIGURATION`.
+    PatroniVariable,
+    /// Patroni's YAML file, or a folder of them.
+    Patroni(PathBuf),
+    /// Our JSON file.
+    Own(PathBuf),
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Demo => f.write_str("nothing configured: the demo cluster"),
+            Self::Environment => f.write_str("the environment, PATRONI_RAFT_*"),
+            Self::PatroniVariable => f.write_str("the environment, PATRONI_CONFIGURATION"),
+            Self::Patroni(path) => write!(f, "{}, Patroni's YAML", path.display()),
+            Self::Own(path) => write!(f, "{}, JSON", path.display()),
+        }
+    }
+}
+
+/// What the command line says about the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConfigSource {
+    /// The file or folder named.
+    pub file: Option<PathBuf>,
+    /// Whether we stand in for `patroni_raft_controller`: then a file that does
+    /// not exist leaves the word to the environment, and nothing configured is
+    /// an error, no demo.
+    pub as_controller: bool,
+}

@@ -1,1 +1,348 @@
-//! (see lib.rs)
+//! What must survive a power cut: the durable state of one member of one
+//! cluster. It knows nothing of the engine: entries and checkpoints are opaque.
+//!
+//! A folder per cluster, so that one cluster's damage is its own:
+//!
+//! * `log-a`, `log-b`: two segments of reserved space. One is live: it opens with
+//!   a checkpoint of the state and the entries behind it, and grows by one frame
+//!   per commit, overwriting zeros in place. Full, it is followed by the other,
+//!   which opens with the next checkpoint; the reserve is what lets a full disk
+//!   still be checkpointed.
+//! * `hard-state`: term and vote, in two slots written in turn.
+//! * `lock`: held while a process uses the folder.
+//! * `damaged-<n>`, `stale-...`: state that was set aside, never deleted here.
+//!
+//! Other files, a Python controller's among them, are never touched.
+//!
+//! **Torn writes.** The last block of the log is rewritten in place as it fills,
+//! with acknowledged frames in it. That is safe if a power cut leaves any mixture
+//! of old and new 512-byte sectors: the bytes of the acknowledged frames are the
+//! same in both, so every mixture holds them. Headers and hard-state slots fit
+//! one sector: they are the old or the new.
+//!
+//! **A torn tail or damage?** A frame is written only after its predecessor is
+//! durable, and the hard state and the log each note how far the other had come.
+//! So a missing frame that nothing later vouches for was never acknowledged: it
+//! is cut. One that something vouches for was lost by the medium: the files are
+//! set aside and the caller begins amnesic (S7).
+//!
+//! **Failure.** A failed write or sync ends this [`Disk`]: every later completion
+//! reports it. The owner drops it and opens anew (S14). Each opening copies what
+//! it reads into the other segment and syncs that, so nothing is ever believed
+//! durable because it was found in the page cache, and no failed sync is
+//! repeated on the same data.
+//!
+//! Files: `format` (bytes), `storage` (system calls), `segment` (one file of the
+//! log), `recover` (reading), `cluster` (one cluster's state on the medium),
+//! `worker` (the thread that serves all clusters).
+
+mod cluster;
+mod error;
+mod format;
+mod recover;
+mod segment;
+mod storage;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+use std::cell::Cell;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_channel::oneshot;
+
+use crate::wire::{Address, Entry, EntryId, LogIndex, Term};
+
+pub use error::DiskError;
+pub use worker::Worker;
+
+use storage::{RealStorage, Storage};
+use worker::{Job, Op, Shared};
+
+/// An entry as the log keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredEntry {
+    /// How often terms went back before it (E1); opaque here.
+    pub epoch: u32,
+    /// The entry.
+    pub entry: Entry,
+}
+
+/// Term and vote, and whether we may vote at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HardState {
+    /// The vote's epoch (E2); opaque here.
+    pub epoch: u32,
+    /// The current term.
+    pub term: Term,
+    /// Whom we voted for in it.
+    pub voted_for: Option<Address>,
+    /// Whether that member is known to lead.
+    pub committed: bool,
+    /// Voter or amnesic.
+    pub standing: Standing,
+}
+
+/// Whether this member's memory can be trusted with a vote (S7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It remembers all that it acknowledged.
+    Voter,
+    /// It lost its state, or never had any: no vote, no campaign, no success.
+    Amnesic,
+}
+
+/// The state machine as of one entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The last entry it covers, with that entry's epoch.
+    pub last: (u32, EntryId),
+    /// The state, opaque here.
+    pub body: Arc<[u8]>,
+}
+
+/// What an opening found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recovered {
+    /// What was last saved, or a later save that was under way. In a folder where
+    /// state was once set aside and nothing saved since, it is amnesic at term 0.
+    pub hard_state: Option<HardState>,
+    /// The latest checkpoint.
+    pub checkpoint: Option<Checkpoint>,
+    /// The log: contiguous, beginning at the latest behind the checkpoint's last
+    /// entry.
+    pub entries: Vec<StoredEntry>,
+    /// The greatest commit index on record, never beyond the log's end.
+    pub commit: Option<LogIndex>,
+    /// How the files were found.
+    pub condition: Condition,
+}
+
+/// How an opening found the files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    /// No state, and none was ever set aside here.
+    Fresh,
+    /// All that was written.
+    Intact,
+    /// All that was acknowledged; a write that was under way is cut off.
+    TornTail {
+        /// Length of what was cut.
+        bytes: u64,
+    },
+    /// Acknowledged state is lost: begin amnesic (S7). Also found when an earlier
+    /// opening set state aside and nothing was saved since.
+    Damaged {
+        /// What cannot be read, for the operator.
+        what: String,
+        /// Where the files were put.
+        set_aside: PathBuf,
+    },
+}
+
+/// Counters for `status` and metrics, since the opening.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Bytes handed to the file system, reserved zeros included.
+    pub bytes_written: u64,
+    /// Syncs that completed, a sync of the whole file system counted once per
+    /// cluster.
+    pub syncs: u64,
+    /// How long the last sync took.
+    pub sync_last: Duration,
+    /// How long the slowest took.
+    pub sync_max: Duration,
+    /// Groups of log writes made durable by one sync each.
+    pub commits: u64,
+    /// Bytes of the live segment in use.
+    pub segment_bytes: u64,
+}
+
+/// The outcome of a write: resolves when it, and all before it on the same
+/// [`Disk`], is durable, or with what failed. It may be dropped; the write is
+/// made all the same.
+#[derive(Debug)]
+pub struct Completion(oneshot::Receiver<Result<(), DiskError>>);
+
+impl Future for Completion {
+    type Output = Result<(), DiskError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0)
+            .poll(context)
+            .map(|sent| sent.unwrap_or(Err(DiskError::Stopped)))
+    }
+}
+
+/// One cluster's durable state. Its methods return at once; the worker does the
+/// I/O in the order of the calls. Dropped without [`Disk::close`] it still writes
+/// what was asked for, then releases the folder.
+#[derive(Debug)]
+pub struct Disk {
+    id: u64,
+    worker: Worker,
+    shared: Arc<Shared>,
+    closed: Cell<bool>,
+}
+
+impl Disk {
+    /// Opens a cluster's folder, creating it if need be, and reads what is there.
+    /// Waits for the disk: before the executor runs; from it, use
+    /// [`Disk::open_async`].
+    ///
+    /// # Errors
+    /// The folder is in use, not writable, full, or a newer version's. Damage is
+    /// no error but a [`Condition`].
+    pub fn open(dir: &Path, worker: &Worker) -> Result<(Self, Recovered), DiskError> {
+        futures_lite::future::block_on(Self::open_async(dir, worker))
+    }
+
+    /// As [`Disk::open`], without blocking. It comes after all that earlier
+    /// `Disk`s were asked to do: one dropped just before has released the folder.
+    ///
+    /// # Errors
+    /// As [`Disk::open`].
+    pub fn open_async(
+        dir: &Path,
+        worker: &Worker,
+    ) -> impl Future<Output = Result<(Self, Recovered), DiskError>> + 'static {
+        Self::open_on(dir, worker, Arc::new(RealStorage))
+    }
+
+    fn open_on(
+        dir: &Path,
+        worker: &Worker,
+        storage: Arc<dyn Storage>,
+    ) -> impl Future<Output = Result<(Self, Recovered), DiskError>> + 'static {
+        let (done, opened) = oneshot::channel();
+        let shared = Arc::new(Shared::default());
+        let id = worker.next_id();
+        worker.send(Job::Open {
+            id,
+            dir: dir.to_path_buf(),
+            storage,
+            shared: Arc::clone(&shared),
+            done,
+        });
+        let disk = Self {
+            id,
+            worker: worker.clone(),
+            shared,
+            closed: Cell::new(false),
+        };
+        async move {
+            let recovered = opened.await.unwrap_or(Err(DiskError::Stopped))?;
+            Ok((disk, recovered))
+        }
+    }
+
+    /// Appends entries, which must follow the log's last, and notes the commit
+    /// index.
+    pub fn append(&self, entries: Vec<StoredEntry>, commit: LogIndex) -> Completion {
+        self.send(Op::Append { entries, commit })
+    }
+
+    /// Removes the entries beyond `index`. Written with the next operation that
+    /// completes, before it; if it is refused (a committed entry, S2) that
+    /// completion says so.
+    pub fn truncate_after(&self, index: LogIndex) {
+        drop(self.send(Op::Truncate { index }));
+    }
+
+    /// Saves term, vote and standing (S1). All earlier writes are durable before
+    /// it (E7).
+    pub fn save_hard_state(&self, state: HardState) -> Completion {
+        self.send(Op::Hard { state })
+    }
+
+    /// Replaces the whole log by a snapshot that a leader sent, and the entries
+    /// to be kept behind it.
+    pub fn install(
+        &self,
+        checkpoint: Checkpoint,
+        tail: Vec<StoredEntry>,
+        commit: LogIndex,
+    ) -> Completion {
+        self.begin_segment(checkpoint, tail, commit, true)
+    }
+
+    /// Whether the live segment is past its threshold and no checkpoint is under
+    /// way: time to call [`Disk::checkpoint`].
+    pub fn wants_checkpoint(&self) -> bool {
+        self.shared.wants_checkpoint()
+    }
+
+    /// Begins the next segment with a checkpoint and the entries to be kept. The
+    /// tail must end where the log ends, so that nothing is lost by it.
+    pub fn checkpoint(
+        &self,
+        checkpoint: Checkpoint,
+        tail: Vec<StoredEntry>,
+        commit: LogIndex,
+    ) -> Completion {
+        self.begin_segment(checkpoint, tail, commit, false)
+    }
+
+    fn begin_segment(
+        &self,
+        checkpoint: Checkpoint,
+        tail: Vec<StoredEntry>,
+        commit: LogIndex,
+        replaces: bool,
+    ) -> Completion {
+        self.send(Op::Segment {
+            checkpoint,
+            tail,
+            commit,
+            replaces,
+        })
+    }
+
+    /// Notes the commit index. It is written with the next record, or by
+    /// [`Disk::close`]: nothing is written while nothing is appended.
+    pub fn note_commit(&self, commit: LogIndex) {
+        drop(self.send(Op::Commit { commit }));
+    }
+
+    /// Writes what is still to be written and releases the folder.
+    pub fn close(&self) -> Completion {
+        self.closed.set(true);
+        self.send(Op::Close)
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> Stats {
+        self.shared.stats()
+    }
+
+    fn send(&self, op: Op) -> Completion {
+        let (done, completion) = oneshot::channel();
+        self.worker.queue(self.id, &self.shared, op, done);
+        Completion(completion)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        if !self.closed.get() {
+            self.worker.send(Job::Release { id: self.id });
+        }
+    }
+}
+
+/// Moves a cluster's state into a folder `name` inside `dir` (`name-2` and so on
+/// if that exists) and returns that folder; nothing is deleted. A name that
+/// begins with neither `stale-` nor `damaged-` gets `stale-` in front: by those
+/// a later opening knows that state was set aside (S7).
+///
+/// # Errors
+/// The folder is in use (close the [`Disk`] first), or cannot be written.
+pub fn set_aside(dir: &Path, name: &str) -> Result<PathBuf, DiskError> {
+    let _lock = cluster::take_lock(&RealStorage, dir)?;
+    cluster::set_aside(&RealStorage, dir, name)
+}

@@ -298,21 +298,11 @@ fn starts_with(key: &Value, prefix: &Value) -> Result<bool, Poison> {
 
 /// `data.get(key)`, which hashes the key.
 fn look_up<'t, T>(table: &'t Table<T>, key: &Value) -> Result<Option<(usize, &'t Row<T>)>, Poison> {
-    if !hashable(key) {
+    if !key.py_hashable() {
         return Err(Poison::UnhashableKey);
     }
     let mut rows = table.rows().iter().enumerate();
     Ok(rows.find(|(_, row)| row.key.py_eq(key)))
-}
-
-/// Whether Python's dict takes this key. A `frozenset` would do; it is told from
-/// a `set` nowhere here, and counts as one.
-fn hashable(key: &Value) -> bool {
-    match key {
-        Value::List(_) | Value::Dict(_) | Value::Set(_) => false,
-        Value::Tuple(items) => items.iter().all(hashable),
-        _ => true,
-    }
 }
 
 /// `dict[name] = value`.

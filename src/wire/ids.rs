@@ -25,6 +25,12 @@ impl Term {
     pub const fn get(self) -> u64 {
         self.0
     }
+
+    /// The term after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
 }
 
 impl fmt::Display for Term {
@@ -40,6 +46,9 @@ pub struct LogIndex(u64);
 impl LogIndex {
     /// The first entry: the NO_OP of term 0 with which every node starts.
     pub const FIRST: Self = Self(1);
+
+    /// The greatest index there can be.
+    pub const MAX: Self = Self(i64::MAX as u64 - 1);
 
     /// An index from its number, which must be at least 1.
     pub const fn new(index: u64) -> Option<Self> {

@@ -4,12 +4,26 @@
 //! as Patroni speaks it.
 
 pub mod address;
+pub mod command;
+mod equality;
+pub mod frame;
 pub mod ids;
-mod pyeq;
+pub mod message;
+pub mod pickle;
+pub mod python_files;
+pub mod seal;
 pub mod secret;
+pub mod session;
+pub mod snapshot;
+pub mod utility;
 pub mod value;
 
 pub use address::Address;
+pub use command::Command;
 pub use ids::{Entry, EntryId, LogIndex, Term};
+pub use message::Message;
+pub use seal::Key;
 pub use secret::Secret;
+pub use session::{Codec, Session, SessionError};
+pub use snapshot::Snapshot;
 pub use value::Value;

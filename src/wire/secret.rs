@@ -8,10 +8,16 @@ use std::fmt;
 pub struct Secret(Box<str>);
 
 impl Secret {
-    /// Wraps a password; an empty one is none (as in Python, where an empty
-    /// password means no encryption).
+    /// Wraps a password; an empty one is none (as in Patroni's environment,
+    /// where an empty variable counts as unset).
     pub fn new(password: &str) -> Option<Self> {
         (!password.is_empty()).then(|| Self(password.into()))
+    }
+
+    /// Wraps a password that may be empty: `password: ''` in Patroni's file
+    /// encrypts, with a key derived from no bytes at all.
+    pub fn verbatim(password: &str) -> Self {
+        Self(password.into())
     }
 
     /// The bytes, for the key derivation alone.

@@ -58,6 +58,28 @@ impl Str {
     }
 }
 
+impl Str {
+    /// From bytes, unless they are no Python text: UTF-8, in which lone
+    /// surrogates may stand in their three-byte form.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        is_text(bytes).then(|| Self::from_checked(bytes))
+    }
+}
+
+/// Whether `bytes` are UTF-8 with lone surrogates allowed.
+fn is_text(mut bytes: &[u8]) -> bool {
+    loop {
+        let Err(error) = std::str::from_utf8(bytes) else {
+            return true;
+        };
+        let rest = bytes.get(error.valid_up_to()..).unwrap_or_default();
+        match rest {
+            [0xed, 0xa0..=0xbf, 0x80..=0xbf, behind @ ..] => bytes = behind,
+            _ => return false,
+        }
+    }
+}
+
 impl From<&str> for Str {
     fn from(text: &str) -> Self {
         Self(text.as_bytes().into())
@@ -84,6 +106,54 @@ impl Value {
             Self::Dict(v) => !v.is_empty(),
             Self::BigInt(_) | Self::Node(_) => true,
         }
+    }
+
+    /// A `str`.
+    pub fn str(text: &str) -> Self {
+        Self::Str(text.into())
+    }
+
+    /// A `bytes`.
+    pub fn bytes(bytes: &[u8]) -> Self {
+        Self::Bytes(bytes.into())
+    }
+
+    /// A `tuple`.
+    pub fn tuple(items: impl IntoIterator<Item = Self>) -> Self {
+        Self::Tuple(items.into_iter().collect())
+    }
+
+    /// A `list`.
+    pub fn list(items: impl IntoIterator<Item = Self>) -> Self {
+        Self::List(items.into_iter().collect())
+    }
+
+    /// A `dict` with `str` keys, which the caller keeps distinct.
+    pub fn dict<'a>(pairs: impl IntoIterator<Item = (&'a str, Self)>) -> Self {
+        let pairs = pairs.into_iter().map(|(k, v)| (Self::str(k), v));
+        Self::Dict(pairs.collect())
+    }
+
+    /// An `int` from two's complement, little-endian, of any width; none of it
+    /// means 0, as in a pickle.
+    pub fn int_from_le(bytes: &[u8]) -> Self {
+        let mut bytes = bytes;
+        while let [head @ .., below, top] = bytes {
+            let redundant = matches!((top, below >> 7), (0, 0) | (0xff, 1));
+            if !redundant {
+                break;
+            }
+            bytes = bytes.get(..=head.len()).unwrap_or_default();
+        }
+        if bytes.len() > 8 {
+            return Self::BigInt(bytes.into());
+        }
+        let negative = bytes.last().is_some_and(|top| top >> 7 == 1);
+        let mut wide = [if negative { 0xff } else { 0 }; 8];
+        for (to, from) in wide.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        Self::Int(i64::from_le_bytes(wide))
     }
 
     /// The value under `key` of a dict.
@@ -119,6 +189,16 @@ impl Value {
             Some(b)
         } else {
             None
+        }
+    }
+
+    /// Whether Python could use this value as a key of a dict. A `frozenset`
+    /// could be one; it is told from a `set` nowhere here, and counts as one.
+    pub fn py_hashable(&self) -> bool {
+        match self {
+            Self::List(_) | Self::Dict(_) | Self::Set(_) => false,
+            Self::Tuple(items) => items.iter().all(Self::py_hashable),
+            _ => true,
         }
     }
 

@@ -1,0 +1,76 @@
+//! What `--help` teaches, and the exit codes.
+
+/// It was tried and failed.
+pub const EXIT_FAILED: u8 = 1;
+
+/// The command line was not understood (Python's argparse has the same).
+pub const EXIT_USAGE: u8 = 2;
+
+/// The configuration is refused (EX_CONFIG): trying again is of no use, which a
+/// service manager can be told (`RestartPreventExitStatus=78`).
+pub const EXIT_CONFIG: u8 = 78;
+
+/// The help of the program under its name.
+pub fn text(as_controller: bool) -> &'static str {
+    if as_controller { CONTROLLER } else { WITNESS }
+}
+
+/// The line of `--version`.
+pub fn version(as_controller: bool) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    if as_controller {
+        format!("patroni_raft_controller (pg-witness {version})\n")
+    } else {
+        format!("pg-witness {version}\n")
+    }
+}
+
+const WITNESS: &str = "\
+pg-witness: the third vote of a two-node PostgreSQL cluster run by Patroni.
+
+usage: pg-witness [run] [FILE]              serve; without FILE see below
+       pg-witness check-config [FILE]       print what is in effect, or what is wrong
+       pg-witness adopt --accept-loss CLUSTER
+                                            vote again although the state was lost and
+                                            a data node is down: writes that only the
+                                            lost state held are given up
+       pg-witness reset CLUSTER             set a cluster's state aside, begin anew
+
+options:  -c, --config FILE   the configuration, for any command
+          -h, --help          this text
+          -V, --version       the version
+
+FILE is Patroni's own YAML (its raft: section is read) or JSON:
+
+    {\"data_dir\": \"/var/lib/pg-witness\",
+     \"clusters\": [{\"name\": \"main\",
+                   \"self_addr\": \"10.0.0.9:2222\",
+                   \"partner_addrs\": [\"10.0.0.1:2222\", \"10.0.0.2:2222\"],
+                   \"password_file\": \"/etc/pg-witness/main.password\"}]}
+
+Without FILE: PATRONI_CONFIGURATION, else PATRONI_RAFT_SELF_ADDR and its kin, else a
+demo cluster on 127.0.0.1:2222. PATRONI_RAFT_* also go over a FILE with one cluster.
+
+examples:
+    pg-witness check-config /etc/patroni/patroni.yml
+    pg-witness run /etc/patroni/patroni.yml
+    PATRONI_RAFT_SELF_ADDR=10.0.0.9:2222 PATRONI_RAFT_DATA_DIR=/var/lib/pg-witness \\
+    PATRONI_RAFT_PARTNER_ADDRS=10.0.0.1:2222,10.0.0.2:2222 pg-witness
+
+exit codes: 0 done, or stopped by a signal; 1 failed; 2 the command line is wrong;
+            78 the configuration is refused (starting again would not help)
+";
+
+const CONTROLLER: &str = "\
+usage: patroni_raft_controller [-h] [--version] [configfile]
+
+pg-witness in the place of Patroni's controller: the third vote of a cluster.
+
+    configfile   Patroni's YAML, or a folder of such files; Patroni may also read the
+                 configuration from PATRONI_CONFIGURATION or from PATRONI_RAFT_*
+    -h, --help   this text
+    --version    the version
+
+exit codes: 0 done, or stopped by a signal; 1 failed; 2 the command line is wrong;
+            78 the configuration is refused (starting again would not help)
+";

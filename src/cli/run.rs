@@ -1,0 +1,208 @@
+//! `pg-witness run`: the witness itself, in the foreground.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_signal::{Signal, Signals};
+use futures_lite::StreamExt;
+
+use super::Failure;
+use super::notify::Notifier;
+use crate::config::{self, ClusterConfig, Config, ConfigSource, Env, Source, reload};
+use crate::disk::Worker;
+use crate::logging;
+use crate::member::Member;
+use crate::member::run::StartError;
+use crate::raft::runtime;
+use crate::wire::{Key, Secret};
+
+/// How long the old password is accepted beside the new one after a reload: the
+/// wire has no negotiation, so the nodes are changed one after the other.
+const PASSWORD_WINDOW: Duration = Duration::from_secs(3600);
+
+/// Pause before a cluster that could not start is tried again.
+const RESTART_PAUSE: Duration = Duration::from_secs(10);
+
+/// Serves `config`, which came from `source`, until told to end.
+pub fn main(config: Config, source: &ConfigSource) -> Result<(), Failure> {
+    log::info!(
+        "pg-witness {}, {}",
+        env!("CARGO_PKG_VERSION"),
+        config.source
+    );
+    if let Source::Demo = config.source {
+        introduce(&config);
+    }
+    runtime::block_on(serve(config, source))
+}
+
+/// What a stranger who started us without a configuration should know.
+fn introduce(config: &Config) {
+    let Some(cluster) = config.clusters.first() else {
+        return;
+    };
+    log::info!(
+        "nothing is configured: running a demonstration cluster of one on {}, its state in {}",
+        cluster.self_addr,
+        cluster.data_dir.display()
+    );
+    log::info!(
+        "a Patroni node joins it with, in its YAML:  raft: {{data_dir: ..., self_addr: \
+         127.0.0.1:2223, partner_addrs: ['{}']}}",
+        cluster.self_addr
+    );
+}
+
+async fn serve(config: Config, source: &ConfigSource) -> Result<(), Failure> {
+    let worker = Worker::start()
+        .map_err(|error| Failure::Failed(format!("cannot start the disk's thread: {error}")))?;
+    let notify = Notifier::new(&Env::of_process());
+    let mut witness = Witness {
+        config,
+        worker,
+        members: Vec::new(),
+    };
+    witness
+        .start()
+        .await
+        .map_err(|error| Failure::Failed(error.to_string()))?;
+    notify.ready();
+    let ended = witness.until_told(source, &notify).await;
+    notify.stopping();
+    for (member, _) in &witness.members {
+        member.stop();
+    }
+    for (_, running) in witness.members {
+        running.await;
+    }
+    ended
+}
+
+struct Witness {
+    config: Config,
+    worker: Worker,
+    members: Vec<(Rc<Member>, smol::Task<()>)>,
+}
+
+async fn keys_of(passwords: impl IntoIterator<Item = Secret>) -> Vec<Arc<Key>> {
+    let mut keys = Vec::new();
+    for password in passwords {
+        // Seconds on a small board; never on the thread that votes.
+        keys.push(Arc::new(
+            smol::unblock(move || Key::derive(&password)).await,
+        ));
+    }
+    keys
+}
+
+async fn start(cluster: ClusterConfig, worker: Worker) -> Result<Rc<Member>, StartError> {
+    let keys = keys_of(cluster.password.clone()).await;
+    Member::start(cluster, keys, &worker).await
+}
+
+impl Witness {
+    /// Starts every cluster. One that cannot start does not hold up the others;
+    /// if none can, the first error is returned.
+    async fn start(&mut self) -> Result<(), StartError> {
+        let starts: Vec<_> = self
+            .config
+            .clusters
+            .iter()
+            .map(|c| {
+                (
+                    c.clone(),
+                    runtime::spawn(start(c.clone(), self.worker.clone())),
+                )
+            })
+            .collect();
+        let mut first_error = None;
+        for (cluster, started) in starts {
+            match started.await {
+                Ok(member) => self.run(member),
+                Err(error) => {
+                    log::error!("{}: {error}", cluster.name);
+                    first_error.get_or_insert(error);
+                    let retry = retry(cluster, self.worker.clone());
+                    runtime::spawn(retry).detach();
+                }
+            }
+        }
+        match first_error {
+            Some(error) if self.members.is_empty() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn run(&mut self, member: Rc<Member>) {
+        let running = runtime::spawn(member.clone().run());
+        self.members.push((member, running));
+    }
+
+    /// Serves signals until one ends the program.
+    async fn until_told(
+        &mut self,
+        source: &ConfigSource,
+        notify: &Notifier,
+    ) -> Result<(), Failure> {
+        let failed = |error| Failure::Failed(format!("cannot receive signals: {error}"));
+        let mut signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup]).map_err(failed)?;
+        loop {
+            match signals.next().await {
+                Some(Ok(Signal::Hup)) => {
+                    notify.reloading();
+                    self.reload(source).await;
+                    notify.ready();
+                }
+                Some(Ok(signal)) => {
+                    log::info!("ending: {signal:?}");
+                    return Ok(());
+                }
+                Some(Err(error)) => return Err(failed(error)),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// SIGHUP: takes over what can be changed in a running witness and says
+    /// what cannot.
+    async fn reload(&mut self, source: &ConfigSource) {
+        let new = match config::load(source, &Env::of_process()) {
+            Ok(new) => new,
+            Err(error) => {
+                log::error!("not reloaded: {error}");
+                return;
+            }
+        };
+        let plan = reload(&self.config, &new);
+        for refused in &plan.refused {
+            log::warn!("not reloaded: {refused}; restart pg-witness for it");
+        }
+        if let Some(level) = plan.level {
+            logging::set_level(level);
+        }
+        for (name, password) in plan.passwords {
+            let member = self
+                .members
+                .iter()
+                .find(|(member, _)| *member.name == *name);
+            let Some((member, _)) = member else { continue };
+            let member = member.clone();
+            let keys = keys_of([password]).await;
+            member.change_keys(keys, PASSWORD_WINDOW);
+        }
+        log::info!("configuration reloaded");
+        self.config = new;
+    }
+}
+
+/// Goes on trying to start a cluster whose state cannot be opened.
+async fn retry(cluster: ClusterConfig, worker: Worker) {
+    loop {
+        smol::Timer::after(RESTART_PAUSE).await;
+        if let Ok(member) = start(cluster.clone(), worker.clone()).await {
+            member.run().await;
+            return;
+        }
+    }
+}

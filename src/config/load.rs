@@ -1,0 +1,304 @@
+//! Which file or variables are read, and what must hold between the clusters.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use log::LevelFilter;
+
+use super::env::Env;
+use super::error::{ConfigError, Place, shown};
+use super::node::Node;
+use super::raw::{self, Dialect, RawCluster};
+use super::{
+    Bind, Bootstrap, ClusterConfig, Config, ConfigSource, Election, HttpConfig, LogConfig,
+};
+use super::{Source, Timing, file, limits, own, patroni, yaml};
+
+/// The variable that may hold Patroni's whole YAML.
+const PATRONI_CONFIGURATION: &str = "PATRONI_CONFIGURATION";
+
+/// Reads the configuration: the file named, else `PATRONI_CONFIGURATION`, else
+/// the variables alone, else the demo. The variables `PATRONI_RAFT_*` go over a
+/// file but not over `PATRONI_CONFIGURATION`, as in Patroni 4.1.5.
+pub fn load(source: &ConfigSource, env: &Env) -> Result<Config, ConfigError> {
+    let mut warnings = Vec::new();
+    if let Some(path) = &source.file {
+        if !source.as_controller || path.exists() {
+            if env.text(PATRONI_CONFIGURATION)?.is_some() {
+                warnings.push(format!(
+                    "environment: {PATRONI_CONFIGURATION}: ignored, for a file is named"
+                ));
+            }
+            return load_path(path, env, warnings);
+        }
+        warnings.push(format!(
+            "{}: no such file; the environment is used instead, as Patroni does",
+            path.display()
+        ));
+    }
+    if let Some(text) = env.text(PATRONI_CONFIGURATION)? {
+        let place = Place::variable(PATRONI_CONFIGURATION);
+        if text.len() > limits::CONFIG_BYTES_MAX {
+            return Err(ConfigError::TooLarge {
+                place,
+                bytes_max: limits::CONFIG_BYTES_MAX,
+            });
+        }
+        if patroni::configured(env) {
+            warnings.push(format!(
+                "environment: PATRONI_RAFT_*: ignored, for {PATRONI_CONFIGURATION} is set"
+            ));
+        }
+        let read = patroni::read(yaml::parse(text, &place)?, &place, &mut warnings)?;
+        let level = read.level;
+        return one(read.cluster, level, Source::PatroniVariable, env, warnings);
+    }
+    if patroni::configured(env) {
+        let mut cluster = RawCluster::empty(Place::variables("PATRONI_RAFT_"));
+        patroni::overlay(&mut cluster, env, &mut warnings)?;
+        cluster.name = patroni::scope(env)?;
+        let level = patroni::level_variable(env)?;
+        return one(cluster, level, Source::Environment, env, warnings);
+    }
+    patroni::strays(env, &mut warnings)?;
+    if source.as_controller {
+        return Err(ConfigError::Missing {
+            place: Place::top("configuration"),
+            remedy: "name Patroni's file, or set PATRONI_CONFIGURATION or PATRONI_RAFT_SELF_ADDR"
+                .into(),
+        });
+    }
+    demo(env, warnings)
+}
+
+fn load_path(path: &Path, env: &Env, mut warnings: Vec<String>) -> Result<Config, ConfigError> {
+    if path.is_dir() {
+        let mut root = BTreeMap::new();
+        for path in file::yaml_files(path)? {
+            let file = file::read(&path)?;
+            let node = yaml::parse(&file.text, &file.place)?;
+            // Read for its own sake first, so that an error names this file.
+            let alone = patroni::read(node.clone(), &file.place, &mut Vec::new())?;
+            warn_of_password(&alone.cluster, &file, &mut warnings);
+            if let Node::Map(over) = node {
+                patroni::patch(&mut root, over);
+            }
+        }
+        let place = Place::top(path.display().to_string());
+        let read = patroni::read(Node::Map(root), &place, &mut warnings)?;
+        return load_patroni(read, path, env, warnings);
+    }
+    let file = file::read(path)?;
+    let json = path.extension().is_some_and(|end| end == "json");
+    if json || (!file::is_yaml(path) && file.text.trim_start().starts_with('{')) {
+        return load_own(&file, path, env, warnings);
+    }
+    let root = yaml::parse(&file.text, &file.place)?;
+    let read = patroni::read(root, &file.place, &mut warnings)?;
+    warn_of_password(&read.cluster, &file, &mut warnings);
+    load_patroni(read, path, env, warnings)
+}
+
+fn load_patroni(
+    mut read: patroni::Patroni,
+    path: &Path,
+    env: &Env,
+    mut warnings: Vec<String>,
+) -> Result<Config, ConfigError> {
+    patroni::overlay(&mut read.cluster, env, &mut warnings)?;
+    if let Some(scope) = patroni::scope(env)? {
+        read.cluster.name = Some(scope);
+    }
+    let level = patroni::level_variable(env)?.or(read.level);
+    let source = Source::Patroni(path.into());
+    one(read.cluster, level, source, env, warnings)
+}
+
+fn warn_of_password(cluster: &RawCluster, file: &file::Text, warnings: &mut Vec<String>) {
+    if cluster.password.is_some() && file.read_by_others() {
+        warnings.push(format!(
+            "{}: holds a password and has mode {:03o}, so others can read it; chmod 600 it",
+            file.place, file.mode
+        ));
+    }
+}
+
+/// The configuration of Patroni's one cluster.
+fn one(
+    cluster: RawCluster,
+    level: Option<LevelFilter>,
+    source: Source,
+    env: &Env,
+    mut warnings: Vec<String>,
+) -> Result<Config, ConfigError> {
+    if cluster.data_dir.is_none() {
+        warnings.push(format!(
+            "{}: not given; the state goes to the current directory, as Patroni's would",
+            cluster.place.key("data_dir")
+        ));
+    }
+    let name = cluster.name.clone();
+    let mut believed = RawCluster {
+        name: None,
+        ..cluster
+    }
+    .believe(Dialect::Patroni, None, env)?;
+    // A scope is Patroni's to choose: it names log lines, never a folder.
+    if let Some(name) = name {
+        believed.name = name.value;
+    }
+    Ok(Config {
+        clusters: vec![believed],
+        log: LogConfig {
+            level: level.unwrap_or(LevelFilter::Info),
+        },
+        http: None,
+        source,
+        warnings,
+    })
+}
+
+fn load_own(
+    file: &file::Text,
+    path: &Path,
+    env: &Env,
+    mut warnings: Vec<String>,
+) -> Result<Config, ConfigError> {
+    let mut read = own::read(&file.text, &file.place)?;
+    for cluster in &read.clusters {
+        warn_of_password(cluster, file, &mut warnings);
+    }
+    warnings.dedup();
+    match read.clusters.as_mut_slice() {
+        [cluster] => patroni::overlay(cluster, env, &mut warnings)?,
+        clusters if patroni::configured(env) => {
+            return Err(ConfigError::Conflict {
+                place: Place::variable("PATRONI_RAFT_*"),
+                why: format!(
+                    "ambiguous: {} has {} clusters; unset the variables and write their values \
+                     in the file",
+                    path.display(),
+                    clusters.len()
+                ),
+            });
+        }
+        _ => {}
+    }
+    let data_dir = read.data_dir.map(|said| PathBuf::from(said.value));
+    let mut clusters = Vec::new();
+    let mut places = Vec::new();
+    for cluster in read.clusters {
+        places.push(cluster.place.clone());
+        clusters.push(cluster.believe(Dialect::Own, data_dir.clone(), env)?);
+    }
+    check_distinct(&clusters, &places)?;
+    if let Some(http) = &read.http {
+        check_http(http, &clusters, &file.place)?;
+    }
+    Ok(Config {
+        clusters,
+        log: LogConfig {
+            level: patroni::level_variable(env)?
+                .or(read.level)
+                .unwrap_or(LevelFilter::Info),
+        },
+        http: read.http,
+        source: Source::Own(path.into()),
+        warnings,
+    })
+}
+
+/// What must differ from cluster to cluster: name, address, folder and port.
+fn check_distinct(clusters: &[ClusterConfig], places: &[Place]) -> Result<(), ConfigError> {
+    let mut seen: HashMap<(&str, String), &str> = HashMap::new();
+    let mut listens: HashMap<u16, Vec<(Bind, &str)>> = HashMap::new();
+    for (cluster, place) in clusters.iter().zip(places) {
+        let unique = [
+            ("name", cluster.name.clone()),
+            ("self_addr", cluster.self_addr.to_string()),
+            ("data_dir", cluster.data_dir.display().to_string()),
+        ];
+        for (key, value) in unique {
+            if let Some(other) = seen.insert((key, value.clone()), &cluster.name) {
+                return Err(ConfigError::Conflict {
+                    place: place.key(key),
+                    why: format!(
+                        "{} is cluster {other}'s already; give another",
+                        shown(&value)
+                    ),
+                });
+            }
+        }
+        let bind = cluster.bind();
+        let taken = listens.entry(bind.port).or_default();
+        if let Some((_, other)) = taken.iter().find(|(other, _)| other.collides(&bind)) {
+            return Err(ConfigError::Conflict {
+                place: place.key("bind_addr"),
+                why: format!("{bind} is where cluster {other} listens; give another port"),
+            });
+        }
+        taken.push((bind, &cluster.name));
+    }
+    Ok(())
+}
+
+fn check_http(
+    http: &HttpConfig,
+    clusters: &[ClusterConfig],
+    place: &Place,
+) -> Result<(), ConfigError> {
+    match clusters.iter().find(|c| c.bind().collides(&http.listen)) {
+        None => Ok(()),
+        Some(cluster) => Err(ConfigError::Conflict {
+            place: place.key("http").key("listen"),
+            why: format!(
+                "{} is where cluster {} listens; give another port",
+                http.listen, cluster.name
+            ),
+        }),
+    }
+}
+
+/// One cluster to try the program with: alone, on the loopback, state in the
+/// user's own folder.
+fn demo(env: &Env, warnings: Vec<String>) -> Result<Config, ConfigError> {
+    let place = Place::top("demo");
+    let absolute = |path: &&Path| path.is_absolute();
+    let state = match env.path("XDG_STATE_HOME").filter(absolute) {
+        Some(folder) => folder.to_path_buf(),
+        None => match env.path("HOME").filter(absolute) {
+            Some(home) => home.join(".local/state"),
+            None => {
+                return Err(ConfigError::Missing {
+                    place: Place::top("configuration"),
+                    remedy: "name a file; without HOME there is no folder for a demo".into(),
+                });
+            }
+        },
+    };
+    let self_addr = raw::address("127.0.0.1:2222", &place)?;
+    let bind_addr = Some(Bind {
+        host: self_addr.host().into(),
+        port: self_addr.port(),
+    });
+    Ok(Config {
+        clusters: vec![ClusterConfig {
+            name: "demo".into(),
+            self_addr,
+            bind_addr,
+            partner_addrs: Vec::new(),
+            data_dir: state.join("pg-witness").join("demo"),
+            password: None,
+            password_file: None,
+            bootstrap: Bootstrap::New,
+            election: Election::Reluctant,
+            timing: Timing::default(),
+        }],
+        log: LogConfig {
+            level: patroni::level_variable(env)?.unwrap_or(LevelFilter::Info),
+        },
+        http: None,
+        source: Source::Demo,
+        warnings,
+    })
+}

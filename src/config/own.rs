@@ -1,0 +1,352 @@
+//! Our own configuration file: JSON, read by `serde-json-core` into fixed
+//! buffers. Its errors say little (its messages stay off: one longer than 64
+//! bytes panics in 0.7.0); `serde_path_to_error` gives the path, and a bisection
+//! over the text the line.
+
+use log::LevelFilter;
+use serde::Deserialize;
+use serde_json_core::de::{Deserializer, Error as JsonError};
+
+use super::error::{ConfigError, Place, Said};
+use super::limits::CLUSTERS_MAX;
+use super::raw::{self, RawCluster};
+use super::suggest::nearest;
+use super::{HttpConfig, level};
+use crate::wire::Secret;
+
+/// Longest text with escapes in it, in bytes.
+const ESCAPED_BYTES_MAX: usize = 4096;
+
+/// What our file says.
+pub struct Own {
+    /// `data_dir` for all clusters.
+    pub data_dir: Option<Said<String>>,
+    /// `log.level`
+    pub level: Option<LevelFilter>,
+    /// `http`
+    pub http: Option<HttpConfig>,
+    /// `clusters`, at least one.
+    pub clusters: Vec<RawCluster>,
+}
+
+const FILE_KEYS: [&str; 4] = ["data_dir", "log", "clusters", "http"];
+const LOG_KEYS: [&str; 1] = ["level"];
+const HTTP_KEYS: [&str; 1] = ["listen"];
+const CLUSTER_KEYS: [&str; 18] = [
+    "name",
+    "self_addr",
+    "bind_addr",
+    "partner_addrs",
+    "data_dir",
+    "password",
+    "password_file",
+    "bootstrap",
+    "election",
+    "append_entries_period",
+    "min_timeout",
+    "max_timeout",
+    "connection_timeout",
+    "connection_retry_time",
+    "leader_fallback_timeout",
+    "ttl",
+    "loop_wait",
+    "retry_timeout",
+];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    data_dir: Option<String>,
+    log: Option<Log>,
+    clusters: Option<Vec<Cluster>>,
+    http: Option<Http>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Log {
+    level: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Http {
+    listen: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cluster {
+    name: Option<String>,
+    self_addr: Option<String>,
+    bind_addr: Option<String>,
+    partner_addrs: Option<Vec<String>>,
+    data_dir: Option<String>,
+    password: Option<String>,
+    password_file: Option<String>,
+    bootstrap: Option<String>,
+    election: Option<String>,
+    append_entries_period: Option<f64>,
+    min_timeout: Option<f64>,
+    max_timeout: Option<f64>,
+    connection_timeout: Option<f64>,
+    connection_retry_time: Option<f64>,
+    leader_fallback_timeout: Option<f64>,
+    ttl: Option<f64>,
+    loop_wait: Option<f64>,
+    retry_timeout: Option<f64>,
+}
+
+/// Reads and understands a file's text.
+pub fn read(text: &str, place: &Place) -> Result<Own, ConfigError> {
+    let file = parse(text.as_bytes()).map_err(|fault| explain(text, fault, place))?;
+    let clusters = file.clusters.unwrap_or_default();
+    if clusters.is_empty() {
+        return Err(ConfigError::Missing {
+            place: place.key("clusters"),
+            remedy: "list at least one cluster: \"clusters\": [{\"name\": \"main\", ...}]".into(),
+        });
+    }
+    if clusters.len() > CLUSTERS_MAX {
+        return Err(ConfigError::Invalid {
+            place: place.key("clusters"),
+            value: None,
+            why: format!("more than {CLUSTERS_MAX} clusters; start a second witness"),
+        });
+    }
+    let clusters = clusters
+        .into_iter()
+        .enumerate()
+        .map(|(index, cluster)| cluster.raw(&place.key("clusters").element(index)))
+        .collect::<Result<_, _>>()?;
+    let level = file
+        .log
+        .and_then(|log| said(log.level, &place.key("log"), "level"))
+        .map(|said| level::level(&said))
+        .transpose()?;
+    Ok(Own {
+        data_dir: said(file.data_dir, place, "data_dir"),
+        level,
+        http: file
+            .http
+            .map(|http| http.believe(&place.key("http")))
+            .transpose()?,
+        clusters,
+    })
+}
+
+impl Cluster {
+    fn raw(self, place: &Place) -> Result<RawCluster, ConfigError> {
+        let at = |key| place.key(key);
+        // An empty password is no secret, and in our file a slip.
+        let password = match self.password {
+            None => None,
+            Some(text) => Some(Said {
+                value: Secret::new(&text).ok_or_else(|| ConfigError::Invalid {
+                    place: at("password"),
+                    value: None,
+                    why: "empty; remove it if the cluster has none".into(),
+                })?,
+                place: at("password"),
+            }),
+        };
+        Ok(RawCluster {
+            name: said(self.name, place, "name"),
+            self_addr: said(self.self_addr, place, "self_addr"),
+            bind_addr: said(self.bind_addr, place, "bind_addr"),
+            partner_addrs: said(self.partner_addrs, place, "partner_addrs"),
+            data_dir: said(self.data_dir, place, "data_dir"),
+            password,
+            password_file: said(self.password_file.map(Into::into), place, "password_file"),
+            bootstrap: said(self.bootstrap, place, "bootstrap"),
+            election: said(self.election, place, "election"),
+            timing: [
+                said(self.append_entries_period, place, "append_entries_period"),
+                said(self.min_timeout, place, "min_timeout"),
+                said(self.max_timeout, place, "max_timeout"),
+                said(self.connection_timeout, place, "connection_timeout"),
+                said(self.connection_retry_time, place, "connection_retry_time"),
+                said(
+                    self.leader_fallback_timeout,
+                    place,
+                    "leader_fallback_timeout",
+                ),
+                said(self.ttl, place, "ttl"),
+                said(self.loop_wait, place, "loop_wait"),
+                said(self.retry_timeout, place, "retry_timeout"),
+            ],
+            place: place.clone(),
+        })
+    }
+}
+
+impl Http {
+    fn believe(self, place: &Place) -> Result<HttpConfig, ConfigError> {
+        let listen = said(self.listen, place, "listen").ok_or_else(|| ConfigError::Missing {
+            place: place.key("listen"),
+            remedy: "give the address to serve the status on, such as 127.0.0.1:8009, or \
+                         remove http"
+                .into(),
+        })?;
+        Ok(HttpConfig {
+            listen: raw::bind(&listen)?,
+        })
+    }
+}
+
+fn said<T>(value: Option<T>, place: &Place, key: &str) -> Option<Said<T>> {
+    let place = || place.key(key);
+    value.map(|value| Said {
+        value,
+        place: place(),
+    })
+}
+
+/// What `serde-json-core` said, and the path it was at.
+struct Fault {
+    path: String,
+    error: JsonError,
+}
+
+fn parse(text: &[u8]) -> Result<File, Fault> {
+    let mut escaped = [0; ESCAPED_BYTES_MAX];
+    let mut json = Deserializer::new(text, Some(&mut escaped));
+    let file: File = serde_path_to_error::deserialize(&mut json).map_err(|error| Fault {
+        path: error.path().to_string(),
+        error: error.into_inner(),
+    })?;
+    json.end().map_err(|error| Fault {
+        path: String::new(),
+        error,
+    })?;
+    Ok(file)
+}
+
+/// A refusal with a path for what was understood but is wrong, and with a line
+/// for what is no JSON.
+fn explain(text: &str, fault: Fault, place: &Place) -> ConfigError {
+    let at = place.at(fault.path.clone());
+    let key = fault.path.rsplit('.').next().unwrap_or("");
+    match &fault.error {
+        // serde's own refusals: a key that is not known, where the path ends in
+        // it, or twice the same, where the path ends in what holds it.
+        JsonError::CustomError if held_by(&fault.path) => {
+            let end = failing(text, &fault.error);
+            let before = text.get(..end).unwrap_or(text);
+            let twice = before.rsplit('"').nth(1).unwrap_or("");
+            ConfigError::Conflict {
+                place: place.at(fault.path.trim_matches('.').into()).key(twice),
+                why: "given twice; keep one of them".into(),
+            }
+        }
+        JsonError::CustomError => {
+            let (nearest, known) = neighbours(&fault.path, key);
+            ConfigError::Unknown {
+                place: at,
+                nearest,
+                known,
+            }
+        }
+        JsonError::InvalidType | JsonError::InvalidNumber if !key.is_empty() => {
+            ConfigError::WrongType {
+                place: at,
+                found: "a value of the wrong kind".into(),
+                remedy: wanted(key).into(),
+            }
+        }
+        error => {
+            let (line, column) = position(text, error);
+            ConfigError::Syntax {
+                place: place.clone(),
+                line,
+                column,
+                what: meaning(error).into(),
+            }
+        }
+    }
+}
+
+/// Whether `path` is of an object and not of a key in it.
+fn held_by(path: &str) -> bool {
+    matches!(path, "" | "." | "log" | "http") || path.ends_with(']')
+}
+
+/// The keys that may stand where `path` does, and the one most like `key`.
+fn neighbours(path: &str, key: &str) -> (Option<&'static str>, &'static [&'static str]) {
+    let known: &[&str] = match path.strip_suffix(key) {
+        Some("log.") => &LOG_KEYS,
+        Some("http.") => &HTTP_KEYS,
+        Some(within) if within.starts_with("clusters") => &CLUSTER_KEYS,
+        _ => &FILE_KEYS,
+    };
+    (nearest(key, known), known)
+}
+
+/// How the value of a key is written.
+fn wanted(key: &str) -> &'static str {
+    let bare = key.split('[').next().unwrap_or(key);
+    match (bare, key.ends_with(']')) {
+        ("clusters", false) => "write a list of clusters: [{\"name\": \"main\", ...}]",
+        ("clusters", true) => "write a cluster: {\"name\": \"main\", ...}",
+        ("partner_addrs", false) => "write a list of texts: [\"10.0.0.1:2222\", \"10.0.0.2:2222\"]",
+        ("log", _) => "write {\"level\": \"info\"}",
+        ("http", _) => "write {\"listen\": \"127.0.0.1:8009\"}",
+        (key, _) if super::timing::KEYS.contains(&key) => {
+            "write seconds as a number without quotes, such as 1.5"
+        }
+        _ => "write a text in quotes",
+    }
+}
+
+/// The length of the shortest beginning of the text that fails in the same way.
+fn failing(text: &str, error: &JsonError) -> usize {
+    let bytes = text.as_bytes();
+    let same = |length: usize| {
+        let beginning = bytes.get(..length).unwrap_or(bytes);
+        parse(beginning).is_err_and(|fault| fault.error == *error)
+    };
+    let (mut low, mut high) = (0, bytes.len());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if same(middle) {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    low
+}
+
+/// The line and column, both from 1, of the byte at which reading fails.
+fn position(text: &str, error: &JsonError) -> (usize, usize) {
+    let bytes = text.as_bytes();
+    let end = failing(text, error).saturating_sub(1);
+    let before = bytes.get(..end).unwrap_or(bytes);
+    let line = before.iter().filter(|b| **b == b'\n').count() + 1;
+    let row = before.rsplit(|b| *b == b'\n').next().unwrap_or(before);
+    (line, String::from_utf8_lossy(row).chars().count() + 1)
+}
+
+fn meaning(error: &JsonError) -> &'static str {
+    match error {
+        JsonError::EofWhileParsingList => "not JSON: the file ends inside a list; add ]",
+        JsonError::EofWhileParsingObject => "not JSON: the file ends inside an object; add }",
+        JsonError::EofWhileParsingString => "not JSON: the file ends inside a text; add \"",
+        JsonError::EofWhileParsingNumber | JsonError::EofWhileParsingValue => {
+            "not JSON: the file ends where a value should stand"
+        }
+        JsonError::ExpectedColon => "not JSON: a colon is missing after the key",
+        JsonError::ExpectedListCommaOrEnd => "not JSON: a comma or ] is missing",
+        JsonError::ExpectedObjectCommaOrEnd => "not JSON: a comma or } is missing",
+        JsonError::TrailingComma => "not JSON: a comma too many",
+        JsonError::TrailingCharacters => "not JSON: something stands behind the end",
+        JsonError::KeyMustBeAString => "not JSON: a key must be a text in quotes",
+        JsonError::InvalidNumber => "not JSON: this is no number",
+        JsonError::ExpectedSomeIdent => "not JSON: only true, false and null go without quotes",
+        JsonError::InvalidEscapeSequence | JsonError::InvalidUnicodeCodePoint => {
+            "not JSON: a backslash sequence that means nothing"
+        }
+        JsonError::EscapedStringIsTooLong => "a text with backslashes is too long",
+        _ => "not a configuration: it must be an object, {\"clusters\": [...]}",
+    }
+}

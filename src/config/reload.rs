@@ -1,0 +1,71 @@
+//! SIGHUP: what of a new configuration takes effect at once, and what waits for
+//! a restart. Nothing is half done: what cannot be done is said.
+
+use log::LevelFilter;
+
+use super::{ClusterConfig, Config};
+use crate::wire::Secret;
+
+/// What to do about a new configuration.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ReloadPlan {
+    /// The new log level, when it changed.
+    pub level: Option<LevelFilter>,
+    /// Clusters by name with their new passwords.
+    pub passwords: Vec<(String, Secret)>,
+    /// What changed and waits for a restart, one line each.
+    pub refused: Vec<String>,
+}
+
+/// Compares the configuration in force with one just read.
+pub fn reload(old: &Config, new: &Config) -> ReloadPlan {
+    let mut plan = ReloadPlan {
+        level: (old.log != new.log).then_some(new.log.level),
+        ..ReloadPlan::default()
+    };
+    if old.http != new.http {
+        plan.refuse("http", "changed");
+    }
+    for cluster in &old.clusters {
+        match new.clusters.iter().find(|other| other.name == cluster.name) {
+            Some(other) => plan.compare(cluster, other),
+            None => plan.refuse(&cluster.name, "the cluster was removed"),
+        }
+    }
+    for cluster in &new.clusters {
+        if !old.clusters.iter().any(|other| other.name == cluster.name) {
+            plan.refuse(&cluster.name, "the cluster was added");
+        }
+    }
+    plan
+}
+
+impl ReloadPlan {
+    fn compare(&mut self, old: &ClusterConfig, new: &ClusterConfig) {
+        let fixed = [
+            ("self_addr", old.self_addr != new.self_addr),
+            ("bind_addr", old.bind_addr != new.bind_addr),
+            ("partner_addrs", old.partner_addrs != new.partner_addrs),
+            ("data_dir", old.data_dir != new.data_dir),
+            ("bootstrap", old.bootstrap != new.bootstrap),
+            ("election", old.election != new.election),
+            ("the times", old.timing != new.timing),
+        ];
+        for (key, _) in fixed.iter().filter(|(_, changed)| *changed) {
+            self.refuse(&old.name, &format!("{key} changed"));
+        }
+        match (&old.password, &new.password) {
+            (Some(before), Some(after)) if before != after => {
+                self.passwords.push((old.name.clone(), after.clone()));
+            }
+            (None, Some(_)) => self.refuse(&old.name, "a password was added"),
+            (Some(_), None) => self.refuse(&old.name, "the password was removed"),
+            _ => {}
+        }
+    }
+
+    fn refuse(&mut self, what: &str, why: &str) {
+        self.refused
+            .push(format!("{what}: {why}; it takes effect at the next start"));
+    }
+}

@@ -1,0 +1,8 @@
+//! What proves the disk room: every failure at every point, on a simulated disk
+//! that is worse than a real one, and the real file system where it matters.
+
+mod crash;
+mod damage;
+mod rig;
+mod sim;
+mod space;

@@ -1,0 +1,81 @@
+//! The appends of one connection that wait for their reply, oldest first. A
+//! reply names no request (H9): order is all there is to tell them apart.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use crate::config::limits::UNANSWERED_APPENDS_MAX;
+use crate::wire::LogIndex;
+
+/// What a reply will answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Request {
+    /// An append after `prev` whose last entry is `end`; a heartbeat if they
+    /// are the same.
+    Append { prev: LogIndex, end: LogIndex },
+    /// The final chunk of a snapshot up to `end`.
+    Snapshot { end: LogIndex },
+}
+
+impl Request {
+    /// Where the peer's log ends once it has taken this.
+    pub(super) fn end(&self) -> LogIndex {
+        match *self {
+            Self::Append { end, .. } | Self::Snapshot { end } => end,
+        }
+    }
+
+    fn carries_entries(&self) -> bool {
+        matches!(*self, Self::Append { prev, end } if end > prev)
+    }
+}
+
+/// A request on its way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Inflight {
+    pub(super) request: Request,
+    pub(super) sent_at: Instant,
+}
+
+/// The FIFO of one connection; bounded by [`UNANSWERED_APPENDS_MAX`], which
+/// its user asks about before it sends.
+#[derive(Debug, Default)]
+pub(super) struct Inflights(VecDeque<Inflight>);
+
+impl Inflights {
+    pub(super) fn push(&mut self, request: Request, sent_at: Instant) {
+        debug_assert!(!self.is_full(), "the sender asks first");
+        self.0.push_back(Inflight { request, sent_at });
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Inflight> {
+        self.0.pop_front()
+    }
+
+    pub(super) fn oldest(&self) -> Option<&Inflight> {
+        self.0.front()
+    }
+
+    pub(super) fn newest(&self) -> Option<&Inflight> {
+        self.0.back()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.0.len() >= UNANSWERED_APPENDS_MAX
+    }
+
+    /// Whether entries are on their way; never more than one append of them.
+    pub(super) fn carry_entries(&self) -> bool {
+        self.0
+            .iter()
+            .any(|inflight| inflight.request.carries_entries())
+    }
+}

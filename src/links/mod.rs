@@ -1,0 +1,11 @@
+//! Connections to the other members, in two halves: pure translation
+//! ([`follower`], [`leader`]), which does no I/O, reads no clock and spawns
+//! nothing, and the sockets that carry it.
+
+pub mod connection;
+pub mod epoch;
+pub mod follower;
+pub mod leader;
+pub mod resolve;
+pub mod utility_client;
+pub mod votes;

@@ -1,0 +1,43 @@
+//! Asks another node, Python or ours, one question of the utility protocol
+//! (spec 3.8).
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::connection::Connection;
+use super::resolve;
+use crate::wire::message::Hello;
+use crate::wire::utility::Request;
+use crate::wire::{Address, Key, Session, Value};
+
+/// Sends the request and returns the reply, if one comes in time. Only send
+/// what every Patroni node knows: `members`, `add`, `remove`, `status` (H2).
+pub async fn ask(
+    node: &Address,
+    keys: &[Arc<Key>],
+    request: Request,
+    limit: Duration,
+) -> Option<Value> {
+    let exchange = async {
+        let stream = resolve::connect(node).await.ok()?;
+        let hello = Hello::Utility(request);
+        let session = Session::dial(hello, keys.first().cloned(), rand::random());
+        let connection = Connection::new(stream, session);
+        let reply = Rc::new(RefCell::new(None));
+        connection
+            .serve(|value| {
+                *reply.borrow_mut() = Some(value);
+                connection.close();
+                std::future::ready(())
+            })
+            .await;
+        reply.take()
+    };
+    let limited = smol::future::or(exchange, async {
+        smol::Timer::after(limit).await;
+        None
+    });
+    limited.await
+}

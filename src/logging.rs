@@ -1,0 +1,155 @@
+//! Log lines to standard error: for systemd's journal with its priority in
+//! front, elsewhere with the time. Ours at the level that was asked for, all
+//! others' at warnings and errors, for openraft says much that is no news here.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use env_logger::{Builder, Target};
+use log::{Level, LevelFilter};
+use rustix::fs::fstat;
+
+/// Starts logging. A second call changes the level only.
+pub fn start(level: LevelFilter) {
+    let journal = is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref());
+    let started = Builder::new()
+        .target(Target::Stderr)
+        .filter_level(LevelFilter::Warn)
+        .filter_module(env!("CARGO_CRATE_NAME"), LevelFilter::Trace)
+        .format(move |out, record| {
+            let now = (!journal).then(SystemTime::now);
+            let line = line(record.level(), &record.args().to_string(), now);
+            out.write_all(line.as_bytes())
+        })
+        .try_init();
+    // Fails when logging was started before, as tests do.
+    drop(started);
+    set_level(level);
+}
+
+/// Changes the level at run time (SIGHUP).
+pub fn set_level(level: LevelFilter) {
+    log::set_max_level(level);
+}
+
+/// One record as one line: what a peer wrote into it cannot begin another.
+fn line(level: Level, message: &str, now: Option<SystemTime>) -> String {
+    let mut line = String::new();
+    // Writing to a String cannot fail.
+    let _ = match now {
+        Some(now) => write!(line, "{} {level} ", utc(now)),
+        None => write!(line, "<{}>{level} ", priority(level)),
+    };
+    for c in message.chars() {
+        if c.is_control() {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+    line.push('\n');
+    line
+}
+
+/// syslog's numbers (`sd-daemon(3)`).
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    }
+}
+
+/// Whether standard error is the journal's: the variable alone is inherited by
+/// whatever a service starts on a terminal (`systemd.exec(5)`).
+fn is_journal(stream: Option<&str>) -> bool {
+    let Some((device, inode)) = stream.and_then(|stream| stream.split_once(':')) else {
+        return false;
+    };
+    fstat(std::io::stderr())
+        .is_ok_and(|stat| device == stat.st_dev.to_string() && inode == stat.st_ino.to_string())
+}
+
+/// `2026-06-29T12:34:56.789Z`
+fn utc(time: SystemTime) -> String {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
+    let (year, month, day) = civil(days);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:03}Z",
+        second / 3_600,
+        second / 60 % 60,
+        second % 60,
+        since.subsec_millis()
+    )
+}
+
+/// The date that is `days` after 1970-01-01 (Howard Hinnant, "chrono-Compatible
+/// Low-Level Date Algorithms"): years begin in March, so that the leap day ends
+/// one, and go in eras of 400.
+fn civil(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let era = days / 146_097;
+    let day_of_era = days % 146_097;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    (year, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(second)
+    }
+
+    #[test]
+    fn tells_the_time_as_date_does() {
+        for (second, expected) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_399, "2000-02-28T23:59:59.000Z"),
+            (951_782_400, "2000-02-29T00:00:00.000Z"),
+            (951_868_800, "2000-03-01T00:00:00.000Z"),
+            (1_782_736_496, "2026-06-29T12:34:56.000Z"),
+            (4_107_542_400, "2100-03-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(utc(at(second)), expected);
+        }
+    }
+
+    #[test]
+    fn one_record_is_one_line_with_a_time_or_a_priority() {
+        let message = "peer said \"a\n<0>b\"";
+        assert_eq!(
+            line(Level::Warn, message, Some(at(0))),
+            "1970-01-01T00:00:00.000Z WARN peer said \"a\\n<0>b\"\n"
+        );
+        assert_eq!(
+            line(Level::Info, message, None),
+            "<6>INFO peer said \"a\\n<0>b\"\n"
+        );
+    }
+
+    #[test]
+    fn an_inherited_variable_is_no_journal() {
+        assert!(!is_journal(None));
+        assert!(!is_journal(Some("8:1")));
+        let stat = fstat(std::io::stderr()).unwrap();
+        assert!(is_journal(Some(&format!(
+            "{}:{}",
+            stat.st_dev, stat.st_ino
+        ))));
+    }
+}

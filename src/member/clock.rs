@@ -1,0 +1,72 @@
+//! When to campaign: the election deadline, on the monotonic clock alone.
+//!
+//! A witness is reluctant by choice: its timeout is three times the peers', so
+//! that it leads only when nobody else can, and never unseats a healthy leader
+//! over a slow link.
+
+use std::cell::Cell;
+use std::ops::RangeInclusive;
+use std::time::{Duration, Instant};
+
+use rand::RngExt as _;
+
+/// The election clock of one member.
+#[derive(Debug)]
+pub struct ElectionClock {
+    timeout: RangeInclusive<Duration>,
+    deadline: Cell<Instant>,
+    holds: Cell<usize>,
+}
+
+impl ElectionClock {
+    /// A clock that has just been restarted. `timeout`: what the time without a
+    /// leader is drawn from.
+    pub fn new(timeout: RangeInclusive<Duration>) -> Self {
+        let clock = Self {
+            timeout,
+            deadline: Cell::new(Instant::now()),
+            holds: Cell::new(0),
+        };
+        clock.restart();
+        clock
+    }
+
+    /// A leader was heard of, a vote given or a campaign begun (spec 5.2): draws
+    /// a new deadline.
+    pub fn restart(&self) {
+        let timeout = rand::rng().random_range(self.timeout.clone());
+        self.deadline.set(Instant::now() + timeout);
+    }
+
+    /// Lets the deadline be now (spec 5.7).
+    pub fn expire(&self) {
+        self.deadline.set(Instant::now());
+    }
+
+    /// When to campaign unless a leader is heard of.
+    pub fn deadline(&self) -> Instant {
+        self.deadline.get()
+    }
+
+    /// While what a leader sent waits for the disk, no campaign starts: the
+    /// leader lives, and our own log could not grow anyway (E6).
+    pub fn hold(&self) -> Hold<'_> {
+        self.holds.set(self.holds.get().saturating_add(1));
+        Hold(self)
+    }
+
+    /// Whether the deadline has passed and nothing holds it.
+    pub fn is_due(&self) -> bool {
+        self.holds.get() == 0 && self.deadline.get() <= Instant::now()
+    }
+}
+
+/// Keeps the clock from running out; a restart comes with its end.
+pub struct Hold<'a>(&'a ElectionClock);
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        self.0.holds.set(self.0.holds.get().saturating_sub(1));
+        self.0.restart();
+    }
+}

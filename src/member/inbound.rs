@@ -1,0 +1,491 @@
+//! What peers send us on an established link.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Instant;
+
+use super::{Member, Trouble};
+use crate::links::connection::Connection;
+use crate::links::epoch::EpochTerm;
+use crate::links::follower::{self, EngineAppend, Ignored, Incoming, Verdict, noncommittal};
+use crate::links::leader::Peer;
+use crate::raft::checkpoint::State;
+use crate::raft::engine::Stopped;
+use crate::raft::runtime;
+use crate::wire::message::{
+    Append, AppendBody, FragmentPart, Message, NextNodeIdx, SnapshotChunk, decode_entry,
+};
+use crate::wire::snapshot::Snapshot;
+use crate::wire::{Address, Entry, EntryId, Term};
+
+/// An append that the engine has taken and that is not durable yet, and what to
+/// say then.
+pub struct Pending {
+    done: Pin<Box<dyn Future<Output = Result<bool, Stopped>>>>,
+    answer: NextNodeIdx,
+}
+
+impl Member {
+    /// Handles one message of a member. Returns when it is under way, which is
+    /// before what it writes is durable (E6).
+    pub(super) async fn on_message(
+        self: &Rc<Self>,
+        peer: &Address,
+        connection: &Rc<Connection>,
+        message: Message,
+    ) {
+        match message {
+            Message::AppendEntries(append) => self.on_append(peer, connection, append).await,
+            Message::NextNodeIdx(reply) => {
+                self.on_reply(&Peer::Member(peer.clone()), connection, &reply);
+            }
+            Message::RequestVote { term, last } => {
+                self.on_request_vote(peer, connection, term, last).await;
+            }
+            Message::ResponseVote { term } => self.on_vote(peer, connection, term),
+            Message::ApplyCommand {
+                command,
+                request_id,
+            } => {
+                self.on_apply_command(connection, command, request_id).await;
+            }
+            Message::ApplyCommandResponse {
+                request_id,
+                outcome,
+            } => {
+                if let Some(sender) = self.requests.borrow_mut().remove(&request_id) {
+                    let _ = sender.send(outcome);
+                }
+            }
+            Message::TimeoutNow { term } => self.on_timeout_now(peer, term),
+            Message::Keepalive | Message::Unknown => {}
+        }
+    }
+
+    fn on_vote(&self, peer: &Address, connection: &Connection, term: Term) {
+        if let Some(link) = self.links.borrow_mut().get_mut(peer) {
+            link.granted = term;
+            // H9 b: what comes on this connection from now on is newer than its
+            // vote.
+            link.fenced = Some((connection.id, term));
+        }
+        self.notify();
+    }
+
+    async fn on_request_vote(
+        self: &Rc<Self>,
+        peer: &Address,
+        connection: &Rc<Connection>,
+        term: Term,
+        last: EntryId,
+    ) {
+        self.saw_term(peer, term);
+        if !self.has_voice() || !self.is_member(peer) || !self.peerage.is_verified(peer) {
+            log::info!(
+                "{}: no vote for {peer} in term {term}: {}",
+                self.name,
+                self.silence(peer)
+            );
+            return;
+        }
+        let request = {
+            let replica = self.replica.borrow();
+            follower::vote_request(&replica.log, &replica.vote, peer, term, last)
+        };
+        let (Some(request), Some(engine)) = (request, self.engine()) else {
+            return;
+        };
+        if term <= self.voted.get() {
+            return;
+        }
+        match engine.vote(peer, request).await {
+            Ok(true) => {
+                // H23: Python counts each answer, so there is only one.
+                if term > self.voted.get() {
+                    self.voted.set(term);
+                    self.clock.restart();
+                    connection.send(&Message::ResponseVote { term });
+                    log::info!("{}: voted for {peer} in term {term}", self.name);
+                }
+            }
+            Ok(false) => log::info!(
+                "{}: no vote for {peer} in term {term}: its log ends before ours",
+                self.name
+            ),
+            Err(error) => self.report(Trouble::Stopped(error.to_string())),
+        }
+    }
+
+    fn on_timeout_now(&self, peer: &Address, term: Term) {
+        let ours = self.replica.borrow().vote.term.term;
+        if term >= ours && self.known_leader().as_ref() == Some(peer) {
+            log::info!("{}: {peer} hands leadership over to us", self.name);
+            self.clock.expire();
+            self.notify();
+        }
+    }
+
+    /// A leader was heard of.
+    fn contact(&self, peer: &Address, term: Term) {
+        self.clock.restart();
+        *self.leader.borrow_mut() = Some((peer.clone(), term, Instant::now()));
+        let mut reported = self.reported_leader.borrow_mut();
+        if reported.as_ref() != Some(peer) {
+            *reported = Some(peer.clone());
+            drop(reported);
+            log::info!("{}: {peer} leads, term {term}", self.name);
+            // Whoever waits for a command forwarded to the old leader is told.
+            self.requests.borrow_mut().clear();
+        }
+    }
+
+    async fn on_append(
+        self: &Rc<Self>,
+        peer: &Address,
+        connection: &Rc<Connection>,
+        append: Append,
+    ) {
+        self.saw_term(peer, append.term);
+        let outdated = {
+            let replica = self.replica.borrow();
+            follower::outdated(&replica.vote, peer, append.term)
+        };
+        if let Some(why) = outdated {
+            self.on_ignored(peer, append.term, why);
+            return;
+        }
+        if self.diverged.get().is_some() {
+            return;
+        }
+        self.contact(peer, append.term);
+        let Append { term, commit, body } = append;
+        match body {
+            AppendBody::Entries { prev, entries } => {
+                let incoming = Incoming {
+                    from: peer,
+                    term,
+                    prev,
+                    entries: &entries,
+                    commit,
+                };
+                self.follow(connection, incoming).await;
+            }
+            AppendBody::Fragment { prev, part, data } => {
+                let entry = self.assemble_entry(peer, term, part, &data);
+                match entry {
+                    Some(entry) => {
+                        let entries = [entry];
+                        let incoming = Incoming {
+                            from: peer,
+                            term,
+                            prev,
+                            entries: &entries,
+                            commit,
+                        };
+                        self.follow(connection, incoming).await;
+                    }
+                    None => self.answer(peer, connection, self.nothing_promised(), None),
+                }
+            }
+            AppendBody::Snapshot(None) => {}
+            AppendBody::Snapshot(Some(chunk)) => {
+                if let Some(bytes) = self.assemble_snapshot(peer, term, &chunk) {
+                    self.on_snapshot(peer, connection, term, &bytes).await;
+                }
+            }
+        }
+    }
+
+    fn on_ignored(&self, peer: &Address, term: Term, why: Ignored) {
+        if why == Ignored::SecondLeader {
+            let ours = self.replica.borrow().vote.node.clone();
+            log::error!(
+                "{}: {peer} and {ours} both lead term {term}: a member voted twice; \
+                 ignoring {peer}",
+                self.name
+            );
+        }
+    }
+
+    fn assemble_entry(
+        &self,
+        peer: &Address,
+        term: Term,
+        part: FragmentPart,
+        data: &[u8],
+    ) -> Option<Entry> {
+        let mut links = self.links.borrow_mut();
+        let assembly = &mut links.get_mut(peer)?.assembly;
+        let entry = decode_entry(assembly.fragment(term, part, data)?).ok()?;
+        assembly.entry_done();
+        Some(entry)
+    }
+
+    fn assemble_snapshot(
+        &self,
+        peer: &Address,
+        term: Term,
+        chunk: &SnapshotChunk,
+    ) -> Option<Vec<u8>> {
+        self.links
+            .borrow_mut()
+            .get_mut(peer)?
+            .assembly
+            .chunk(term, chunk)
+    }
+
+    fn nothing_promised(&self) -> NextNodeIdx {
+        noncommittal(self.replica.borrow().log.last().index.next())
+    }
+
+    async fn follow(self: &Rc<Self>, connection: &Rc<Connection>, incoming: Incoming<'_>) {
+        let verdict = {
+            let replica = self.replica.borrow();
+            let durable = replica.writes_pending == 0;
+            follower::append(&replica.log, &replica.vote, incoming, durable)
+        };
+        let from = incoming.from;
+        match verdict {
+            Verdict::Ignore(why) => self.on_ignored(from, incoming.term, why),
+            Verdict::Answer(answer) => {
+                self.consider_voice(from);
+                self.answer(from, connection, answer, None);
+            }
+            Verdict::Append(append) => self.take(from, connection, append).await,
+            Verdict::Diverged(divergence) => self.diverge(from, divergence),
+            Verdict::Install(_) => {}
+        }
+    }
+
+    /// Hands an append to the engine and waits until the log shows it, so that
+    /// the next message is judged by it; the disk may take longer (E6).
+    async fn take(
+        self: &Rc<Self>,
+        peer: &Address,
+        connection: &Rc<Connection>,
+        append: EngineAppend,
+    ) {
+        let Some(engine) = self.engine() else { return };
+        let _hold = self.clock.hold();
+        let answer = append.answer;
+        let before = self.replica.borrow().log.pending_changes();
+        let target = append.entries.last().map(|(epoch, entry)| {
+            (
+                entry.id.index,
+                EpochTerm {
+                    epoch: *epoch,
+                    term: entry.id.term,
+                },
+            )
+        });
+        let mut done = Box::pin(engine.append(peer, append));
+        loop {
+            let changed = self.changed.listen();
+            let polled = futures_lite::future::poll_once(&mut done).await;
+            if let Some(result) = polled {
+                self.answer(
+                    peer,
+                    connection,
+                    answer,
+                    Some(Box::pin(async move { result })),
+                );
+                break;
+            }
+            let log_shows_it = target.is_some_and(|(index, term)| {
+                self.replica
+                    .borrow()
+                    .log
+                    .id_at(index)
+                    .is_some_and(|id| id.term == term)
+            });
+            if log_shows_it {
+                self.answer(peer, connection, answer, Some(done));
+                break;
+            }
+            // Either the engine answers or the log changes.
+            let wait = async {
+                changed.await;
+                None
+            };
+            let ready = smol::future::or(async { Some((&mut done).await) }, wait).await;
+            if let Some(result) = ready {
+                self.answer(
+                    peer,
+                    connection,
+                    answer,
+                    Some(Box::pin(async move { result })),
+                );
+                break;
+            }
+        }
+        if before > 1 && self.replica.borrow().log.pending_changes() < before.saturating_sub(1) {
+            // E10
+            self.report(Trouble::MembersTruncated);
+        }
+    }
+
+    /// Answers an append: at once if nothing waits, else in order behind what
+    /// waits for the disk.
+    fn answer(
+        self: &Rc<Self>,
+        peer: &Address,
+        connection: &Rc<Connection>,
+        answer: NextNodeIdx,
+        done: Option<Pin<Box<dyn Future<Output = Result<bool, Stopped>>>>>,
+    ) {
+        let queue = {
+            let mut links = self.links.borrow_mut();
+            let Some(link) = links.get_mut(peer) else {
+                return;
+            };
+            if done.is_none() && link.answers_waiting.get() == 0 {
+                None
+            } else {
+                Some((link.answers_waiting.clone(), link.answers.clone()))
+            }
+        };
+        let Some((waiting, answers)) = queue else {
+            connection.send(&Message::NextNodeIdx(self.voiced(peer, answer)));
+            return;
+        };
+        waiting.set(waiting.get().saturating_add(1));
+        let done = done.unwrap_or_else(|| Box::pin(async { Ok(true) }));
+        let pending = Pending { done, answer };
+        match answers {
+            Some(answers) if answers.try_send(pending).is_ok() => {}
+            // The disk has not kept up for long; the leader starts again.
+            _ => connection.close(),
+        }
+    }
+
+    /// What we may say as long as our word does not count: nothing that the
+    /// leader could count as an acknowledgement (S7).
+    fn voiced(&self, peer: &Address, answer: NextNodeIdx) -> NextNodeIdx {
+        if answer.success && !(self.has_voice() && self.peerage.is_verified(peer)) {
+            return NextNodeIdx {
+                success: false,
+                ..answer
+            };
+        }
+        answer
+    }
+
+    /// Sends the answers of one connection in order, each when what it promises
+    /// is durable.
+    pub(super) async fn answer_in_order(
+        self: Rc<Self>,
+        peer: Address,
+        connection: Rc<Connection>,
+        answers: smol::channel::Receiver<Pending>,
+        waiting: Rc<std::cell::Cell<usize>>,
+    ) {
+        while let Ok(Pending { mut done, answer }) = answers.recv().await {
+            let result = match futures_lite::future::poll_once(&mut done).await {
+                Some(result) => result,
+                None => {
+                    let _hold = self.clock.hold();
+                    done.await
+                }
+            };
+            waiting.set(waiting.get().saturating_sub(1));
+            match result {
+                Ok(true) => {
+                    self.consider_voice(&peer);
+                    connection.send(&Message::NextNodeIdx(self.voiced(&peer, answer)));
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    self.report(Trouble::Stopped(error.to_string()));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn diverge(&self, peer: &Address, divergence: follower::Divergence) {
+        if self.diverged.replace(Some(divergence)).is_none() {
+            let follower::Divergence { ours, theirs } = divergence;
+            log::error!(
+                "{}: DIVERGED: entry {ours} is committed here, but {peer} leads with entry \
+                 {theirs} in its place. This witness does not vote any more. If the data nodes \
+                 hold the data that counts, run: pg-witness reset {}",
+                self.name,
+                self.name
+            );
+        }
+    }
+
+    async fn on_snapshot(
+        self: &Rc<Self>,
+        peer: &Address,
+        connection: &Rc<Connection>,
+        term: Term,
+        bytes: &[u8],
+    ) {
+        let snapshot = match Snapshot::decode(bytes) {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                // H12
+                log::warn!("{}: unusable snapshot from {peer}: {error}", self.name);
+                let next = self.nothing_promised().next;
+                let answer = NextNodeIdx {
+                    next,
+                    reset: true,
+                    success: false,
+                };
+                self.answer(peer, connection, answer, None);
+                return;
+            }
+        };
+        let verdict = {
+            let replica = self.replica.borrow();
+            follower::snapshot(&replica.log, &replica.vote, peer, term, snapshot.last.id)
+        };
+        match verdict {
+            Verdict::Ignore(why) => self.on_ignored(peer, term, why),
+            Verdict::Answer(answer) => self.answer(peer, connection, answer, None),
+            Verdict::Append(append) => self.take(peer, connection, append).await,
+            Verdict::Diverged(divergence) => self.diverge(peer, divergence),
+            Verdict::Install(install) => {
+                let Some(engine) = self.engine() else { return };
+                let answer = install.answer;
+                let state = State::of_snapshot(snapshot, install.last.term.epoch);
+                log::info!(
+                    "{}: installing a snapshot of {peer}, up to {}",
+                    self.name,
+                    install.last
+                );
+                let _hold = self.clock.hold();
+                let done = engine.install(peer, install, state).await;
+                self.answer(
+                    peer,
+                    connection,
+                    answer,
+                    Some(Box::pin(async move { done })),
+                );
+            }
+        }
+    }
+}
+
+/// Starts the task that answers in order.
+pub(super) fn start_answers(
+    member: &Rc<Member>,
+    peer: &Address,
+    connection: &Rc<Connection>,
+) -> (
+    smol::channel::Sender<Pending>,
+    Rc<std::cell::Cell<usize>>,
+    smol::Task<()>,
+) {
+    let (sender, receiver) = smol::channel::bounded(crate::config::limits::ANSWERS_WAITING_MAX);
+    let waiting = Rc::new(std::cell::Cell::new(0));
+    let task = runtime::spawn(member.clone().answer_in_order(
+        peer.clone(),
+        connection.clone(),
+        receiver,
+        waiting.clone(),
+    ));
+    (sender, waiting, task)
+}

@@ -1,0 +1,494 @@
+//! What we send while we lead: appends, heartbeats and snapshots, as
+//! `links::leader` decides, and the expiry of keys.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Member, Trouble};
+use crate::config::limits;
+use crate::kv::{Tail, expire_command};
+use crate::links::connection::Connection;
+use crate::links::leader::{Action, ConnId, Fence, Leader, LogView, Peer, Timing};
+use crate::raft::log::Log;
+use crate::wire::message::{
+    Append, AppendBody, AppendEntries, Message, NextNodeIdx, SnapshotChunk,
+};
+use crate::wire::{Address, EntryId, LogIndex, Term, Value, command};
+
+/// One leadership of ours.
+pub struct Leadership {
+    /// Its term.
+    pub term: Term,
+    /// What is known of the peers.
+    pub leader: Leader,
+    /// Peers that lost what they had acknowledged (H14), until they caught up.
+    pub reverted: BTreeSet<Peer>,
+    /// The NO_OP with which it began.
+    pub first: LogIndex,
+    /// Where the last membership change that we accepted will stand.
+    pub change_proposed: Option<LogIndex>,
+    /// The store as of the end of the log, to judge proposals by (S6).
+    pub tail: Tail,
+    /// Where the next proposal will stand, and how many are on their way into
+    /// the log.
+    pub next: LogIndex,
+    pub in_flight: Rc<Cell<usize>>,
+    since: Instant,
+    renewed: Instant,
+    snapshots: BTreeMap<Peer, Arc<[u8]>>,
+    handed_over: Option<Instant>,
+    caught_up: BTreeMap<Address, Instant>,
+}
+
+fn bytes_range(range: &std::ops::Range<u64>) -> std::ops::Range<usize> {
+    let at = |position: u64| usize::try_from(position).unwrap_or(usize::MAX);
+    at(range.start)..at(range.end)
+}
+
+impl LogView for Log {
+    fn last(&self) -> EntryId {
+        let last = self.last();
+        EntryId {
+            index: last.index,
+            term: last.term.term,
+        }
+    }
+
+    fn term_at(&self, index: LogIndex) -> Option<Term> {
+        self.id_at(index).map(|id| id.term.term)
+    }
+
+    fn command_len(&self, index: LogIndex) -> usize {
+        self.get(index)
+            .map_or(0, |stored| stored.entry.command.len())
+    }
+
+    fn commit(&self) -> LogIndex {
+        self.commit()
+    }
+}
+
+/// How often the word of the quorum is renewed in openraft.
+const LEASE_RENEWAL: Duration = Duration::from_secs(5);
+
+/// How long a peer may leave an append unanswered before its connection is
+/// replaced.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How often the room in the buffers of a snapshot's receiver is looked at.
+const SNAPSHOT_PACE: Duration = Duration::from_millis(5);
+
+/// How long a data node must have been caught up before it is handed
+/// leadership, and how long until the next attempt.
+const HAND_OVER_AFTER: Duration = Duration::from_secs(60);
+const HAND_OVER_AGAIN: Duration = Duration::from_secs(600);
+
+impl Member {
+    /// We were elected.
+    pub(super) fn start_leading(self: &Rc<Self>, term: Term) {
+        let now = Instant::now();
+        let timing = Timing {
+            heartbeat: self.config.timing.append_entries_period,
+            reply_timeout: REPLY_TIMEOUT,
+        };
+        let mut leader = Leader::new(term, timing, now);
+        let members = self.replica.borrow().log.members().clone();
+        for (address, link) in self.links.borrow_mut().iter_mut() {
+            let Some(connection) = link.connection.clone().filter(|c| c.is_up()) else {
+                continue;
+            };
+            if !members.contains(address) {
+                continue;
+            }
+            let fenced = link.fenced == Some((connection.id, term));
+            let fence = if fenced || !link.unanswered {
+                Fence::Clean
+            } else {
+                Fence::Dirty
+            };
+            leader.connected(Peer::Member(address.clone()), connection.id, fence, now);
+        }
+        for connection in self.guests.borrow().values() {
+            // A guest's answers never count, so they need no fence.
+            leader.connected(
+                Peer::ReadOnly(connection.id.0),
+                connection.id,
+                Fence::Clean,
+                now,
+            );
+        }
+        let (first, tail) = {
+            let replica = self.replica.borrow();
+            (replica.log.last().index, replica.tail())
+        };
+        log::info!("{}: this witness leads, term {term}", self.name);
+        *self.reported_leader.borrow_mut() = Some(self.me.clone());
+        *self.leadership.borrow_mut() = Some(Leadership {
+            term,
+            leader,
+            reverted: BTreeSet::new(),
+            first,
+            change_proposed: None,
+            tail,
+            next: first.next(),
+            in_flight: Rc::default(),
+            since: now,
+            renewed: now,
+            snapshots: BTreeMap::new(),
+            handed_over: None,
+            caught_up: BTreeMap::new(),
+        });
+        self.notify();
+    }
+
+    /// We lead no more.
+    pub(super) fn stop_leading(&self) {
+        let Some(leadership) = self.leadership.borrow_mut().take() else {
+            return;
+        };
+        log::info!(
+            "{}: this witness does not lead any more, term {}",
+            self.name,
+            leadership.term
+        );
+        *self.reported_leader.borrow_mut() = None;
+        self.replica.borrow_mut().store.clear_proposed();
+        for (address, link) in self.links.borrow_mut().iter_mut() {
+            let peer = Peer::Member(address.clone());
+            link.unanswered |= leadership.leader.unanswered(&peer) > 0;
+        }
+        self.clock.restart();
+        self.notify();
+    }
+
+    /// Tells the leadership, if there is one, that a peer is connected.
+    pub(super) fn lead_peer(&self, peer: Peer, connection: &Connection) {
+        if let Some(leadership) = self.leadership.borrow_mut().as_mut() {
+            leadership
+                .leader
+                .connected(peer, connection.id, Fence::Clean, Instant::now());
+        }
+        self.notify();
+    }
+
+    /// Tells it that a connection is gone.
+    pub(super) fn lead_without(&self, peer: &Peer, connection: &Connection) {
+        if let Some(leadership) = self.leadership.borrow_mut().as_mut() {
+            leadership.leader.disconnected(peer, connection.id);
+            leadership.snapshots.remove(peer);
+        }
+        self.notify();
+    }
+
+    /// A peer answered an append.
+    pub(super) fn on_reply(&self, peer: &Peer, connection: &Connection, reply: &NextNodeIdx) {
+        let mut guard = self.leadership.borrow_mut();
+        let Some(leadership) = guard.as_mut() else {
+            return;
+        };
+        let progressed = leadership
+            .leader
+            .on_reply(peer, connection.id, reply, Instant::now());
+        if let Some(progressed) = progressed {
+            if progressed.reverted {
+                log::warn!(
+                    "{}: {peer} lost entries that it had acknowledged",
+                    self.name
+                );
+                leadership.reverted.insert(peer.clone());
+            } else {
+                leadership.reverted.remove(peer);
+            }
+        }
+        drop(guard);
+        self.notify();
+    }
+
+    /// Sends what is due. Returns when to look again.
+    pub(super) fn pump(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let mut actions = Vec::new();
+        {
+            let mut leadership = self.leadership.borrow_mut();
+            let leadership = leadership.as_mut()?;
+            for (peer, connection) in &self.sending_snapshots(leadership) {
+                let window = limits::SNAPSHOT_WINDOW_BYTES.saturating_sub(connection.queued());
+                leadership.leader.writable(peer, connection.id, window);
+            }
+            let replica = self.replica.borrow();
+            leadership
+                .leader
+                .poll(&replica.log, now, &mut |action| actions.push(action));
+        }
+        let again = !actions.is_empty();
+        for action in actions {
+            self.act(action, now);
+        }
+        let leadership = self.leadership.borrow();
+        let leadership = leadership.as_ref()?;
+        let next = leadership.leader.next_wakeup();
+        let soon = now + SNAPSHOT_PACE;
+        if again {
+            Some(now)
+        } else if leadership.snapshots.is_empty() {
+            next
+        } else {
+            Some(next.map_or(soon, |next| next.min(soon)))
+        }
+    }
+
+    fn sending_snapshots(&self, leadership: &Leadership) -> Vec<(Peer, Rc<Connection>)> {
+        let peers = leadership.snapshots.keys();
+        peers
+            .filter_map(|peer| Some((peer.clone(), self.connection_of(peer)?)))
+            .collect()
+    }
+
+    fn connection_of(&self, peer: &Peer) -> Option<Rc<Connection>> {
+        match peer {
+            Peer::Member(address) => self.connection(address),
+            Peer::ReadOnly(id) => {
+                let guests = self.guests.borrow();
+                guests.values().find(|c| c.id.0 == *id).cloned()
+            }
+        }
+    }
+
+    fn act(&self, action: Action, now: Instant) {
+        match action {
+            Action::Append {
+                peer,
+                conn,
+                prev,
+                entries,
+                commit,
+            } => {
+                let Some(connection) = self.connection_of(&peer).filter(|c| c.id == conn) else {
+                    return;
+                };
+                let Some(term) = self.leading_term() else {
+                    return;
+                };
+                let replica = self.replica.borrow();
+                let count = entries.end.get().saturating_sub(entries.start.get());
+                let count = usize::try_from(count).unwrap_or(usize::MAX);
+                let entries = replica
+                    .log
+                    .from(entries.start)
+                    .take(count)
+                    .map(|s| &s.entry);
+                connection.send(&AppendEntries {
+                    term,
+                    commit,
+                    prev: Some(prev),
+                    entries,
+                });
+            }
+            Action::SnapshotNeeded { peer, conn } => self.prepare_snapshot(&peer, conn, now),
+            Action::SnapshotChunk {
+                peer,
+                conn,
+                data: range,
+                first,
+                last,
+            } => {
+                let Some(connection) = self.connection_of(&peer).filter(|c| c.id == conn) else {
+                    return;
+                };
+                let data: Arc<[u8]> = {
+                    let leadership = self.leadership.borrow();
+                    let bytes = leadership.as_ref().and_then(|l| l.snapshots.get(&peer));
+                    let range = bytes_range(&range);
+                    bytes.and_then(|b| b.get(range)).unwrap_or_default().into()
+                };
+                self.send_snapshot(&connection, Some(SnapshotChunk { data, first, last }));
+                if last && let Some(leadership) = self.leadership.borrow_mut().as_mut() {
+                    leadership.snapshots.remove(&peer);
+                }
+            }
+            Action::SnapshotIdle { peer, conn } => {
+                if let Some(connection) = self.connection_of(&peer).filter(|c| c.id == conn) {
+                    self.send_snapshot(&connection, None);
+                }
+            }
+            Action::Close { peer, conn, reason } => {
+                if let Some(connection) = self.connection_of(&peer).filter(|c| c.id == conn) {
+                    log::info!("{}: closing the link to {peer}: {reason}", self.name);
+                    connection.close();
+                }
+            }
+        }
+    }
+
+    fn leading_term(&self) -> Option<Term> {
+        self.leadership.borrow().as_ref().map(|l| l.term)
+    }
+
+    fn send_snapshot(&self, connection: &Connection, chunk: Option<SnapshotChunk>) {
+        let Some(term) = self.leading_term() else {
+            return;
+        };
+        let commit = self.replica.borrow().log.commit();
+        let body = AppendBody::Snapshot(chunk);
+        connection.send(&Message::AppendEntries(Append { term, commit, body }));
+    }
+
+    fn prepare_snapshot(&self, peer: &Peer, conn: ConnId, now: Instant) {
+        let (bytes, last) = {
+            let replica = self.replica.borrow();
+            let Some((snapshot, last)) = replica.snapshot() else {
+                return;
+            };
+            (snapshot.encode(), last)
+        };
+        log::info!(
+            "{}: sending {peer} a snapshot up to {last}, {} bytes",
+            self.name,
+            bytes.len()
+        );
+        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let mut leadership = self.leadership.borrow_mut();
+        if let Some(leadership) = leadership.as_mut() {
+            let log = &self.replica.borrow().log;
+            if leadership
+                .leader
+                .snapshot_ready(peer, conn, length, last, log, now)
+            {
+                leadership.snapshots.insert(peer.clone(), bytes.into());
+            }
+        }
+        drop(leadership);
+        self.notify();
+    }
+
+    /// What a leader does several times a second: renews its lease, expires
+    /// keys, hands over, and gives up when nobody answers (S12).
+    pub(super) async fn lead(&self, now: Instant) {
+        let (renew, quorum) = {
+            let mut guard = self.leadership.borrow_mut();
+            let Some(leadership) = guard.as_mut() else {
+                return;
+            };
+            // A peer in a later term: openraft learns of it by its next request.
+            let outrun = self
+                .links
+                .borrow()
+                .values()
+                .any(|link| link.seen > leadership.term);
+            let renew = outrun || now.duration_since(leadership.renewed) >= LEASE_RENEWAL;
+            if renew {
+                leadership.renewed = now;
+            }
+            (renew, self.has_quorum(leadership, now))
+        };
+        if !quorum {
+            self.report(Trouble::NoQuorum);
+            return;
+        }
+        let Some(engine) = self.engine() else { return };
+        if renew && let Err(error) = engine.renew_lease().await {
+            self.report(Trouble::Stopped(error.to_string()));
+            return;
+        }
+        self.expire(now).await;
+        self.hand_over(now);
+    }
+
+    /// Whether a majority, ourselves included, answered within the time after
+    /// which a leader gives up (spec 5.5).
+    fn has_quorum(&self, leadership: &Leadership, now: Instant) -> bool {
+        let limit = self.config.timing.leader_fallback_timeout;
+        let replica = self.replica.borrow();
+        let members = replica.log.members();
+        let heard = members.iter().filter(|address| {
+            **address == self.me || {
+                let last = leadership
+                    .leader
+                    .last_response(&Peer::Member((*address).clone()));
+                now.duration_since(last.unwrap_or(leadership.since)) < limit
+            }
+        });
+        heard.count() > members.len() / 2
+    }
+
+    async fn expire(&self, now: Instant) {
+        let due = {
+            let leadership = self.leadership.borrow();
+            let Some(leadership) = leadership.as_ref() else {
+                return;
+            };
+            let mut replica = self.replica.borrow_mut();
+            if replica.applied < leadership.first {
+                return;
+            }
+            let due: Vec<(Value, Value)> = replica
+                .store
+                .due(now)
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect();
+            for (key, _) in &due {
+                replica.store.mark_proposed(key);
+            }
+            due
+        };
+        for (key, stored) in due {
+            let command = command::regular(&expire_command(&key, &stored));
+            self.propose(command, None).await;
+        }
+    }
+
+    /// Gives leadership to a data node that can take it: the witness only lends
+    /// itself.
+    fn hand_over(&self, now: Instant) {
+        let mut guard = self.leadership.borrow_mut();
+        let Some(leadership) = guard.as_mut() else {
+            return;
+        };
+        let replica = self.replica.borrow();
+        let last = replica.log.last().index;
+        let mut candidate = None;
+        for address in replica.log.members().iter().filter(|a| **a != self.me) {
+            let matched = leadership.leader.matched(&Peer::Member(address.clone()));
+            // One round trip behind is caught up too.
+            let close = matched.is_some_and(|m| m.get().saturating_add(1) >= last.get());
+            if close && self.peerage.takes_leadership(address) {
+                let since = *leadership.caught_up.entry(address.clone()).or_insert(now);
+                if matched == Some(last) && now.duration_since(since) >= HAND_OVER_AFTER {
+                    candidate = Some(address.clone());
+                }
+            } else {
+                leadership.caught_up.remove(address);
+            }
+        }
+        let waited = leadership
+            .handed_over
+            .is_none_or(|at| now.duration_since(at) >= HAND_OVER_AGAIN);
+        let Some(address) = candidate.filter(|_| waited) else {
+            return;
+        };
+        leadership.handed_over = Some(now);
+        let term = leadership.term;
+        drop(replica);
+        drop(guard);
+        if let Some(connection) = self.connection(&address) {
+            log::info!("{}: handing leadership over to {address}", self.name);
+            connection.send(&Message::TimeoutNow { term });
+        }
+    }
+
+    /// Sends a keepalive where nothing else was sent for a second: PySyncObj
+    /// drops a link unread after 3.5 s of silence, and with it the first vote
+    /// after a crash (H11).
+    pub(super) fn keep_alive(&self) {
+        for link in self.links.borrow().values() {
+            if let Some(connection) = link.connection.as_ref().filter(|c| c.is_up())
+                && connection.silent_for() >= limits::KEEPALIVE
+            {
+                connection.send(&Message::Keepalive);
+            }
+        }
+    }
+}

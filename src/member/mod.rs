@@ -1,0 +1,232 @@
+//! One cluster's member: what a witness is in one Raft group.
+//!
+//! It ties the rooms together and decides nothing that they could decide: the
+//! engine elects and commits, `links::follower` and `links::leader` translate,
+//! `kv` applies. Here it is said when each is asked:
+//!
+//! * [`clock`]: when to campaign;
+//! * [`standing`]: whether our word counts (S7, S13);
+//! * [`inbound`]: what peers send;
+//! * [`leading`]: what we send while we lead;
+//! * [`propose`]: commands on their way into the log;
+//! * [`sockets`]: who is connected;
+//! * [`offline`]: what an operator does while it is stopped;
+//! * [`utility`]: requests of operators and of other nodes;
+//! * [`run`]: its life, from the disk to the last byte.
+//!
+//! Everything runs on one thread; a borrow of a cell never spans an await.
+
+pub mod assembly;
+pub mod clock;
+pub mod inbound;
+pub mod leading;
+pub mod offline;
+pub mod propose;
+pub mod run;
+pub mod sockets;
+pub mod standing;
+pub mod utility;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use event_listener::{Event, EventListener};
+use futures_channel::oneshot;
+
+use self::clock::ElectionClock;
+use self::leading::Leadership;
+use self::sockets::Link;
+use self::standing::Peerage;
+use crate::config::ClusterConfig;
+use crate::disk::{Standing, Worker};
+use crate::links::connection::Connection;
+use crate::links::follower::Divergence;
+use crate::links::leader::{ConnId, Peer};
+use crate::raft::engine::{Engine, Role};
+use crate::raft::network::{Peers, Progress};
+use crate::raft::replica::Shared;
+use crate::wire::message::{ApplyOutcome, Message};
+use crate::wire::seal::Key;
+use crate::wire::{Address, EntryId, Term};
+
+/// A member of one cluster, running.
+pub struct Member {
+    /// The cluster's name, for the log.
+    pub name: Rc<str>,
+    me: Address,
+    config: ClusterConfig,
+    keys: RefCell<Vec<Arc<Key>>>,
+    worker: Worker,
+    replica: Shared,
+    changed: Rc<Event>,
+    engine: RefCell<Option<Rc<Engine>>>,
+    clock: ElectionClock,
+    links: RefCell<BTreeMap<Address, Link>>,
+    guests: RefCell<BTreeMap<ConnId, Rc<Connection>>>,
+    strangers: Cell<usize>,
+    leadership: RefCell<Option<Leadership>>,
+    /// The leader we heard last, and its term.
+    leader: RefCell<Option<(Address, Term, Instant)>>,
+    peerage: Peerage,
+    diverged: Cell<Option<Divergence>>,
+    /// The greatest term in which a vote of ours has left.
+    voted: Cell<Term>,
+    /// Commands that we forwarded to the leader, by request id.
+    requests: RefCell<BTreeMap<i64, oneshot::Sender<ApplyOutcome>>>,
+    next_request: Cell<i64>,
+    events: RefCell<Vec<Trouble>>,
+    trouble: Event,
+    started: Instant,
+    stopping: Cell<bool>,
+    refused_connections: Cell<u64>,
+    unreadable: Cell<u64>,
+    reported_leader: RefCell<Option<Address>>,
+}
+
+/// What makes the supervisor rebuild the engine from disk (S14).
+#[derive(Debug, Clone)]
+pub enum Trouble {
+    /// The engine or its storage stopped.
+    Stopped(String),
+    /// Leading without a majority (S12).
+    NoQuorum,
+    /// Our log is from a past that the cluster has left (S13).
+    StalePast {
+        /// Who showed it.
+        peer: Address,
+        /// The established leader's term.
+        term: Term,
+        /// What it has committed.
+        commit: u64,
+    },
+    /// Membership changes were truncated (E10).
+    MembersTruncated,
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stopped(why) => f.write_str(why),
+            Self::NoQuorum => f.write_str("no majority answers any more"),
+            Self::StalePast { peer, term, commit } => {
+                write!(
+                    f,
+                    "{peer} follows a leader of term {term} that has committed up to {commit}"
+                )
+            }
+            Self::MembersTruncated => f.write_str("changes of the members were undone"),
+        }
+    }
+}
+
+impl Member {
+    fn engine(&self) -> Option<Rc<Engine>> {
+        self.engine.borrow().clone()
+    }
+
+    fn role(&self) -> Role {
+        self.engine().map_or(Role::Follower, |engine| engine.role())
+    }
+
+    fn standing(&self) -> Standing {
+        self.replica.borrow().standing
+    }
+
+    /// Whether our word counts now: we may vote, campaign and acknowledge (E9).
+    fn has_voice(&self) -> bool {
+        self.standing() == Standing::Voter
+            && self.diverged.get().is_none()
+            && self.is_member(&self.me)
+    }
+
+    fn is_member(&self, address: &Address) -> bool {
+        self.replica.borrow().log.members().contains(address)
+    }
+
+    /// The leader as far as we know: ourselves, or one that we follow and heard
+    /// of not too long ago.
+    fn known_leader(&self) -> Option<Address> {
+        if self.leadership.borrow().is_some() {
+            return Some(self.me.clone());
+        }
+        let term = self.replica.borrow().vote.term.term;
+        let leader = self.leader.borrow();
+        let (address, of, heard) = leader.as_ref()?;
+        let fresh = heard.elapsed() <= self.config.timing.max_timeout;
+        (*of >= term && fresh && *address != self.me).then(|| address.clone())
+    }
+
+    fn notify(&self) {
+        self.changed.notify(usize::MAX);
+    }
+
+    fn report(&self, trouble: Trouble) {
+        self.events.borrow_mut().push(trouble);
+        self.trouble.notify(usize::MAX);
+    }
+
+    fn connection(&self, peer: &Address) -> Option<Rc<Connection>> {
+        let links = self.links.borrow();
+        links
+            .get(peer)?
+            .connection
+            .clone()
+            .filter(|connection| connection.is_up())
+    }
+
+    fn saw_term(&self, peer: &Address, term: Term) {
+        let mut links = self.links.borrow_mut();
+        let link = links.entry(peer.clone()).or_default();
+        if term > link.seen {
+            link.seen = term;
+            drop(links);
+            self.notify();
+        }
+    }
+}
+
+impl Peers for Member {
+    fn seen_term(&self, peer: &Address) -> Term {
+        self.links
+            .borrow()
+            .get(peer)
+            .map_or(Term::ZERO, |link| link.seen)
+    }
+
+    fn request_vote(&self, peer: &Address, term: Term, last: EntryId) {
+        if let Some(connection) = self.connection(peer) {
+            connection.send(&Message::RequestVote { term, last });
+        }
+    }
+
+    fn granted(&self, peer: &Address, term: Term) -> bool {
+        self.links
+            .borrow()
+            .get(peer)
+            .is_some_and(|link| link.granted == term)
+    }
+
+    fn progress(&self, peer: &Address, term: Term) -> Progress {
+        let leadership = self.leadership.borrow();
+        let Some(leadership) = leadership.as_ref().filter(|l| l.term == term) else {
+            return Progress::default();
+        };
+        let peer = Peer::Member(peer.clone());
+        let matched = leadership.leader.matched(&peer);
+        let log = &self.replica.borrow().log;
+        Progress {
+            // Below our base it is a lower bound all the same.
+            matched: matched.and_then(|index| log.id_at(index.max(log.first()))),
+            answered: leadership.leader.answered_sent_at(&peer),
+            reverted: leadership.reverted.contains(&peer),
+        }
+    }
+
+    fn listen(&self) -> EventListener {
+        self.changed.listen()
+    }
+}

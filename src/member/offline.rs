@@ -1,0 +1,58 @@
+//! What an operator may do to a cluster's state while its witness is stopped.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Instant;
+
+use event_listener::Event;
+
+use super::run::{StartError, configured_members};
+use crate::config::ClusterConfig;
+use crate::disk::{self, Disk, DiskError, Standing, Worker};
+use crate::raft::replica::Replica;
+use crate::wire::{EntryId, LogIndex};
+
+/// Makes a witness that lost its state a voter at once (S7), with what its log
+/// holds now; what only the lost state or an unreachable data node held is
+/// given up. Returns the last entry of the log that was adopted.
+///
+/// # Errors
+///
+/// The state is in use by a running witness, or cannot be written.
+pub async fn adopt(config: &ClusterConfig, worker: &Worker) -> Result<EntryId, StartError> {
+    let (disk, recovered) = Disk::open_async(&config.data_dir, worker).await?;
+    let fresh = recovered.checkpoint.is_none();
+    let members = configured_members(config);
+    let me = config.self_addr.clone();
+    let changed = Rc::new(Event::new());
+    let replica = Replica::new(me, members, disk, recovered, changed, Instant::now())
+        .map_err(StartError::Checkpoint)?;
+    if fresh {
+        let (checkpoint, tail) = replica.checkpoint();
+        replica
+            .disk
+            .install(checkpoint, tail, LogIndex::FIRST)
+            .await?;
+    }
+    let voter = replica.hard_state(&replica.vote, Standing::Voter);
+    replica.disk.save_hard_state(voter).await?;
+    replica.disk.close().await?;
+    let last = replica.log.last();
+    Ok(EntryId {
+        index: last.index,
+        term: last.term.term,
+    })
+}
+
+/// Sets the cluster's state aside, in a folder beside it whose name is
+/// returned; nothing is deleted. The next start is that of a new witness.
+///
+/// # Errors
+///
+/// The state is in use by a running witness, or cannot be moved.
+pub async fn reset(config: &ClusterConfig, worker: &Worker) -> Result<PathBuf, DiskError> {
+    // Opening it proves that no witness runs on it.
+    let (disk, _) = Disk::open_async(&config.data_dir, worker).await?;
+    disk.close().await?;
+    disk::set_aside(&config.data_dir, "reset")
+}

@@ -1,0 +1,546 @@
+//! A member's life: from the disk to the last byte.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use event_listener::Event;
+use smol::net::TcpListener;
+
+use super::clock::ElectionClock;
+use super::standing::Peerage;
+use super::{Member, Trouble};
+use crate::config::{Bootstrap, ClusterConfig, Election, limits};
+use crate::disk::{Condition, Disk, DiskError, Recovered, Standing, Worker};
+use crate::links::utility_client::ask;
+use crate::raft::checkpoint::CheckpointError;
+use crate::raft::engine::{Engine, Role, Stopped};
+use crate::raft::replica::Replica;
+use crate::raft::runtime;
+use crate::raft::types::Members;
+use crate::wire::utility::{MembersReply, Request, Target};
+use crate::wire::{Address, Key, LogIndex, Term, Value};
+
+/// Why a member cannot start.
+#[derive(Debug)]
+pub enum StartError {
+    /// Its state cannot be opened.
+    Disk(DiskError),
+    /// Its state can be opened and not understood.
+    Checkpoint(CheckpointError),
+    /// The engine refuses to run.
+    Engine(Stopped),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disk(error) => error.fmt(f),
+            Self::Checkpoint(error) => error.fmt(f),
+            Self::Engine(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<DiskError> for StartError {
+    fn from(error: DiskError) -> Self {
+        Self::Disk(error)
+    }
+}
+
+/// How long the partners are asked who the members are, when our own disk does
+/// not know (spec 8.3).
+const MEMBERS_WAIT: Duration = Duration::from_millis(1500);
+
+/// When to look again at a deadline that has passed while the clock was held.
+const HELD_AGAIN: Duration = Duration::from_millis(20);
+
+/// How often a member that waits looks at its housekeeping; a leader does as
+/// often as it sends heartbeats.
+const HOUSEKEEPING: Duration = Duration::from_millis(500);
+
+impl Member {
+    /// Opens the cluster's state and starts everything. `keys` are derived from
+    /// the cluster's password, the preferred one first; none means no password.
+    pub async fn start(
+        config: ClusterConfig,
+        keys: Vec<Arc<Key>>,
+        worker: &Worker,
+    ) -> Result<Rc<Self>, StartError> {
+        let name: Rc<str> = config.name.as_str().into();
+        let me = config.self_addr.clone();
+        let (disk, recovered) = Disk::open_async(&config.data_dir, worker).await?;
+        report_condition(&name, &recovered);
+        let fresh = recovered.checkpoint.is_none() && recovered.entries.is_empty();
+        let members = if fresh {
+            initial_members(&config, &keys).await
+        } else {
+            configured_members(&config)
+        };
+        let changed = Rc::new(Event::new());
+        let replica = Replica::new(
+            me.clone(),
+            members,
+            disk,
+            recovered,
+            changed.clone(),
+            Instant::now(),
+        )
+        .map_err(StartError::Checkpoint)?;
+        let member = Rc::new(Self {
+            name,
+            me,
+            clock: ElectionClock::new(election_timeout(&config)),
+            config,
+            keys: RefCell::new(keys),
+            worker: worker.clone(),
+            replica: Rc::new(RefCell::new(replica)),
+            changed,
+            engine: RefCell::default(),
+            links: RefCell::default(),
+            guests: RefCell::default(),
+            strangers: Cell::default(),
+            leadership: RefCell::default(),
+            leader: RefCell::default(),
+            peerage: Peerage::default(),
+            diverged: Cell::default(),
+            voted: Cell::new(Term::ZERO),
+            requests: RefCell::default(),
+            next_request: Cell::new(1),
+            events: RefCell::default(),
+            trouble: Event::new(),
+            started: Instant::now(),
+            stopping: Cell::default(),
+            refused_connections: Cell::default(),
+            unreadable: Cell::default(),
+            reported_leader: RefCell::default(),
+        });
+        if fresh {
+            member.found().await?;
+        }
+        member.start_engine().await?;
+        Ok(member)
+    }
+
+    /// Writes down the members with which an empty member begins: the
+    /// configuration may say something else at the next start.
+    async fn found(&self) -> Result<(), StartError> {
+        let written = {
+            let replica = self.replica.borrow();
+            let (checkpoint, tail) = replica.checkpoint();
+            replica.disk.install(checkpoint, tail, LogIndex::FIRST)
+        };
+        written.await?;
+        match self.first_standing() {
+            Some(why) => self.become_voter(why),
+            None => log::info!(
+                "{}: no state in {}: this witness votes once the cluster is known to be new, or \
+                 once an entry was committed without it",
+                self.name,
+                self.config.data_dir.display()
+            ),
+        }
+        Ok(())
+    }
+
+    async fn start_engine(self: &Rc<Self>) -> Result<(), StartError> {
+        let engine = Engine::start(self.replica.clone(), self.name.clone(), self.clone())
+            .await
+            .map_err(StartError::Engine)?;
+        *self.engine.borrow_mut() = Some(Rc::new(engine));
+        self.clock.restart();
+        self.notify();
+        Ok(())
+    }
+
+    /// Runs until [`Member::stop`].
+    pub async fn run(self: Rc<Self>) {
+        let tasks = [
+            runtime::spawn(self.clone().listen_for_ever()),
+            runtime::spawn(self.clone().watch_role()),
+            runtime::spawn(self.clone().replicate()),
+            runtime::spawn(self.clone().keep_house()),
+            runtime::spawn(self.clone().campaign_when_due()),
+            runtime::spawn(self.clone().join()),
+        ];
+        self.supervise().await;
+        for task in tasks {
+            task.cancel().await;
+        }
+        if let Some(engine) = self.engine.borrow_mut().take() {
+            engine.stop().await;
+        }
+        let closed = self.replica.borrow().disk.close();
+        if let Err(error) = closed.await {
+            log::error!("{}: {error}", self.name);
+        }
+    }
+
+    /// Ends [`Member::run`].
+    pub fn stop(&self) {
+        self.stopping.set(true);
+        self.trouble.notify(usize::MAX);
+    }
+
+    /// Takes another password. The old one is accepted from those who dial us
+    /// for `window`; we use the new one at once.
+    pub fn change_keys(self: &Rc<Self>, mut keys: Vec<Arc<Key>>, window: Duration) {
+        let new = keys.len();
+        keys.extend(self.keys.borrow().iter().cloned());
+        *self.keys.borrow_mut() = keys;
+        log::info!(
+            "{}: password changed; the old one is accepted for now",
+            self.name
+        );
+        let member = Rc::downgrade(self);
+        runtime::spawn(async move {
+            smol::Timer::after(window).await;
+            if let Some(member) = member.upgrade() {
+                member.keys.borrow_mut().truncate(new);
+                log::info!("{}: the old password is not accepted any more", member.name);
+            }
+        })
+        .detach();
+    }
+
+    /// Rebuilds the engine when it must be (S14); the links live on.
+    async fn supervise(self: &Rc<Self>) {
+        loop {
+            let listener = self.trouble.listen();
+            if self.stopping.get() {
+                return;
+            }
+            let trouble = self.events.borrow_mut().pop();
+            self.events.borrow_mut().clear();
+            let Some(trouble) = trouble else {
+                listener.await;
+                continue;
+            };
+            log::warn!("{}: starting again from disk: {trouble}", self.name);
+            self.rebuild(&trouble).await;
+        }
+    }
+
+    async fn rebuild(self: &Rc<Self>, trouble: &Trouble) {
+        self.stop_leading();
+        if let Some(engine) = self.engine.borrow_mut().take() {
+            engine.stop().await;
+        }
+        let closed = self.replica.borrow().disk.close();
+        let _ = closed.await;
+        if let Trouble::StalePast { .. } = trouble {
+            match crate::disk::set_aside(&self.config.data_dir, "stale") {
+                Ok(folder) => log::error!(
+                    "{}: our log is from a past that the cluster has left; it is kept in {}, and \
+                     this witness starts anew",
+                    self.name,
+                    folder.display()
+                ),
+                Err(error) => log::error!("{}: {error}", self.name),
+            }
+        }
+        loop {
+            match self.reopen().await {
+                Ok(()) => return,
+                Err(error) => log::error!("{}: {error}; trying again", self.name),
+            }
+            if self.stopping.get() {
+                return;
+            }
+            smol::Timer::after(limits::REBUILD_PAUSE).await;
+        }
+    }
+
+    async fn reopen(self: &Rc<Self>) -> Result<(), StartError> {
+        let (disk, recovered) = Disk::open_async(&self.config.data_dir, &self.worker).await?;
+        report_condition(&self.name, &recovered);
+        let fresh = recovered.checkpoint.is_none() && recovered.entries.is_empty();
+        let members = self.replica.borrow().log.members().clone();
+        let replica = Replica::new(
+            self.me.clone(),
+            members,
+            disk,
+            recovered,
+            self.changed.clone(),
+            Instant::now(),
+        )
+        .map_err(StartError::Checkpoint)?;
+        *self.replica.borrow_mut() = replica;
+        if fresh {
+            self.found().await?;
+        }
+        self.start_engine().await
+    }
+
+    async fn listen_for_ever(self: Rc<Self>) {
+        let (ip, port) = self.bind_address().await;
+        let mut reported = false;
+        let listener = loop {
+            match TcpListener::bind((ip, port)).await {
+                Ok(listener) => break listener,
+                Err(error) => {
+                    if !std::mem::replace(&mut reported, true) {
+                        log::error!(
+                            "{}: cannot listen on {ip}:{port}: {error}; trying on",
+                            self.name
+                        );
+                    }
+                    smol::Timer::after(Duration::from_secs(1)).await;
+                }
+            }
+        };
+        log::info!("{}: listening on {ip}:{port} as {}", self.name, self.me);
+        self.accept(listener).await;
+    }
+
+    /// Where to listen: `bind_addr`, or the port of `self_addr` on all
+    /// addresses of its family (spec 1.1).
+    async fn bind_address(&self) -> (IpAddr, u16) {
+        let bind = self.config.bind();
+        loop {
+            let found = smol::net::resolve((bind.host.as_str(), bind.port)).await;
+            if let Some(found) = found.ok().and_then(|found| found.into_iter().next()) {
+                return (found.ip(), found.port());
+            }
+            log::error!(
+                "{}: bind_addr {} has no address; trying on",
+                self.name,
+                bind.host
+            );
+            smol::Timer::after(Duration::from_secs(1)).await;
+        }
+    }
+
+    /// Follows what openraft thinks of itself.
+    async fn watch_role(self: Rc<Self>) {
+        loop {
+            let Some(engine) = self.engine() else {
+                self.changed.listen().await;
+                continue;
+            };
+            let changed = engine.changes();
+            let leading = self.leadership.borrow().as_ref().map(|l| l.term);
+            let elected = (engine.role() == Role::Leader).then(|| engine.plain_term());
+            if leading != elected {
+                self.stop_leading();
+                if let Some(term) = elected {
+                    self.start_leading(term);
+                }
+            }
+            if let Err(error) = engine.running() {
+                self.report(Trouble::Stopped(error.to_string()));
+                self.changed.listen().await;
+                continue;
+            }
+            drop(engine);
+            let rebuilt = self.changed.listen();
+            smol::future::or(changed, rebuilt).await;
+        }
+    }
+
+    /// Sends what the log and the clock make due, while we lead.
+    async fn replicate(self: Rc<Self>) {
+        let mut members_seen = Members::new();
+        loop {
+            let changed = self.changed.listen();
+            let members_changed = *self.replica.borrow().log.members() != members_seen;
+            if members_changed {
+                members_seen.clone_from(self.replica.borrow().log.members());
+                self.sync_links();
+            }
+            match self.pump() {
+                Some(at) => {
+                    let timer = async {
+                        smol::Timer::at(at).await;
+                    };
+                    smol::future::or(changed, timer).await;
+                }
+                None => changed.await,
+            }
+        }
+    }
+
+    async fn campaign_when_due(self: Rc<Self>) {
+        loop {
+            let changed = self.changed.listen();
+            if self.clock.is_due() {
+                self.campaign().await;
+                continue;
+            }
+            let deadline = self.clock.deadline().max(Instant::now() + HELD_AGAIN);
+            let timer = async {
+                smol::Timer::at(deadline).await;
+            };
+            if self.leadership.borrow().is_some() {
+                changed.await;
+            } else {
+                smol::future::or(changed, timer).await;
+            }
+        }
+    }
+
+    /// Campaigns, unless something speaks against it.
+    async fn campaign(&self) {
+        self.clock.restart();
+        let connected = {
+            let links = self.links.borrow();
+            let up = |address: &Address| {
+                links
+                    .get(address)
+                    .and_then(|l| l.connection.as_ref())
+                    .is_some_and(|c| c.is_up())
+            };
+            let replica = self.replica.borrow();
+            let others: Vec<&Address> = replica
+                .log
+                .members()
+                .iter()
+                .filter(|a| **a != self.me)
+                .collect();
+            // S12: with no link to anybody the term is not raised.
+            let reachable = others.iter().filter(|a| up(a)).count();
+            let heard = others
+                .iter()
+                .filter(|a| up(a))
+                .all(|a| self.peerage.is_verified(a));
+            let enough = reachable.saturating_add(1) > others.len().saturating_add(1) / 2;
+            replica.log.members().contains(&self.me) && heard && enough
+        };
+        if !connected || !self.has_voice() || self.leadership.borrow().is_some() {
+            return;
+        }
+        let Some(engine) = self.engine() else { return };
+        log::info!("{}: no leader is heard of; asking for votes", self.name);
+        *self.reported_leader.borrow_mut() = None;
+        if let Err(error) = engine.campaign().await {
+            self.report(Trouble::Stopped(error.to_string()));
+        }
+    }
+
+    async fn keep_house(self: Rc<Self>) {
+        let mut ticked = Instant::now();
+        loop {
+            let leading = self.leadership.borrow().is_some();
+            let pause = if leading {
+                self.config.timing.append_entries_period
+            } else {
+                HOUSEKEEPING
+            };
+            smol::Timer::after(pause).await;
+            let now = Instant::now();
+            let steady = now.duration_since(ticked) <= limits::TICK_GAP_MAX;
+            ticked = now;
+            self.replica.borrow_mut().store.tick(now);
+            self.keep_alive();
+            self.verify_peers();
+            // S8: after a gap what waits in the sockets is read first.
+            if leading && steady {
+                self.lead(now).await;
+            }
+            let long = {
+                let replica = self.replica.borrow();
+                let log = &replica.log;
+                log.len() > limits::LOG_ENTRIES_MAX
+                    && replica.applied.get().saturating_sub(log.first().get())
+                        > limits::LOG_ENTRIES_KEPT
+            };
+            if long && let Some(engine) = self.engine() {
+                let _ = engine.compact().await;
+            }
+        }
+    }
+
+    /// Gets into the group: asks the members for us to be added until we are
+    /// (H20). A witness that was removed while it ran does not ask.
+    async fn join(self: Rc<Self>) {
+        while !self.config.partner_addrs.is_empty() && self.leadership.borrow().is_none() {
+            for partner in self.config.partner_addrs.clone() {
+                let keys = self.keys.borrow().clone();
+                let reply = ask(&partner, &keys, Request::Members, limits::STATUS_TIME_MAX).await;
+                let members = reply.and_then(|reply| addresses(&reply));
+                let Some(members) = members.filter(|members| !members.is_empty()) else {
+                    continue;
+                };
+                if members.contains(&self.me) {
+                    return;
+                }
+                log::info!("{}: asking {partner} to add us", self.name);
+                let request = Request::Add(Target::Address(self.me.clone()));
+                ask(&partner, &keys, request, limits::MEMBERSHIP_TIME_MAX).await;
+            }
+            smol::Timer::after(Duration::from_secs(1)).await;
+        }
+    }
+}
+
+fn report_condition(name: &str, recovered: &Recovered) {
+    match &recovered.condition {
+        Condition::Fresh | Condition::Intact => {}
+        Condition::TornTail { bytes } => log::info!(
+            "{name}: the last {bytes} bytes of the log were not written whole, as a power cut \
+             leaves them; they were never acknowledged"
+        ),
+        Condition::Damaged { what, set_aside } => log::error!(
+            "{name}: the state on disk is damaged: {what}. It is kept in {}; this witness starts \
+             without it and does not vote until that is safe",
+            set_aside.display()
+        ),
+    }
+    if let Some(hard_state) = &recovered.hard_state {
+        let standing = match hard_state.standing {
+            Standing::Voter => "a voter",
+            Standing::Amnesic => "not a voter yet",
+        };
+        log::info!("{name}: state found, term {}, {standing}", hard_state.term);
+    }
+}
+
+pub(super) fn configured_members(config: &ClusterConfig) -> Members {
+    config
+        .partner_addrs
+        .iter()
+        .cloned()
+        .chain([config.self_addr.clone()])
+        .collect()
+}
+
+/// The members as the partners know them, or as the configuration says.
+async fn initial_members(config: &ClusterConfig, keys: &[Arc<Key>]) -> Members {
+    let mut members = configured_members(config);
+    if config.bootstrap == Bootstrap::New {
+        return members;
+    }
+    for partner in &config.partner_addrs {
+        let reply = ask(partner, keys, Request::Members, MEMBERS_WAIT).await;
+        let found = reply.and_then(|reply| addresses(&reply));
+        if let Some(found) = found.filter(|found| !found.is_empty()) {
+            members = found
+                .into_iter()
+                .chain([config.self_addr.clone()])
+                .collect();
+            break;
+        }
+    }
+    members
+}
+
+/// Who stands in a reply to `members`.
+fn addresses(reply: &Value) -> Option<Vec<Address>> {
+    let reply = MembersReply::decode(reply).ok()?;
+    Some(reply.0.into_iter().map(|member| member.address).collect())
+}
+
+/// What the time without a leader is drawn from.
+fn election_timeout(config: &ClusterConfig) -> RangeInclusive<Duration> {
+    let factor = match config.election {
+        Election::Reluctant => 3,
+        Election::Equal => 1,
+    };
+    config.timing.min_timeout * factor..=config.timing.max_timeout * factor
+}

@@ -1,0 +1,236 @@
+//! Whether our word counts.
+//!
+//! S7: a witness that may have lost what it once promised stores what it is
+//! sent, but gives no vote, does not campaign and acknowledges nothing until an
+//! entry of the current leader's own term is committed without its help.
+//! S13: peers up to 0.3.15 may have begun a new past while we were away; each
+//! is asked for its `status` before it is voted for or acknowledged.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::{Member, Trouble};
+use crate::config::Bootstrap;
+use crate::config::limits;
+use crate::disk::Standing;
+use crate::links::utility_client::ask;
+use crate::raft::runtime;
+use crate::wire::utility::{Request, StatusReply};
+use crate::wire::{Address, LogIndex};
+
+/// What the peers have shown of themselves since the start.
+#[derive(Default)]
+pub struct Peerage(RefCell<BTreeMap<Address, Known>>);
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Known {
+    verified: bool,
+    asking: bool,
+    unanswered: u32,
+    /// Knows `timeout_now` (0.3.16 and later).
+    takes_leadership: bool,
+    /// It holds nothing but the entry that every log starts with.
+    new: bool,
+}
+
+impl Peerage {
+    /// Whether the peer showed that our log is no stale past of its cluster.
+    pub fn is_verified(&self, peer: &Address) -> bool {
+        self.0
+            .borrow()
+            .get(peer)
+            .is_some_and(|known| known.verified)
+    }
+
+    /// Whether leadership can be handed over to the peer.
+    pub fn takes_leadership(&self, peer: &Address) -> bool {
+        self.0
+            .borrow()
+            .get(peer)
+            .is_some_and(|known| known.takes_leadership)
+    }
+
+    /// The peer is connected anew: it may have restarted.
+    pub fn forget(&self, peer: &Address) {
+        self.update(peer, |known| known.verified = false);
+    }
+
+    fn update<T>(&self, peer: &Address, f: impl FnOnce(&mut Known) -> T) -> T {
+        f(self.0.borrow_mut().entry(peer.clone()).or_default())
+    }
+}
+
+/// Whether a node of this version of pysyncobj understands `timeout_now`
+/// (spec 5.7). Another witness would only hand it on.
+fn takes_leadership(version: &str) -> bool {
+    let mut parts = version.split('.').map(str::parse::<u32>);
+    let (Some(Ok(major)), Some(Ok(minor)), Some(Ok(patch))) =
+        (parts.next(), parts.next(), parts.next())
+    else {
+        return false;
+    };
+    (major, minor, patch) >= (0, 3, 16)
+}
+
+/// How often a peer that does not answer is asked before it counts as one that
+/// cannot: it may be reachable only from its side.
+const ASK_ATTEMPTS: u32 = 3;
+
+impl Member {
+    /// Why a candidate gets no vote, for the log.
+    pub(super) fn silence(&self, peer: &Address) -> &'static str {
+        if self.diverged.get().is_some() {
+            "this witness has diverged"
+        } else if self.standing() == Standing::Amnesic {
+            "this witness is new here and waits for an entry that commits without it"
+        } else if !self.is_member(peer) {
+            "it is no member"
+        } else {
+            "its status is not known yet"
+        }
+    }
+
+    /// Asks every member that has not shown its `status` yet, once each at a
+    /// time.
+    pub(super) fn verify_peers(self: &Rc<Self>) {
+        let members = self.replica.borrow().log.members().clone();
+        for peer in members.into_iter().filter(|peer| *peer != self.me) {
+            let ask = self.peerage.update(&peer, |known| {
+                let wanted = !known.verified || (self.standing() == Standing::Amnesic);
+                wanted && !std::mem::replace(&mut known.asking, true)
+            });
+            if ask {
+                let member = self.clone();
+                runtime::spawn(async move { member.verify(peer).await }).detach();
+            }
+        }
+    }
+
+    async fn verify(self: Rc<Self>, peer: Address) {
+        let answer = ask(
+            &peer,
+            &self.keys.borrow().clone(),
+            Request::Status,
+            limits::STATUS_TIME_MAX,
+        )
+        .await
+        .and_then(|reply| StatusReply::decode(&reply).ok());
+        match answer {
+            Some(status) => {
+                self.on_status(&peer, &status);
+                if self.standing() == Standing::Voter {
+                    self.peerage.update(&peer, |known| known.asking = false);
+                    return;
+                }
+            }
+            None => {
+                let tries = self.peerage.update(&peer, |known| {
+                    known.unanswered = known.unanswered.saturating_add(1);
+                    known.unanswered
+                });
+                // It is not there, or cannot be asked. If it is connected all
+                // the same, it is heard after some attempts.
+                if tries >= ASK_ATTEMPTS && self.connection(&peer).is_some() {
+                    log::warn!(
+                        "{}: {peer} does not tell its status; trusting it",
+                        self.name
+                    );
+                    self.peerage.update(&peer, |known| known.verified = true);
+                    self.notify();
+                }
+            }
+        }
+        smol::Timer::after(Duration::from_secs(1)).await;
+        self.peerage.update(&peer, |known| known.asking = false);
+    }
+
+    fn on_status(&self, peer: &Address, status: &StatusReply) {
+        let (ours, commit) = {
+            let replica = self.replica.borrow();
+            (replica.log.last().term.term, replica.log.commit())
+        };
+        let established = status.leader.is_some();
+        let stale = established && status.raft_term < ours && status.commit_idx > commit.get();
+        if stale && self.standing() == Standing::Voter {
+            // S13
+            self.report(Trouble::StalePast {
+                peer: peer.clone(),
+                term: status.raft_term,
+                commit: status.commit_idx,
+            });
+            return;
+        }
+        let new = status.commit_idx == LogIndex::FIRST.get() && status.log_len == 1;
+        self.peerage.update(peer, |known| {
+            known.verified = true;
+            known.new = new;
+            known.takes_leadership = takes_leadership(&status.version);
+        });
+        self.consider_new();
+        self.notify();
+    }
+
+    /// S7: provably new is a cluster of which every partner holds nothing.
+    fn consider_new(&self) {
+        let replica = self.replica.borrow();
+        let untouched = replica.log.last().index == LogIndex::FIRST;
+        let members = replica.log.members();
+        let partners = members.iter().filter(|address| **address != self.me);
+        let all_new = {
+            let known = self.peerage.0.borrow();
+            partners.clone().count() > 0
+                && partners
+                    .clone()
+                    .all(|p| known.get(p).is_some_and(|k| k.verified && k.new))
+        };
+        let amnesic = replica.standing == Standing::Amnesic;
+        drop(replica);
+        if amnesic && untouched && all_new {
+            self.become_voter("every member is new");
+        }
+    }
+
+    /// S7: our word counts when an entry of the leader's own term is committed
+    /// without it; that leader then is our vote of that term.
+    pub(super) fn consider_voice(&self, leader: &Address) {
+        let replica = self.replica.borrow();
+        if replica.standing == Standing::Voter {
+            return;
+        }
+        let vote = &replica.vote;
+        let follows = vote.committed && vote.node == *leader;
+        let committed = replica.log.id_at(replica.log.commit());
+        let of_its_term = committed.is_some_and(|id| id.term.term == vote.term.term);
+        drop(replica);
+        if follows && of_its_term {
+            self.become_voter("an entry of the leader's own term was committed without us");
+        }
+    }
+
+    /// Makes our word count from now on, durably.
+    pub(super) fn become_voter(&self, why: &str) {
+        let mut replica = self.replica.borrow_mut();
+        replica.standing = Standing::Voter;
+        let hard_state = replica.hard_state(&replica.vote, Standing::Voter);
+        let saved = replica.disk.save_hard_state(hard_state);
+        drop(replica);
+        // Should the disk fail, the next start is amnesic again, which is safe.
+        runtime::spawn(async move {
+            let _ = saved.await;
+        })
+        .detach();
+        log::info!("{}: this witness is a voter now: {why}", self.name);
+        self.clock.restart();
+        self.notify();
+    }
+
+    /// The standing of a member that starts with an empty disk.
+    pub(super) fn first_standing(&self) -> Option<&'static str> {
+        if self.config.bootstrap == Bootstrap::New {
+            return Some("the configuration says that the cluster is new");
+        }
+        None
+    }
+}

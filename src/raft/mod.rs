@@ -1,0 +1,18 @@
+//! openraft made at home: the consensus engine on our runtime, behind a door
+//! that speaks PySyncObj's terms and indices.
+//!
+//! openraft decides votes, commits, truncations and the order in which state
+//! becomes durable. It is not let near the wire: its replication would make a
+//! Python follower truncate what it acknowledged (H8), so [`network`] only
+//! waits for what `links` reports.
+
+pub mod checkpoint;
+pub mod engine;
+pub mod log;
+pub mod machine;
+pub mod network;
+pub mod proposal;
+pub mod replica;
+pub mod runtime;
+pub mod store;
+pub mod types;

@@ -1,0 +1,282 @@
+//! What this member holds of its cluster: log, vote, key-value store, and the
+//! disk beneath them. Everything else in this room borrows it for a moment; no
+//! borrow is held over an await.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Instant;
+
+use event_listener::{Event, EventListener};
+use futures_channel::oneshot;
+
+use super::checkpoint;
+use super::log::Log;
+use super::types::{LogId, Members, StoredMembership, log_id, membership};
+use crate::disk::{Disk, HardState, Recovered, Standing, StoredEntry};
+use crate::kv::{Applied, Call, Change, Poison, Store, Tail};
+use crate::links::epoch::{EpochId, EpochTerm};
+use crate::links::follower::VoteView;
+use crate::wire::command::REGULAR;
+use crate::wire::snapshot::Snapshot;
+use crate::wire::{Address, EntryId, LogIndex, Term, Value, pickle};
+
+/// The replica as openraft's parts and the member share it.
+pub type Shared = Rc<RefCell<Replica>>;
+
+/// Whether the entry that a proposer waits for was applied as it was appended.
+pub type Fate = oneshot::Receiver<bool>;
+
+/// One member's copy of the cluster's state.
+pub struct Replica {
+    /// Our advertised address.
+    pub me: Address,
+    /// The log, with members and commit index.
+    pub log: Log,
+    /// The vote as it is durable.
+    pub vote: VoteView,
+    /// Whether our word counts (S7).
+    pub standing: Standing,
+    /// The key-value store, as of `applied`.
+    pub store: Store,
+    /// The last entry applied.
+    pub applied: LogIndex,
+    /// What openraft regards as no longer in the log.
+    pub purged: Option<LogId>,
+    /// What must survive.
+    pub disk: Disk,
+    /// Writes that are not durable yet.
+    pub writes_pending: usize,
+    /// Counted since the start, for `status`.
+    pub counters: Counters,
+    waiters: BTreeMap<LogIndex, (Term, oneshot::Sender<bool>)>,
+    changed: Rc<Event>,
+}
+
+/// What happened since the start.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counters {
+    /// Entries that Python could not have applied (H1, H6).
+    pub poison: u64,
+    /// Keys expired.
+    pub expired: u64,
+}
+
+impl Replica {
+    /// What the disk gave back, or the log of a new cluster of `members`.
+    pub fn new(
+        me: Address,
+        members: Members,
+        disk: Disk,
+        recovered: Recovered,
+        changed: Rc<Event>,
+        now: Instant,
+    ) -> Result<Self, checkpoint::CheckpointError> {
+        let mut store = Store::new(now);
+        let mut log = Log::initial(members);
+        let mut purged = None;
+        if let Some(saved) = &recovered.checkpoint {
+            let state = checkpoint::decode(&saved.body)?;
+            purged = (state.last.entry.id.index > LogIndex::FIRST).then(|| log_id(id(&state.last)));
+            log = state.log();
+            store = Store::load(state.data, now);
+        }
+        let applied = log.commit();
+        for entry in recovered.entries {
+            if entry.entry.id.index > log.last().index && !log.push(entry) {
+                return Err(checkpoint::CheckpointError);
+            }
+        }
+        log.commit_to(recovered.commit.unwrap_or(LogIndex::FIRST));
+        let vote = recovered.hard_state.as_ref().map_or_else(
+            || VoteView {
+                term: EpochTerm::default(),
+                node: me.clone(),
+                committed: false,
+            },
+            |hard| vote_of(hard, &me),
+        );
+        let standing = recovered
+            .hard_state
+            .map_or(Standing::Amnesic, |hard| hard.standing);
+        Ok(Self {
+            me,
+            log,
+            vote,
+            standing,
+            store,
+            applied,
+            purged,
+            disk,
+            writes_pending: 0,
+            counters: Counters::default(),
+            waiters: BTreeMap::new(),
+            changed,
+        })
+    }
+
+    /// The vote as the disk keeps it.
+    pub fn hard_state(&self, vote: &VoteView, standing: Standing) -> HardState {
+        HardState {
+            epoch: vote.term.epoch,
+            term: vote.term.term,
+            voted_for: (vote.term.term > Term::ZERO).then(|| vote.node.clone()),
+            committed: vote.committed,
+            standing,
+        }
+    }
+
+    /// Resolves when anything here changed after this call.
+    pub fn listen(&self) -> EventListener {
+        self.changed.listen()
+    }
+
+    /// Wakes all that listen.
+    pub fn notify(&self) {
+        self.changed.notify(usize::MAX);
+    }
+
+    /// Resolves when the entry at `id` is applied: whether it is that entry.
+    pub fn await_applied(&mut self, id: EntryId) -> Fate {
+        let (sender, receiver) = oneshot::channel();
+        if id.index <= self.applied {
+            let same = self
+                .log
+                .id_at(id.index)
+                .is_some_and(|at| at.term.term == id.term);
+            let _ = sender.send(same);
+        } else {
+            self.waiters.insert(id.index, (id.term, sender));
+        }
+        receiver
+    }
+
+    /// Applies the entry behind the last one applied; others are left alone.
+    pub fn apply(&mut self, index: LogIndex, now: Instant) -> Option<Applied> {
+        if index != self.applied.next() {
+            return None;
+        }
+        let entry = self.log.get(index)?;
+        let term = entry.entry.id.term;
+        let applied = match call_of(&entry.entry.command) {
+            Some(Ok(call)) => self.store.apply(index, &call, now),
+            Some(Err(poison)) => nothing(Some(poison)),
+            None => nothing(None),
+        };
+        if applied.poison.is_some() {
+            self.counters.poison = self.counters.poison.saturating_add(1);
+        }
+        self.applied = index;
+        if let Some((expected, waiter)) = self.waiters.remove(&index) {
+            let _ = waiter.send(expected == term);
+        }
+        Some(applied)
+    }
+
+    /// The members as of what is applied, and where they were set.
+    pub fn stored_membership(&self) -> StoredMembership {
+        let mut at = self.applied;
+        while self.log.members_from(at).is_none() {
+            match at.prev() {
+                Some(prev) if prev >= self.log.first() => at = prev,
+                _ => break,
+            }
+        }
+        let members = self.log.members_at(self.applied).clone();
+        StoredMembership::new(self.log.id_at(at).map(log_id), membership(members))
+    }
+
+    /// The live state as a checkpoint, and the entries behind it.
+    pub fn checkpoint(&self) -> (crate::disk::Checkpoint, Vec<StoredEntry>) {
+        let tail = self.log.from(self.applied.next()).cloned().collect();
+        (
+            checkpoint::encode(&self.log, self.applied, &self.store),
+            tail,
+        )
+    }
+
+    /// The state as a Python peer takes it, and the last entry it covers; none
+    /// before the second entry is applied (spec 7.3).
+    pub fn snapshot(&self) -> Option<(Snapshot, EntryId)> {
+        let last = self.log.get(self.applied)?.entry.clone();
+        let prev = self.log.get(self.applied.prev()?)?.entry.clone();
+        let id = last.id;
+        let data = self
+            .store
+            .iter()
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect();
+        let members = self.log.members_at(self.applied).iter().cloned().collect();
+        Some((
+            Snapshot {
+                data,
+                last,
+                prev,
+                members,
+            },
+            id,
+        ))
+    }
+
+    /// The store as of the end of the log, to judge proposals by (S6).
+    pub fn tail(&self) -> Tail {
+        let mut tail = Tail::of(&self.store);
+        for stored in self.log.from(self.applied.next()) {
+            if let Some(Ok(call)) = call_of(&stored.entry.command) {
+                tail.append(stored.entry.id.index, &call);
+            }
+        }
+        tail
+    }
+
+    /// Replaces log and store by a leader's snapshot.
+    pub fn install(&mut self, state: checkpoint::State, now: Instant) {
+        self.log = state.log();
+        self.applied = self.log.commit();
+        self.purged = self.log.id_at(self.applied).map(log_id);
+        self.store = Store::load(state.data, now);
+        let applied = self.applied;
+        self.waiters = self.waiters.split_off(&applied.next());
+    }
+}
+
+fn nothing(poison: Option<Poison>) -> Applied {
+    Applied {
+        result: Value::None,
+        change: Change::Nothing,
+        poison,
+    }
+}
+
+/// The call that a REGULAR command makes; none for the other kinds, which
+/// change nothing in the store.
+pub fn call_of(command: &[u8]) -> Option<Result<Call, Poison>> {
+    let body = command.strip_prefix(&[REGULAR])?;
+    Some(match pickle::decode(body) {
+        Ok(value) => Call::from_command(&value),
+        // H29: unreadable here, so it cannot be told what Python made of it.
+        Err(_) => Err(Poison::Shape),
+    })
+}
+
+fn id(stored: &StoredEntry) -> EpochId {
+    let EntryId { index, term } = stored.entry.id;
+    EpochId {
+        term: EpochTerm {
+            epoch: stored.epoch,
+            term,
+        },
+        index,
+    }
+}
+
+fn vote_of(hard: &HardState, me: &Address) -> VoteView {
+    VoteView {
+        term: EpochTerm {
+            epoch: hard.epoch,
+            term: hard.term,
+        },
+        node: hard.voted_for.clone().unwrap_or_else(|| me.clone()),
+        committed: hard.committed,
+    }
+}

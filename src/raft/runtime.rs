@@ -1,0 +1,436 @@
+//! openraft's `AsyncRuntime` on smol's single-threaded executor.
+//!
+//! One thread runs everything, so nothing here is `Send` and cells stand where
+//! another runtime needs locks. Certified by openraft's own suite (see the test
+//! at the end). Nothing that blocks may be spawned here.
+
+use std::cell::{Cell, Ref, RefCell};
+use std::fmt;
+use std::future::Future;
+use std::ops::Deref;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use futures_channel::oneshot as channel;
+use openraft_rt::{
+    AsyncRuntime, Mpsc, MpscReceiver, MpscSender, MpscWeakSender, OptionalSend, OptionalSync, mpsc,
+    mutex, oneshot, watch,
+};
+use smol::LocalExecutor;
+
+thread_local! {
+    static EXECUTOR: &'static LocalExecutor<'static> = Box::leak(Box::new(LocalExecutor::new()));
+}
+
+/// Starts a task on this thread's executor.
+pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> smol::Task<T> {
+    EXECUTOR.with(|executor| executor.spawn(future))
+}
+
+/// Runs this thread's executor until `future` is done.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let executor = EXECUTOR.with(|executor| *executor);
+    smol::block_on(executor.run(future))
+}
+
+/// The runtime's name in openraft's types.
+#[derive(Debug)]
+pub struct SmolRuntime;
+
+impl AsyncRuntime for SmolRuntime {
+    type JoinError = Aborted;
+    type JoinHandle<T: OptionalSend + 'static> = JoinHandle<T>;
+    type Sleep = Pin<Box<dyn Future<Output = ()>>>;
+    type Instant = Instant;
+    type TimeoutError = Elapsed;
+    type Timeout<R, T: Future<Output = R> + OptionalSend> = Timeout<T>;
+    type ThreadLocalRng = rand::rngs::ThreadRng;
+    type Mpsc = SmolMpsc;
+    type Watch = SmolWatch;
+    type Oneshot = SmolOneshot;
+    type Mutex<T: OptionalSend + 'static> = SmolMutex<T>;
+
+    fn spawn<T>(future: T) -> Self::JoinHandle<T::Output>
+    where
+        T: Future + OptionalSend + 'static,
+        T::Output: OptionalSend + 'static,
+    {
+        JoinHandle(Some(spawn(future)))
+    }
+
+    fn sleep(duration: Duration) -> Self::Sleep {
+        Box::pin(async move {
+            smol::Timer::after(duration).await;
+        })
+    }
+
+    fn sleep_until(deadline: Instant) -> Self::Sleep {
+        Box::pin(async move {
+            smol::Timer::at(deadline).await;
+        })
+    }
+
+    fn timeout<R, F: Future<Output = R> + OptionalSend>(
+        duration: Duration,
+        future: F,
+    ) -> Timeout<F> {
+        Timeout {
+            future: Box::pin(future),
+            timer: smol::Timer::after(duration),
+        }
+    }
+
+    fn timeout_at<R, F: Future<Output = R> + OptionalSend>(
+        deadline: Instant,
+        future: F,
+    ) -> Timeout<F> {
+        Timeout {
+            future: Box::pin(future),
+            timer: smol::Timer::at(deadline),
+        }
+    }
+
+    fn is_panic(_: &Aborted) -> bool {
+        false
+    }
+
+    fn thread_rng() -> Self::ThreadLocalRng {
+        rand::rng()
+    }
+
+    fn new(_threads: usize) -> Self {
+        Self
+    }
+
+    fn block_on<F, T>(&mut self, future: F) -> T
+    where
+        F: Future<Output = T>,
+    {
+        block_on(future)
+    }
+}
+
+/// A task was polled after it ended. Tasks are never cancelled from outside.
+#[derive(Debug)]
+pub struct Aborted;
+
+impl fmt::Display for Aborted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the task has ended")
+    }
+}
+
+/// A task that goes on when its handle is dropped, as openraft expects.
+pub struct JoinHandle<T>(Option<smol::Task<T>>);
+
+impl<T> Drop for JoinHandle<T> {
+    fn drop(&mut self) {
+        if let Some(task) = self.0.take() {
+            task.detach();
+        }
+    }
+}
+
+impl<T> Future for JoinHandle<T> {
+    type Output = Result<T, Aborted>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            Some(task) => Pin::new(task).poll(cx).map(Ok),
+            None => Poll::Ready(Err(Aborted)),
+        }
+    }
+}
+
+impl<T> Unpin for JoinHandle<T> {}
+
+/// The time was up before the future was done.
+#[derive(Debug)]
+pub struct Elapsed;
+
+impl fmt::Display for Elapsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the time is up")
+    }
+}
+
+/// A future with a deadline.
+pub struct Timeout<F> {
+    future: Pin<Box<F>>,
+    timer: smol::Timer,
+}
+
+impl<F: Future> Future for Timeout<F> {
+    type Output = Result<F::Output, Elapsed>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Poll::Ready(value) = self.future.as_mut().poll(cx) {
+            return Poll::Ready(Ok(value));
+        }
+        Pin::new(&mut self.timer).poll(cx).map(|_| Err(Elapsed))
+    }
+}
+
+/// Bounded channels of many senders and one receiver.
+pub struct SmolMpsc;
+
+/// The sending end.
+pub struct Sender<T>(smol::channel::Sender<T>);
+
+/// The receiving end.
+pub struct Receiver<T>(smol::channel::Receiver<T>);
+
+/// A sending end that does not keep the channel open.
+pub struct WeakSender<T>(smol::channel::WeakSender<T>);
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> Clone for WeakSender<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl Mpsc for SmolMpsc {
+    type Sender<T: OptionalSend> = Sender<T>;
+    type Receiver<T: OptionalSend> = Receiver<T>;
+    type WeakSender<T: OptionalSend> = WeakSender<T>;
+
+    fn channel<T: OptionalSend>(capacity: usize) -> (Sender<T>, Receiver<T>) {
+        let (sender, receiver) = smol::channel::bounded(capacity.max(1));
+        (Sender(sender), Receiver(receiver))
+    }
+}
+
+impl<T> MpscSender<SmolMpsc, T> for Sender<T> {
+    async fn send(&self, message: T) -> Result<(), mpsc::SendError<T>> {
+        self.0.send(message).await.map_err(|e| mpsc::SendError(e.0))
+    }
+
+    fn downgrade(&self) -> WeakSender<T> {
+        WeakSender(self.0.downgrade())
+    }
+}
+
+impl<T> MpscWeakSender<SmolMpsc, T> for WeakSender<T> {
+    fn upgrade(&self) -> Option<Sender<T>> {
+        self.0.upgrade().map(Sender)
+    }
+}
+
+impl<T> MpscReceiver<T> for Receiver<T> {
+    async fn recv(&mut self) -> Option<T> {
+        self.0.recv().await.ok()
+    }
+
+    fn try_recv(&mut self) -> Result<T, mpsc::TryRecvError> {
+        self.0.try_recv().map_err(|e| match e {
+            smol::channel::TryRecvError::Empty => mpsc::TryRecvError::Empty,
+            smol::channel::TryRecvError::Closed => mpsc::TryRecvError::Disconnected,
+        })
+    }
+}
+
+/// Channels for one value.
+pub struct SmolOneshot;
+
+/// The sending end of a channel for one value.
+pub struct OneshotSender<T>(channel::Sender<T>);
+
+impl oneshot::Oneshot for SmolOneshot {
+    type Sender<T: OptionalSend> = OneshotSender<T>;
+    type Receiver<T: OptionalSend> = channel::Receiver<T>;
+    type ReceiverError = channel::Canceled;
+
+    fn channel<T: OptionalSend>() -> (OneshotSender<T>, channel::Receiver<T>) {
+        let (sender, receiver) = channel::channel();
+        (OneshotSender(sender), receiver)
+    }
+}
+
+impl<T> oneshot::OneshotSender<T> for OneshotSender<T> {
+    fn send(self, value: T) -> Result<(), T> {
+        self.0.send(value)
+    }
+}
+
+/// A mutex whose guard may be held over an await.
+pub struct SmolMutex<T>(smol::lock::Mutex<T>);
+
+impl<T: 'static> mutex::Mutex<T> for SmolMutex<T> {
+    type Guard<'a> = smol::lock::MutexGuard<'a, T>;
+
+    fn new(value: T) -> Self {
+        Self(smol::lock::Mutex::new(value))
+    }
+
+    fn lock(&self) -> impl Future<Output = Self::Guard<'_>> {
+        self.0.lock()
+    }
+}
+
+/// Channels of which a receiver sees the latest value only.
+pub struct SmolWatch;
+
+struct Watched<T> {
+    value: RefCell<T>,
+    version: Cell<u64>,
+    senders: Cell<usize>,
+    wakers: RefCell<Vec<Waker>>,
+}
+
+impl<T> Watched<T> {
+    fn changed(&self) {
+        self.version.set(self.version.get().wrapping_add(1));
+        self.wake();
+    }
+
+    fn wake(&self) {
+        for waker in self.wakers.borrow_mut().drain(..) {
+            waker.wake();
+        }
+    }
+}
+
+/// The end that changes the value.
+pub struct WatchSender<T>(Rc<Watched<T>>);
+
+/// An end that sees the value.
+pub struct WatchReceiver<T> {
+    watched: Rc<Watched<T>>,
+    seen: u64,
+}
+
+/// The value, borrowed.
+pub struct WatchRef<'a, T>(Ref<'a, T>);
+
+impl<T> Deref for WatchRef<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> Clone for WatchSender<T> {
+    fn clone(&self) -> Self {
+        self.0.senders.set(self.0.senders.get().saturating_add(1));
+        Self(self.0.clone())
+    }
+}
+
+impl<T> Drop for WatchSender<T> {
+    fn drop(&mut self) {
+        self.0.senders.set(self.0.senders.get().saturating_sub(1));
+        if self.0.senders.get() == 0 {
+            self.0.wake();
+        }
+    }
+}
+
+impl<T> Clone for WatchReceiver<T> {
+    fn clone(&self) -> Self {
+        Self {
+            watched: self.watched.clone(),
+            seen: self.seen,
+        }
+    }
+}
+
+impl watch::Watch for SmolWatch {
+    type Sender<T: OptionalSend + OptionalSync> = WatchSender<T>;
+    type Receiver<T: OptionalSend + OptionalSync> = WatchReceiver<T>;
+    type Ref<'a, T: OptionalSend + 'a> = WatchRef<'a, T>;
+
+    fn channel<T: OptionalSend + OptionalSync>(value: T) -> (WatchSender<T>, WatchReceiver<T>) {
+        let watched = Rc::new(Watched {
+            value: RefCell::new(value),
+            version: Cell::new(0),
+            senders: Cell::new(1),
+            wakers: RefCell::default(),
+        });
+        (
+            WatchSender(watched.clone()),
+            WatchReceiver { watched, seen: 0 },
+        )
+    }
+}
+
+impl<T> watch::WatchSender<SmolWatch, T> for WatchSender<T> {
+    fn send(&self, value: T) -> Result<(), watch::SendError<T>> {
+        if Rc::strong_count(&self.0) <= self.0.senders.get() {
+            return Err(watch::SendError(value));
+        }
+        *self.0.value.borrow_mut() = value;
+        self.0.changed();
+        Ok(())
+    }
+
+    fn send_if_modified<F>(&self, modify: F) -> bool
+    where
+        F: FnOnce(&mut T) -> bool,
+    {
+        let modified = modify(&mut self.0.value.borrow_mut());
+        if modified {
+            self.0.changed();
+        }
+        modified
+    }
+
+    fn borrow_watched(&self) -> WatchRef<'_, T> {
+        WatchRef(self.0.value.borrow())
+    }
+
+    fn subscribe(&self) -> WatchReceiver<T> {
+        WatchReceiver {
+            watched: self.0.clone(),
+            seen: self.0.version.get(),
+        }
+    }
+}
+
+impl<T> watch::WatchReceiver<SmolWatch, T> for WatchReceiver<T> {
+    async fn changed(&mut self) -> Result<(), watch::RecvError> {
+        std::future::poll_fn(|cx| {
+            let version = self.watched.version.get();
+            if self.seen != version {
+                self.seen = version;
+                return Poll::Ready(Ok(()));
+            }
+            if self.watched.senders.get() == 0 {
+                return Poll::Ready(Err(watch::RecvError(())));
+            }
+            let mut wakers = self.watched.wakers.borrow_mut();
+            if !wakers.iter().any(|w| w.will_wake(cx.waker())) {
+                wakers.push(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn borrow_watched(&self) -> WatchRef<'_, T> {
+        WatchRef(self.watched.value.borrow())
+    }
+
+    fn borrow_and_update(&mut self) -> WatchRef<'_, T> {
+        self.seen = self.watched.version.get();
+        WatchRef(self.watched.value.borrow())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passes_the_suite_of_openraft() {
+        openraft_rt::testing::Suite::<SmolRuntime>::test_all();
+    }
+}

@@ -1,0 +1,232 @@
+//! The replica as openraft's log storage: what openraft appends goes into the
+//! log at once, to the disk in order, and is reported when it is durable.
+//!
+//! A storage error ends this engine for good; the member builds the next one
+//! from disk (S14).
+
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+
+use openraft::entry::RaftEntry;
+use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
+use openraft::{OptionalSend, RaftLogReader};
+
+use super::replica::Shared;
+use super::runtime;
+use super::types::{
+    LogId, Payload, RaftLogEntry, TypeConfig, Vote, epoch_id, log_id, log_index, raft_index,
+};
+use crate::disk::StoredEntry;
+use crate::links::epoch::EpochId;
+use crate::links::follower::VoteView;
+use crate::wire::message::ApplyOutcome;
+use crate::wire::{Entry, EntryId, LogIndex};
+
+/// openraft's handle of the log.
+#[derive(Clone)]
+pub struct LogStore(pub Shared);
+
+/// A vote as openraft compares it.
+pub fn vote_to_raft(vote: &VoteView) -> Vote {
+    if vote.committed {
+        Vote::new_committed(vote.term, vote.node.clone())
+    } else {
+        Vote::new(vote.term, vote.node.clone())
+    }
+}
+
+fn vote_from_raft(vote: &Vote) -> VoteView {
+    VoteView {
+        term: vote.leader_id.term,
+        node: vote.leader_id.voted_for.clone(),
+        committed: vote.committed,
+    }
+}
+
+fn end_of(bound: Bound<&u64>) -> u64 {
+    match bound {
+        Bound::Included(last) => last.saturating_add(1),
+        Bound::Excluded(end) => *end,
+        Bound::Unbounded => u64::MAX,
+    }
+}
+
+fn start_of(bound: Bound<&u64>) -> u64 {
+    match bound {
+        Bound::Included(first) => *first,
+        Bound::Excluded(before) => before.saturating_add(1),
+        Bound::Unbounded => 0,
+    }
+}
+
+impl RaftLogReader<TypeConfig> for LogStore {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: RB,
+    ) -> io::Result<Vec<RaftLogEntry>> {
+        let (first, end) = (start_of(range.start_bound()), end_of(range.end_bound()));
+        let replica = self.0.borrow();
+        let log = &replica.log;
+        Ok(log
+            .from(log_index(first))
+            .take_while(|stored| raft_index(stored.entry.id.index) < end)
+            .map(|stored| {
+                let id = EpochId {
+                    term: crate::links::epoch::EpochTerm {
+                        epoch: stored.epoch,
+                        term: stored.entry.id.term,
+                    },
+                    index: stored.entry.id.index,
+                };
+                let initial = id.index == LogIndex::FIRST;
+                let members = log
+                    .members_from(id.index)
+                    .or_else(|| initial.then(|| log.members_at(id.index)))
+                    .cloned();
+                let command = stored.entry.command.clone();
+                RaftLogEntry::new(
+                    log_id(id),
+                    Payload {
+                        command,
+                        members,
+                        origin: None,
+                    },
+                )
+            })
+            .collect())
+    }
+
+    async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
+        let replica = self.0.borrow();
+        let given = replica.vote.term != crate::links::epoch::EpochTerm::default();
+        Ok(given.then(|| vote_to_raft(&replica.vote)))
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for LogStore {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> io::Result<LogState<TypeConfig>> {
+        let replica = self.0.borrow();
+        Ok(LogState {
+            last_purged_log_id: replica.purged.clone(),
+            last_log_id: Some(log_id(replica.log.last())),
+        })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        let vote = vote_from_raft(vote);
+        let saved = {
+            let replica = self.0.borrow();
+            replica
+                .disk
+                .save_hard_state(replica.hard_state(&vote, replica.standing))
+        };
+        // E7: done only when all earlier writes are durable too.
+        saved.await.map_err(io::Error::other)?;
+        let mut replica = self.0.borrow_mut();
+        replica.vote = vote;
+        replica.notify();
+        Ok(())
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
+        let mut replica = self.0.borrow_mut();
+        if let Some(committed) = committed {
+            replica.log.commit_to(epoch_id(&committed).index);
+            let commit = replica.log.commit();
+            replica.disk.note_commit(commit);
+            replica.notify();
+        }
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
+        let replica = self.0.borrow();
+        Ok(replica.log.id_at(replica.log.commit()).map(log_id))
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> io::Result<()>
+    where
+        I: IntoIterator<Item = RaftLogEntry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let flushed = {
+            let mut replica = self.0.borrow_mut();
+            let mut stored = Vec::new();
+            for entry in entries {
+                let id = epoch_id(&entry.log_id);
+                let payload = entry.payload;
+                let entry = StoredEntry {
+                    epoch: id.term.epoch,
+                    entry: Entry {
+                        id: EntryId {
+                            index: id.index,
+                            term: id.term.term,
+                        },
+                        command: payload.command,
+                    },
+                };
+                if !replica.log.push(entry.clone()) {
+                    return Err(io::Error::other("an entry does not follow the last"));
+                }
+                // S5, H3: the proposer hears of its entry before anybody can
+                // be sent it.
+                if let Some(origin) = payload.origin {
+                    origin.answer(ApplyOutcome::Appended(entry.entry.id));
+                }
+                stored.push(entry);
+            }
+            let commit = replica.log.commit();
+            let appended = replica.disk.append(stored, commit);
+            let flushed = if replica.disk.wants_checkpoint() {
+                let (checkpoint, tail) = replica.checkpoint();
+                replica.disk.checkpoint(checkpoint, tail, commit)
+            } else {
+                appended
+            };
+            replica.writes_pending = replica.writes_pending.saturating_add(1);
+            replica.notify();
+            flushed
+        };
+        let shared = self.0.clone();
+        runtime::spawn(async move {
+            let result = flushed.await.map_err(io::Error::other);
+            {
+                let mut replica = shared.borrow_mut();
+                replica.writes_pending = replica.writes_pending.saturating_sub(1);
+                replica.notify();
+            }
+            callback.io_completed(result);
+        })
+        .detach();
+        Ok(())
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
+        let mut replica = self.0.borrow_mut();
+        let last = last.map_or(LogIndex::FIRST, |id| epoch_id(&id).index);
+        replica.log.truncate_after(last);
+        let last = replica.log.last().index;
+        replica.disk.truncate_after(last);
+        replica.notify();
+        Ok(())
+    }
+
+    async fn purge(&mut self, upto: LogId) -> io::Result<()> {
+        let mut replica = self.0.borrow_mut();
+        let index = epoch_id(&upto).index;
+        // The entry before the last one purged is kept too: both belong into a
+        // snapshot (spec 7.3).
+        if let Some(base) = index.prev() {
+            replica.log.compact(base);
+        }
+        replica.purged = Some(upto);
+        Ok(())
+    }
+}

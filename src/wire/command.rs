@@ -1,0 +1,262 @@
+//! Commands: the bytes that a log entry carries (spec 6.1-6.3).
+//!
+//! Parsing never fails and never replaces the bytes: an entry is stored and
+//! forwarded verbatim whatever it means (H29). What Python would choke on is
+//! [`Command::Malformed`]: refused as leader, a no-op when applied (H6).
+
+use std::sync::Arc;
+
+use super::Address;
+use super::pickle::{self, Encode, Writer};
+use super::value::{Str, Value};
+
+/// First byte of a call of a replicated function; its pickle follows.
+pub const REGULAR: u8 = 0;
+const NO_OP: u8 = 1;
+const MEMBERSHIP: u8 = 2;
+const VERSION: u8 = 3;
+
+/// Function id of `_delete(key, recursive=False, **kwargs)` (spec 6.2).
+pub const DELETE: i64 = 0;
+/// Function id of `_expire(key, value)`.
+pub const EXPIRE: i64 = 1;
+/// Function id of `_set(key, value, **kwargs)`.
+pub const SET: i64 = 2;
+
+/// The command that makes the call `object`: `(function, args[, kwargs])`.
+pub fn regular(object: &Value) -> Arc<[u8]> {
+    let mut command = vec![REGULAR];
+    pickle::encode(object, &mut command);
+    command.into()
+}
+
+/// What a command asks for.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// A call of a replicated function.
+    Regular(Call),
+    /// Nothing: a leader's first entry.
+    Noop,
+    /// A change of the cluster, in effect from its append on.
+    Membership {
+        /// Whether to add; else to remove.
+        add: bool,
+        /// The member.
+        address: Address,
+    },
+    /// Enable a version of the replicated code; a no-op for Patroni.
+    Version(i64),
+    /// No kind that exists: no effect in Python either.
+    Unknown,
+    /// Of a known kind, but its body is not of that kind's shape: poison to
+    /// Python nodes (H6).
+    Malformed,
+}
+
+/// A call of a replicated function, not yet judged against it.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The function's id.
+    pub function: i64,
+    /// Its positional arguments.
+    pub args: Arc<[Value]>,
+    /// Its keyword arguments: pairs of a `str` and a value.
+    pub kwargs: Arc<[(Value, Value)]>,
+}
+
+impl Call {
+    /// The keyword argument `name`; `None` given is not the same as none given.
+    pub fn kwarg(&self, name: &str) -> Option<&Value> {
+        let named = |key: &Value| key.as_str() == Some(name);
+        self.kwargs.iter().find(|(k, _)| named(k)).map(|(_, v)| v)
+    }
+}
+
+impl Command {
+    /// Reads a command.
+    pub fn parse(bytes: &[u8]) -> Self {
+        let Some((kind, body)) = bytes.split_first() else {
+            return Self::Unknown;
+        };
+        let parsed = match *kind {
+            REGULAR => parse_call(body).map(Self::Regular),
+            NO_OP => Some(Self::Noop),
+            MEMBERSHIP => parse_membership(body),
+            VERSION => parse_version(body),
+            _ => Some(Self::Unknown),
+        };
+        parsed.unwrap_or(Self::Malformed)
+    }
+
+    /// Whether `bytes` are a membership change, without parsing others.
+    pub fn is_membership(bytes: &[u8]) -> bool {
+        bytes.first() == Some(&MEMBERSHIP)
+    }
+}
+
+fn parse_call(body: &[u8]) -> Option<Call> {
+    let value = pickle::decode(body).ok()?;
+    let (function, args, kwargs) = match &value {
+        Value::Tuple(items) => match &**items {
+            [function, args] => (function, Some(args), None),
+            [function, args, kwargs] => (function, Some(args), Some(kwargs)),
+            _ => return None,
+        },
+        function => (function, None, None),
+    };
+    let args = match args {
+        None => [].into(),
+        Some(Value::Tuple(args) | Value::List(args)) => args.clone(),
+        Some(_) => return None,
+    };
+    let kwargs = match kwargs {
+        None => [].into(),
+        Some(Value::Dict(kwargs)) => kwargs.clone(),
+        Some(_) => return None,
+    };
+    if !kwargs.iter().all(|(key, _)| matches!(key, Value::Str(_))) {
+        return None;
+    }
+    Some(Call {
+        function: function.as_int()?,
+        args,
+        kwargs,
+    })
+}
+
+/// `['add' | 'rem', address, ...]`: the third element, a node object, says
+/// nothing more.
+fn parse_membership(body: &[u8]) -> Option<Command> {
+    let value = pickle::decode(body).ok()?;
+    let [word, address, ..] = value.as_seq()? else {
+        return None;
+    };
+    let add = match word.as_str()? {
+        "add" => true,
+        "rem" => false,
+        _ => return None,
+    };
+    let address = address.as_str()?.parse().ok()?;
+    Some(Command::Membership { add, address })
+}
+
+fn parse_version(body: &[u8]) -> Option<Command> {
+    let version = pickle::decode(body).ok()?.as_int()?;
+    Some(Command::Version(version))
+}
+
+/// The NO_OP with which a leader begins its term, and every log its entry 1.
+pub fn noop() -> Arc<[u8]> {
+    [NO_OP].into()
+}
+
+/// A change of the cluster. The list without a node object is accepted by all
+/// versions (spec 4.2).
+pub fn membership(add: bool, address: &Address) -> Arc<[u8]> {
+    build(MEMBERSHIP, &|w| {
+        w.list();
+        w.str(if add { "add" } else { "rem" });
+        w.str(address.as_str());
+        w.end_list();
+    })
+}
+
+/// `_set(key, value, **kwargs)`; `value` is the dict that Patroni stores.
+pub fn set(key: &Str, value: &Value, kwargs: &[(&str, Value)]) -> Arc<[u8]> {
+    call(SET, &[&Value::Str(key.clone()), value], kwargs)
+}
+
+/// `_delete(key, **kwargs)`.
+pub fn delete(key: &Str, kwargs: &[(&str, Value)]) -> Arc<[u8]> {
+    call(DELETE, &[&Value::Str(key.clone())], kwargs)
+}
+
+/// `_expire(key, value)`: removes `key` if what is stored is still `value`, the
+/// full stored dict (spec 6.5).
+pub fn expire(key: &Str, value: &Value) -> Arc<[u8]> {
+    call(EXPIRE, &[&Value::Str(key.clone()), value], &[])
+}
+
+fn call(function: i64, args: &[&Value], kwargs: &[(&str, Value)]) -> Arc<[u8]> {
+    build(REGULAR, &|w| {
+        w.mark();
+        w.int(function);
+        w.mark();
+        args.iter().for_each(|arg| arg.encode(w));
+        w.tuple();
+        if !kwargs.is_empty() {
+            w.dict();
+            for (name, value) in kwargs {
+                w.str(name);
+                value.encode(w);
+            }
+            w.end_dict();
+        }
+        w.tuple();
+    })
+}
+
+fn build(kind: u8, body: &dyn Fn(&mut Writer<'_>)) -> Arc<[u8]> {
+    let mut bytes = vec![kind];
+    let mut writer = Writer::start(&mut bytes);
+    body(&mut writer);
+    writer.stop();
+    bytes.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn poison_is_told_from_what_python_ignores() {
+        // H6, H29
+        assert!(matches!(Command::parse(b""), Command::Unknown));
+        assert!(matches!(Command::parse(b"\x09junk"), Command::Unknown));
+        assert!(matches!(Command::parse(b"\x01"), Command::Noop));
+        assert!(matches!(Command::parse(b"\x00junk"), Command::Malformed));
+        assert!(matches!(Command::parse(b"\x00N."), Command::Malformed));
+        assert!(matches!(
+            Command::parse(b"\x00K\x02NN\x87."),
+            Command::Malformed
+        ));
+        assert!(matches!(Command::parse(b"\x02]."), Command::Malformed));
+        assert!(matches!(Command::parse(b"\x03N."), Command::Malformed));
+    }
+
+    #[test]
+    fn a_bare_function_id_is_a_call_without_arguments() {
+        let Command::Regular(call) = Command::parse(b"\x00K\x07.") else {
+            panic!("no call")
+        };
+        assert_eq!(
+            (call.function, call.args.len(), call.kwargs.len()),
+            (7, 0, 0)
+        );
+    }
+
+    #[test]
+    fn what_we_build_is_what_we_parse() {
+        let address: Address = "10.0.0.3:5010".parse().unwrap();
+        for add in [true, false] {
+            let parsed = Command::parse(&membership(add, &address));
+            assert!(
+                matches!(parsed, Command::Membership { add: a, address: b } if a == add && b == address)
+            );
+        }
+        let value = Value::dict([("value", Value::str("pg1")), ("updated", Value::Float(1.5))]);
+        let bytes = set(
+            &"/service/demo/leader".into(),
+            &value,
+            &[("prevExist", Value::Bool(false))],
+        );
+        let Command::Regular(call) = Command::parse(&bytes) else {
+            panic!("no call")
+        };
+        assert_eq!(call.function, SET);
+        assert!(call.args[1].py_eq(&value));
+        assert!(matches!(call.kwarg("prevExist"), Some(Value::Bool(false))));
+        assert!(call.kwarg("prevValue").is_none());
+        assert!(matches!(Command::parse(&noop()), Command::Noop));
+    }
+}

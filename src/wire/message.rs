@@ -1,0 +1,635 @@
+//! The messages of spec 3, as types that cannot be half-filled.
+//!
+//! Decoding is tolerant where Python is (unknown types and extra keys are
+//! ignored) and refuses what would make an impossible message: entries that are
+//! not consecutive, terms and indices out of range. Encoding writes every field
+//! that Python's handlers read, since a missing one kills a peer's Raft thread
+//! (H2).
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::pickle::{self, Encode, PickleError, Writer};
+use super::utility;
+use super::value::Value;
+use super::{Address, Entry, EntryId, LogIndex, Term};
+use crate::config::limits::ENTRIES_MAX;
+
+/// What a dialling read-only client says first.
+const READ_ONLY: &str = "readonly";
+
+/// The first message of a connection (spec 1.3).
+#[derive(Debug, Clone, PartialEq)]
+pub enum Hello {
+    /// A member, by its advertised address.
+    Member(Address),
+    /// A client that follows the log without a vote: `patronictl`.
+    ReadOnly,
+    /// A request; more may follow on the same connection.
+    Utility(utility::Request),
+}
+
+impl Hello {
+    /// Reads the first message of a connection.
+    ///
+    /// # Errors
+    /// When it is neither text nor a list; Python closes such a connection.
+    pub fn decode(value: &Value) -> Result<Self, MessageError> {
+        match value {
+            Value::Str(text) => match text.as_str() {
+                Some(READ_ONLY) => Ok(Self::ReadOnly),
+                Some(text) => match text.parse() {
+                    Ok(address) => Ok(Self::Member(address)),
+                    Err(_) => Err(MessageError::Field("address")),
+                },
+                None => Err(MessageError::Field("address")),
+            },
+            Value::List(items) => Ok(Self::Utility(utility::Request::from_items(items))),
+            _ => Err(MessageError::NotHello),
+        }
+    }
+}
+
+impl Encode for Hello {
+    fn encode(&self, writer: &mut Writer<'_>) {
+        match self {
+            Self::Member(address) => writer.str(address.as_str()),
+            Self::ReadOnly => writer.str(READ_ONLY),
+            Self::Utility(request) => request.encode(writer),
+        }
+    }
+}
+
+/// A Raft message between members, or between a member and a read-only client.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Message {
+    /// A candidate asks for a vote.
+    RequestVote {
+        /// The candidate's term.
+        term: Term,
+        /// The last entry of its log.
+        last: EntryId,
+    },
+    /// A granted vote; there is no refusal.
+    ResponseVote {
+        /// The term of the request.
+        term: Term,
+    },
+    /// From the leader: entries, part of a large one, part of a snapshot, or a
+    /// heartbeat.
+    AppendEntries(Append),
+    /// The reply to an append.
+    NextNodeIdx(NextNodeIdx),
+    /// A command for the leader to append.
+    ApplyCommand {
+        /// The command with its kind byte, verbatim (H29).
+        command: Arc<[u8]>,
+        /// The requester's counter; without it no response is wanted.
+        request_id: Option<i64>,
+    },
+    /// What became of a command.
+    ApplyCommandResponse {
+        /// The counter of the request.
+        request_id: i64,
+        /// Where it was appended, or why not.
+        outcome: ApplyOutcome,
+    },
+    /// The leader asks the receiver to campaign at once (>= 0.3.16).
+    TimeoutNow {
+        /// The leader's term.
+        term: Term,
+    },
+    /// Ours: a type that Python ignores, but that keeps its read timer from
+    /// running out on silent links (H11).
+    Keepalive,
+    /// Any other type: to be ignored, as all versions do.
+    Unknown,
+}
+
+/// An `append_entries`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Append {
+    /// The leader's term.
+    pub term: Term,
+    /// The leader's commit index; at least 1, as entry 1 is committed from the
+    /// start.
+    pub commit: LogIndex,
+    /// What it carries.
+    pub body: AppendBody,
+}
+
+/// What an `append_entries` carries.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AppendBody {
+    /// Consecutive entries behind `prev`; none for a heartbeat.
+    Entries {
+        /// The entry before them; none when the leader does not know it (H21).
+        prev: Option<EntryId>,
+        /// The entries, in order.
+        entries: Vec<Entry>,
+    },
+    /// Part of the pickle of one large entry (spec 3.4).
+    Fragment {
+        /// The entry before it; as for `Entries`.
+        prev: Option<EntryId>,
+        /// Which part.
+        part: FragmentPart,
+        /// Its bytes.
+        data: Arc<[u8]>,
+    },
+    /// Part of a snapshot (spec 3.5); none while the leader is writing one:
+    /// a heartbeat that wants no reply.
+    Snapshot(Option<SnapshotChunk>),
+}
+
+/// The place of a fragment in its entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FragmentPart {
+    /// Begins anew.
+    Start,
+    /// Goes on.
+    Process,
+    /// Should be the last; may come early and more than once (H4).
+    Finish,
+}
+
+/// A piece of a snapshot's bytes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SnapshotChunk {
+    /// The bytes; usually empty in the last chunk.
+    pub data: Arc<[u8]>,
+    /// Whether it begins a snapshot.
+    pub first: bool,
+    /// Whether it ends one.
+    pub last: bool,
+}
+
+/// A `next_node_idx`. It names neither term nor request (H9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NextNodeIdx {
+    /// The index that the follower wants next, as sent: not yet judged.
+    pub next: i64,
+    /// Whether the leader is to go back to `next`.
+    pub reset: bool,
+    /// Whether the append was accepted.
+    pub success: bool,
+}
+
+/// The leader's answer to an `apply_command`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApplyOutcome {
+    /// Appended there; not yet replicated.
+    Appended(EntryId),
+    /// Not appended.
+    Refused(ApplyError),
+}
+
+/// PySyncObj's `FAIL_REASON` (spec 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApplyError {
+    /// 1: too many commands wait.
+    QueueFull,
+    /// 2: no leader is known.
+    MissingLeader,
+    /// 3: another entry took its place.
+    Discarded,
+    /// 4: the receiver does not lead.
+    NotLeader,
+    /// 5: the leader changed meanwhile.
+    LeaderChanged,
+    /// 6: the leader will not append it.
+    RequestDenied,
+    /// 7, and any code that is not known: it may or may not be applied.
+    UnknownOutcome,
+}
+
+impl ApplyError {
+    /// The code on the wire.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::QueueFull => 1,
+            Self::MissingLeader => 2,
+            Self::Discarded => 3,
+            Self::NotLeader => 4,
+            Self::LeaderChanged => 5,
+            Self::RequestDenied => 6,
+            Self::UnknownOutcome => 7,
+        }
+    }
+
+    fn from_code(code: i64) -> Self {
+        match code {
+            1 => Self::QueueFull,
+            2 => Self::MissingLeader,
+            3 => Self::Discarded,
+            4 => Self::NotLeader,
+            5 => Self::LeaderChanged,
+            6 => Self::RequestDenied,
+            _ => Self::UnknownOutcome,
+        }
+    }
+}
+
+/// Why a value is no message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MessageError {
+    /// The first message is neither a text nor a list.
+    NotHello,
+    /// A Raft message must be a dict with a `type`.
+    NotMessage,
+    /// A field is missing or not of its type or range.
+    Field(&'static str),
+    /// An entry is no `(bytes, index, term)`, or does not follow its
+    /// predecessor.
+    Entry,
+    /// More entries than a message may carry (S10).
+    TooManyEntries,
+    /// The pickle of an entry in fragments does not decode.
+    Pickle(PickleError),
+}
+
+impl fmt::Display for MessageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotHello => f.write_str("first message is neither text nor list"),
+            Self::NotMessage => f.write_str("message is no dict with a type"),
+            Self::Field(name) => write!(f, "message field {name} is missing or out of range"),
+            Self::Entry => f.write_str("message holds entries that are malformed or not in order"),
+            Self::TooManyEntries => f.write_str("message holds too many entries"),
+            Self::Pickle(error) => write!(f, "entry in fragments: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for MessageError {}
+
+impl Message {
+    /// Reads a message that follows the hello.
+    ///
+    /// # Errors
+    /// What is missing or out of range. A message of an unknown type is none.
+    pub fn decode(value: &Value) -> Result<Self, MessageError> {
+        let kind = value.get("type").ok_or(MessageError::NotMessage)?;
+        Ok(match kind.as_str().unwrap_or_default() {
+            "append_entries" => Self::AppendEntries(decode_append(value)?),
+            "next_node_idx" => Self::NextNodeIdx(NextNodeIdx {
+                next: int(value, "next_node_idx")?,
+                reset: field(value, "reset")?.truthy(),
+                success: field(value, "success")?.truthy(),
+            }),
+            "request_vote" => Self::RequestVote {
+                term: term(value, "term")?,
+                last: id(value, "last_log_index", "last_log_term")?,
+            },
+            "response_vote" => Self::ResponseVote {
+                term: term(value, "term")?,
+            },
+            "apply_command" => Self::ApplyCommand {
+                command: bytes(value, "command")?,
+                request_id: match value.get("request_id") {
+                    None | Some(Value::None) => None,
+                    Some(id) => Some(id.as_int().ok_or(MessageError::Field("request_id"))?),
+                },
+            },
+            "apply_command_response" => Self::ApplyCommandResponse {
+                request_id: int(value, "request_id")?,
+                outcome: match value.get("error") {
+                    None | Some(Value::None) => {
+                        ApplyOutcome::Appended(id(value, "log_idx", "log_term")?)
+                    }
+                    Some(code) => {
+                        let code = code.as_int().ok_or(MessageError::Field("error"))?;
+                        ApplyOutcome::Refused(ApplyError::from_code(code))
+                    }
+                },
+            },
+            "timeout_now" => Self::TimeoutNow {
+                term: term(value, "term")?,
+            },
+            "keepalive" => Self::Keepalive,
+            _ => Self::Unknown,
+        })
+    }
+}
+
+fn decode_append(value: &Value) -> Result<Append, MessageError> {
+    let commit = int(value, "commit_index")?.max(1);
+    Ok(Append {
+        term: term(value, "term")?,
+        commit: log_index(commit).ok_or(MessageError::Field("commit_index"))?,
+        body: decode_body(value)?,
+    })
+}
+
+/// Python decides by the presence of `prevLogIdx`, then of `transmission`.
+fn decode_body(value: &Value) -> Result<AppendBody, MessageError> {
+    if value.get("prevLogIdx").is_none() {
+        let chunk = match value.get("serialized") {
+            // `False` is a read error at the leader, and fatal to a Python
+            // receiver (H2).
+            None | Some(Value::None | Value::Bool(false)) => None,
+            Some(chunk) => Some(decode_chunk(chunk)?),
+        };
+        return Ok(AppendBody::Snapshot(chunk));
+    }
+    let prev = decode_prev(value)?;
+    match value.get("transmission") {
+        None | Some(Value::None) => Ok(AppendBody::Entries {
+            prev,
+            entries: decode_entries(prev, field(value, "entries")?)?,
+        }),
+        Some(word) => Ok(AppendBody::Fragment {
+            prev,
+            part: match word.as_str() {
+                Some("start") => FragmentPart::Start,
+                Some("process") => FragmentPart::Process,
+                Some("finish") => FragmentPart::Finish,
+                _ => return Err(MessageError::Field("transmission")),
+            },
+            data: bytes(value, "data")?,
+        }),
+    }
+}
+
+/// An index below the first entry says as little as none at all.
+fn decode_prev(value: &Value) -> Result<Option<EntryId>, MessageError> {
+    match field(value, "prevLogIdx")? {
+        Value::None => Ok(None),
+        index if index.as_int().is_some_and(|index| index < 1) => Ok(None),
+        _ => id(value, "prevLogIdx", "prevLogTerm").map(Some),
+    }
+}
+
+fn decode_chunk(chunk: &Value) -> Result<SnapshotChunk, MessageError> {
+    match chunk.as_seq() {
+        Some([Value::Bytes(data), first, last]) => Ok(SnapshotChunk {
+            data: data.clone(),
+            first: first.truthy(),
+            last: last.truthy(),
+        }),
+        _ => Err(MessageError::Field("serialized")),
+    }
+}
+
+fn decode_entries(prev: Option<EntryId>, list: &Value) -> Result<Vec<Entry>, MessageError> {
+    let list = list.as_seq().ok_or(MessageError::Field("entries"))?;
+    if list.len() > ENTRIES_MAX {
+        return Err(MessageError::TooManyEntries);
+    }
+    let mut expected = prev.map(|prev| prev.index.next());
+    let mut entries = Vec::with_capacity(list.len());
+    for item in list {
+        let entry = entry_from_value(item)?;
+        if expected.is_some_and(|expected| expected != entry.id.index) {
+            return Err(MessageError::Entry);
+        }
+        expected = Some(entry.id.index.next());
+        entries.push(entry);
+    }
+    Ok(entries)
+}
+
+/// The entry of a `(command, index, term)`, in a message or a snapshot.
+///
+/// # Errors
+/// When it is not of that shape.
+pub fn entry_from_value(value: &Value) -> Result<Entry, MessageError> {
+    let Some([Value::Bytes(command), index, term]) = value.as_seq() else {
+        return Err(MessageError::Entry);
+    };
+    let index = index.as_int().and_then(log_index);
+    let term = term.as_int().and_then(raft_term);
+    let (Some(index), Some(term)) = (index, term) else {
+        return Err(MessageError::Entry);
+    };
+    Ok(Entry {
+        id: EntryId { index, term },
+        command: command.clone(),
+    })
+}
+
+/// The entry whose pickle came in fragments.
+///
+/// # Errors
+/// [`PickleError::Truncated`] inside means that a `finish` came early and more
+/// follows (H4).
+pub fn decode_entry(pickle: &[u8]) -> Result<Entry, MessageError> {
+    entry_from_value(&pickle::decode(pickle).map_err(MessageError::Pickle)?)
+}
+
+fn field<'a>(value: &'a Value, name: &'static str) -> Result<&'a Value, MessageError> {
+    value.get(name).ok_or(MessageError::Field(name))
+}
+
+fn int(value: &Value, name: &'static str) -> Result<i64, MessageError> {
+    let int = field(value, name)?.as_int();
+    int.ok_or(MessageError::Field(name))
+}
+
+fn bytes(value: &Value, name: &'static str) -> Result<Arc<[u8]>, MessageError> {
+    let bytes = field(value, name)?.as_bytes();
+    bytes.cloned().ok_or(MessageError::Field(name))
+}
+
+fn term(value: &Value, name: &'static str) -> Result<Term, MessageError> {
+    raft_term(int(value, name)?).ok_or(MessageError::Field(name))
+}
+
+fn id(value: &Value, index: &'static str, of: &'static str) -> Result<EntryId, MessageError> {
+    Ok(EntryId {
+        index: log_index(int(value, index)?).ok_or(MessageError::Field(index))?,
+        term: term(value, of)?,
+    })
+}
+
+fn log_index(index: i64) -> Option<LogIndex> {
+    u64::try_from(index).ok().and_then(LogIndex::new)
+}
+
+fn raft_term(term: i64) -> Option<Term> {
+    u64::try_from(term).ok().and_then(Term::new)
+}
+
+impl Encode for Message {
+    fn encode(&self, w: &mut Writer<'_>) {
+        match self {
+            Self::RequestVote { term, last } => {
+                begin(w, "request_vote");
+                number(w, "term", term.get());
+                number(w, "last_log_index", last.index.get());
+                number(w, "last_log_term", last.term.get());
+            }
+            Self::ResponseVote { term } => {
+                begin(w, "response_vote");
+                number(w, "term", term.get());
+            }
+            Self::AppendEntries(append) => return append.encode(w),
+            Self::NextNodeIdx(reply) => {
+                begin(w, "next_node_idx");
+                w.str("next_node_idx");
+                w.int(reply.next);
+                flag(w, "reset", reply.reset);
+                flag(w, "success", reply.success);
+            }
+            Self::ApplyCommand {
+                command,
+                request_id,
+            } => {
+                begin(w, "apply_command");
+                w.str("command");
+                w.bytes(command);
+                if let Some(id) = request_id {
+                    w.str("request_id");
+                    w.int(*id);
+                }
+            }
+            Self::ApplyCommandResponse {
+                request_id,
+                outcome,
+            } => {
+                begin(w, "apply_command_response");
+                w.str("request_id");
+                w.int(*request_id);
+                match outcome {
+                    ApplyOutcome::Appended(id) => {
+                        number(w, "log_idx", id.index.get());
+                        number(w, "log_term", id.term.get());
+                    }
+                    ApplyOutcome::Refused(error) => {
+                        number(w, "error", u64::from(error.code()));
+                    }
+                }
+            }
+            Self::TimeoutNow { term } => {
+                begin(w, "timeout_now");
+                number(w, "term", term.get());
+            }
+            Self::Keepalive => begin(w, "keepalive"),
+            // Never made by us; Python ignores it like any unknown type.
+            Self::Unknown => begin(w, "unknown"),
+        }
+        w.end_dict();
+    }
+}
+
+/// An append of entries that stay where they are, such as in the leader's log.
+#[derive(Debug, Clone)]
+pub struct AppendEntries<I> {
+    /// The leader's term.
+    pub term: Term,
+    /// The leader's commit index.
+    pub commit: LogIndex,
+    /// The entry before the first.
+    pub prev: Option<EntryId>,
+    /// The entries, consecutive behind `prev`.
+    pub entries: I,
+}
+
+impl<'a, I> Encode for AppendEntries<I>
+where
+    I: IntoIterator<Item = &'a Entry> + Clone,
+{
+    fn encode(&self, w: &mut Writer<'_>) {
+        begin_append(w, self.term, self.commit);
+        write_prev(w, self.prev);
+        w.str("entries");
+        w.list();
+        for entry in self.entries.clone() {
+            entry.encode(w);
+        }
+        w.end_list();
+        w.end_dict();
+    }
+}
+
+impl Encode for Append {
+    fn encode(&self, w: &mut Writer<'_>) {
+        match &self.body {
+            AppendBody::Entries { prev, entries } => {
+                let (term, commit, prev) = (self.term, self.commit, *prev);
+                return AppendEntries {
+                    term,
+                    commit,
+                    prev,
+                    entries,
+                }
+                .encode(w);
+            }
+            AppendBody::Fragment { prev, part, data } => {
+                begin_append(w, self.term, self.commit);
+                write_prev(w, *prev);
+                w.str("transmission");
+                w.str(match part {
+                    FragmentPart::Start => "start",
+                    FragmentPart::Process => "process",
+                    FragmentPart::Finish => "finish",
+                });
+                w.str("data");
+                w.bytes(data);
+            }
+            AppendBody::Snapshot(chunk) => {
+                begin_append(w, self.term, self.commit);
+                w.str("serialized");
+                match chunk {
+                    Some(chunk) => {
+                        w.mark();
+                        w.bytes(&chunk.data);
+                        w.bool(chunk.first);
+                        w.bool(chunk.last);
+                        w.tuple();
+                    }
+                    None => w.none(),
+                }
+            }
+        }
+        w.end_dict();
+    }
+}
+
+impl Encode for Entry {
+    /// A tuple: a list would make Python throw its journal away (H13).
+    fn encode(&self, w: &mut Writer<'_>) {
+        w.mark();
+        w.bytes(&self.command);
+        w.uint(self.id.index.get());
+        w.uint(self.id.term.get());
+        w.tuple();
+    }
+}
+
+fn begin(w: &mut Writer<'_>, kind: &str) {
+    w.dict();
+    w.str("type");
+    w.str(kind);
+}
+
+fn begin_append(w: &mut Writer<'_>, term: Term, commit: LogIndex) {
+    begin(w, "append_entries");
+    number(w, "term", term.get());
+    number(w, "commit_index", commit.get());
+}
+
+fn write_prev(w: &mut Writer<'_>, prev: Option<EntryId>) {
+    match prev {
+        Some(prev) => {
+            number(w, "prevLogIdx", prev.index.get());
+            number(w, "prevLogTerm", prev.term.get());
+        }
+        None => {
+            for name in ["prevLogIdx", "prevLogTerm"] {
+                w.str(name);
+                w.none();
+            }
+        }
+    }
+}
+
+fn number(w: &mut Writer<'_>, name: &str, value: u64) {
+    w.str(name);
+    w.uint(value);
+}
+
+fn flag(w: &mut Writer<'_>, name: &str, value: bool) {
+    w.str(name);
+    w.bool(value);
+}

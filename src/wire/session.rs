@@ -1,0 +1,576 @@
+//! One connection's handshake and codec, without its socket: bytes in, values
+//! out, and the other way round (spec 1.3, 1.4, 2).
+//!
+//! The hello leaves first, by construction: a peer dies of anything else (H2).
+//! The two random keys of an encrypted connection are checked on every message,
+//! so a recorded one does not pass on another connection.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::frame::{self, FrameBuffer, FrameError, Inflater};
+use super::message::Hello;
+use super::pickle::{self, Decoder, Encode, PickleError, Writer};
+use super::seal::{Key, SealError};
+use super::value::Value;
+use crate::config::limits::{
+    FRAME_BYTES_MAX, HELLO_BYTES_MAX, INFLATED_BYTES_MAX, KEPT_BUFFER_BYTES_MAX,
+};
+
+/// Buffers and states that all connections of a thread share, so that a
+/// connection itself costs some hundred bytes.
+#[derive(Default)]
+pub struct Codec {
+    decoder: Decoder,
+    inflater: Inflater,
+    /// The pickle of a message that comes or goes.
+    pickle: Vec<u8>,
+    /// Its zlib stream, before it is sealed.
+    zlib: Vec<u8>,
+    /// Its token, before base64.
+    raw: Vec<u8>,
+}
+
+impl Codec {
+    /// An unused codec.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn tidy(&mut self) {
+        for buffer in [&mut self.pickle, &mut self.zlib, &mut self.raw] {
+            buffer.clear();
+            buffer.shrink_to(KEPT_BUFFER_BYTES_MAX);
+        }
+    }
+}
+
+/// Why a connection must be closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionError {
+    /// A frame that cannot be.
+    Frame(FrameError),
+    /// A frame that does not open with the cluster's password.
+    Seal(SealError),
+    /// The peer encrypts, but this cluster has no password.
+    Encrypted,
+    /// A message that does not decode.
+    Pickle(PickleError),
+    /// A handshake that is not one, or a message of another connection.
+    Handshake,
+    /// The handshake is not over: nothing can be sent yet.
+    NotUp,
+}
+
+impl fmt::Display for SessionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Frame(error) => error.fmt(f),
+            Self::Seal(error) => error.fmt(f),
+            Self::Encrypted => {
+                f.write_str("message is encrypted, but this cluster has no password")
+            }
+            Self::Pickle(error) => error.fmt(f),
+            Self::Handshake => f.write_str("peer does not keep to the handshake"),
+            Self::NotUp => f.write_str("handshake is not over"),
+        }
+    }
+}
+
+impl std::error::Error for SessionError {}
+
+impl From<FrameError> for SessionError {
+    fn from(error: FrameError) -> Self {
+        Self::Frame(error)
+    }
+}
+
+/// How far the handshake is.
+enum Phase {
+    /// Dialler: the hello, to be sent at [`Session::start`] or, encrypted, once
+    /// the peer's random key is known.
+    Dialling(Hello),
+    /// Acceptor, encrypted: nothing has come yet.
+    AwaitKey,
+    /// Acceptor: messages can come, the first of them is the hello.
+    AwaitHello,
+    /// Messages flow.
+    Up,
+}
+
+/// Keys of an encrypted connection.
+struct Sealed {
+    /// Those of the password; the first is in use, the others may replace it
+    /// when the first frame comes (acceptor, while a password is changed).
+    keys: Vec<Arc<Key>>,
+    /// Our random key: what every message to us begins with.
+    ours: [u8; 32],
+    /// The peer's random key: what every message to it begins with.
+    theirs: Option<Arc<[u8]>>,
+    /// The greatest timestamp sent: peers from 0.3.12 on refuse a lower one.
+    stamp_s: u64,
+}
+
+/// One connection.
+pub struct Session {
+    phase: Phase,
+    sealed: Option<Sealed>,
+    input: FrameBuffer,
+}
+
+impl Session {
+    /// A connection that we dial, and what we say first. `random_key` must be
+    /// fresh for each connection; it is not used without a password.
+    pub fn dial(hello: Hello, key: Option<Arc<Key>>, random_key: [u8; 32]) -> Self {
+        let keys = key.into_iter().collect();
+        Self::new(Phase::Dialling(hello), keys, random_key)
+    }
+
+    /// A connection that was made to us. Without keys it is not encrypted; of
+    /// several, the first frame tells which one the peer has.
+    pub fn accept(keys: &[Arc<Key>], random_key: [u8; 32]) -> Self {
+        let phase = if keys.is_empty() {
+            Phase::AwaitHello
+        } else {
+            Phase::AwaitKey
+        };
+        Self::new(phase, keys.to_vec(), random_key)
+    }
+
+    fn new(phase: Phase, keys: Vec<Arc<Key>>, ours: [u8; 32]) -> Self {
+        let sealed = (!keys.is_empty()).then_some(Sealed {
+            keys,
+            ours,
+            theirs: None,
+            stamp_s: 0,
+        });
+        Self {
+            phase,
+            sealed,
+            input: FrameBuffer::default(),
+        }
+    }
+
+    /// Writes what a dialler sends as soon as it is connected; an acceptor
+    /// waits. `now_s`: any clock that does not go back.
+    ///
+    /// # Errors
+    /// When the hello exceeds a frame, which no address can.
+    pub fn start(
+        &mut self,
+        codec: &mut Codec,
+        now_s: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SessionError> {
+        match (&self.phase, &self.sealed) {
+            (Phase::Dialling(_), None) => self.say_hello(codec, now_s, out),
+            (Phase::Dialling(_), Some(sealed)) => {
+                let ours = sealed.ours;
+                self.write(codec, &Raw(&ours), now_s, out)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether messages may be sent: for a dialler once its hello is out, for
+    /// an acceptor once the peer's is in.
+    pub fn is_up(&self) -> bool {
+        matches!(self.phase, Phase::Up)
+    }
+
+    /// Takes in bytes as they came from the socket. Call [`next`](Self::next)
+    /// until it has no more before feeding again.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.input.feed(bytes);
+    }
+
+    /// The next message: for an acceptor the first one is the hello. The
+    /// handshake's replies are written to `out`.
+    ///
+    /// # Errors
+    /// What makes the connection useless: close it.
+    pub fn next(
+        &mut self,
+        codec: &mut Codec,
+        now_s: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<Value>, SessionError> {
+        while let Some(value) = self.receive(codec)? {
+            match (&mut self.phase, &mut self.sealed) {
+                (Phase::AwaitKey, Some(sealed)) => {
+                    sealed.theirs = Some(random_key(&value)?);
+                    let ours = sealed.ours;
+                    self.write(codec, &Raw(&ours), now_s, out)?;
+                    self.phase = Phase::AwaitHello;
+                }
+                (Phase::Dialling(_), Some(sealed)) => {
+                    let payload = unwrap(&sealed.ours, &value)?;
+                    sealed.theirs = Some(random_key(&payload)?);
+                    self.say_hello(codec, now_s, out)?;
+                }
+                // A plain dialler is up from the start.
+                (Phase::Dialling(_) | Phase::AwaitKey, _) => return Err(SessionError::Handshake),
+                (Phase::AwaitHello | Phase::Up, sealed) => {
+                    let value = match sealed {
+                        Some(sealed) => unwrap(&sealed.ours, &value)?,
+                        None => value,
+                    };
+                    if let Phase::AwaitHello = self.phase {
+                        self.judge_first(&value);
+                    }
+                    return Ok(Some(value));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes a message.
+    ///
+    /// # Errors
+    /// Before the handshake is over, and for a message beyond a frame.
+    pub fn send<T: Encode + ?Sized>(
+        &mut self,
+        codec: &mut Codec,
+        message: &T,
+        now_s: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SessionError> {
+        // A utility request is answered on a connection that never gets up.
+        if !matches!(self.phase, Phase::Up | Phase::AwaitHello) {
+            return Err(SessionError::NotUp);
+        }
+        self.write(codec, message, now_s, out)
+    }
+
+    /// A text is a hello, after which large frames are in order; a utility
+    /// request may be followed by more of its kind.
+    fn judge_first(&mut self, value: &Value) {
+        if let Value::Str(_) = value {
+            self.phase = Phase::Up;
+        }
+    }
+
+    fn say_hello(
+        &mut self,
+        codec: &mut Codec,
+        now_s: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SessionError> {
+        let Phase::Dialling(hello) = std::mem::replace(&mut self.phase, Phase::Up) else {
+            return Err(SessionError::Handshake);
+        };
+        self.write(codec, &hello, now_s, out)
+    }
+
+    /// The next frame's value.
+    fn receive(&mut self, codec: &mut Codec) -> Result<Option<Value>, SessionError> {
+        let (frame_max, inflated_max) = match self.phase {
+            Phase::Up => (FRAME_BYTES_MAX, INFLATED_BYTES_MAX),
+            _ => (HELLO_BYTES_MAX, HELLO_BYTES_MAX),
+        };
+        let Some(body) = self.input.next(frame_max)? else {
+            return Ok(None);
+        };
+        let value = decode_body(codec, self.sealed.as_mut(), body, inflated_max);
+        codec.tidy();
+        value.map(Some)
+    }
+
+    fn write<T: Encode + ?Sized>(
+        &mut self,
+        codec: &mut Codec,
+        message: &T,
+        now_s: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SessionError> {
+        let Codec {
+            pickle, zlib, raw, ..
+        } = codec;
+        let theirs = self.sealed.as_ref().and_then(|s| s.theirs.as_deref());
+        match theirs {
+            Some(key) => pickle::encode(&Wrapped { key, message }, pickle),
+            None => pickle::encode(message, pickle),
+        }
+        let written = frame::write_frame(out, FRAME_BYTES_MAX, |out| {
+            match &mut self.sealed {
+                Some(sealed) => {
+                    sealed.stamp_s = sealed.stamp_s.max(now_s);
+                    frame::store(pickle, zlib);
+                    sealed.seal(zlib, raw, out);
+                }
+                None => frame::store(pickle, out),
+            }
+            Ok(())
+        });
+        codec.tidy();
+        written
+    }
+}
+
+/// The value of a frame's body.
+fn decode_body(
+    codec: &mut Codec,
+    sealed: Option<&mut Sealed>,
+    body: &[u8],
+    inflated_max: usize,
+) -> Result<Value, SessionError> {
+    let zlib = match sealed {
+        Some(sealed) => sealed
+            .open(body, &mut codec.raw)
+            .map_err(SessionError::Seal)?,
+        // The base64 of a token begins with its version.
+        None if body.starts_with(b"gAAAA") => return Err(SessionError::Encrypted),
+        None => body,
+    };
+    let pickled = &mut codec.pickle;
+    codec.inflater.inflate(zlib, inflated_max, pickled)?;
+    codec.decoder.decode(pickled).map_err(SessionError::Pickle)
+}
+
+impl Sealed {
+    /// The plaintext of a token. The first one that opens settles the key.
+    fn open<'a>(&mut self, token: &[u8], raw: &'a mut Vec<u8>) -> Result<&'a [u8], SealError> {
+        // `theirs` is known from the first frame on.
+        if self.theirs.is_none() && self.keys.len() > 1 {
+            let fits = |key: &Arc<Key>| key.open(token, raw).is_ok();
+            if let Some(at) = self.keys.iter().position(fits) {
+                self.keys.swap(0, at);
+                self.keys.truncate(1);
+            }
+        }
+        let key = self.keys.first().ok_or(SealError::NotToken)?;
+        key.open(token, raw)
+    }
+
+    fn seal(&self, plaintext: &[u8], raw: &mut Vec<u8>, out: &mut Vec<u8>) {
+        if let Some(key) = self.keys.first() {
+            key.seal(plaintext, self.stamp_s, rand::random(), raw, out);
+        }
+    }
+}
+
+/// A message with the peer's random key in front: `(key, message)`.
+struct Wrapped<'a, T: ?Sized> {
+    key: &'a [u8],
+    message: &'a T,
+}
+
+impl<T: Encode + ?Sized> Encode for Wrapped<'_, T> {
+    fn encode(&self, writer: &mut Writer<'_>) {
+        writer.bytes(self.key);
+        self.message.encode(writer);
+        writer.pair();
+    }
+}
+
+/// A `bytes`.
+struct Raw<'a>(&'a [u8]);
+
+impl Encode for Raw<'_> {
+    fn encode(&self, writer: &mut Writer<'_>) {
+        writer.bytes(self.0);
+    }
+}
+
+/// The peer's random key. Python's has 32 bytes; what we echo in every message
+/// is kept short.
+fn random_key(value: &Value) -> Result<Arc<[u8]>, SessionError> {
+    let key = value.as_bytes().filter(|key| (1..=64).contains(&key.len()));
+    key.cloned().ok_or(SessionError::Handshake)
+}
+
+/// The message of a `(key, message)` that carries our random key.
+fn unwrap(ours: &[u8; 32], value: &Value) -> Result<Value, SessionError> {
+    match value.as_seq() {
+        Some([Value::Bytes(key), message]) if **key == ours[..] => Ok(message.clone()),
+        _ => Err(SessionError::Handshake),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Message;
+
+    fn key(byte: u8) -> Arc<Key> {
+        Arc::new(Key::from_bytes([byte; 32]))
+    }
+
+    fn hello() -> Hello {
+        Hello::Member("10.0.0.9:5010".parse().unwrap())
+    }
+
+    /// Two ends of a connection and what the wire carries between them.
+    struct Link {
+        dialler: Session,
+        acceptor: Session,
+        codec: Codec,
+    }
+
+    impl Link {
+        fn new(dialler: Option<Arc<Key>>, acceptor: &[Arc<Key>]) -> Self {
+            Self {
+                dialler: Session::dial(hello(), dialler, [1; 32]),
+                acceptor: Session::accept(acceptor, [2; 32]),
+                codec: Codec::new(),
+            }
+        }
+
+        /// Runs the handshake; the hello as the acceptor got it.
+        fn shake(&mut self) -> Result<Hello, SessionError> {
+            let codec = &mut self.codec;
+            let (mut there, mut back) = (Vec::new(), Vec::new());
+            self.dialler.start(codec, 100, &mut there)?;
+            loop {
+                assert!(!there.is_empty(), "the handshake stands still");
+                self.acceptor.feed(&there);
+                there.clear();
+                if let Some(value) = self.acceptor.next(codec, 50, &mut back)? {
+                    return Ok(Hello::decode(&value).unwrap());
+                }
+                self.dialler.feed(&back);
+                back.clear();
+                assert!(self.dialler.next(codec, 100, &mut there)?.is_none());
+            }
+        }
+    }
+
+    #[test]
+    fn the_hello_arrives_first_and_messages_flow_both_ways() {
+        // H2, spec 1.3 and 1.4
+        for keys in [&[][..], &[key(7)]] {
+            let mut link = Link::new(keys.first().cloned(), keys);
+            assert_eq!(link.shake(), Ok(hello()));
+            assert!(link.dialler.is_up() && link.acceptor.is_up());
+            let mut wire = Vec::new();
+            for _ in 0..2 {
+                let codec = &mut link.codec;
+                let (from, to) = (&mut link.dialler, &mut link.acceptor);
+                wire.clear();
+                from.send(codec, &Message::Keepalive, 1, &mut wire).unwrap();
+                to.feed(&wire);
+                let mut out = Vec::new();
+                let value = to.next(codec, 1, &mut out).unwrap().unwrap();
+                assert_eq!(Message::decode(&value), Ok(Message::Keepalive));
+                assert!(to.next(codec, 1, &mut out).unwrap().is_none());
+                assert!(out.is_empty());
+                std::mem::swap(&mut link.dialler, &mut link.acceptor);
+            }
+        }
+    }
+
+    #[test]
+    fn an_acceptor_takes_the_old_and_the_new_password() {
+        for dialler in [key(1), key(2)] {
+            let mut link = Link::new(Some(dialler), &[key(1), key(2)]);
+            assert_eq!(link.shake(), Ok(hello()));
+        }
+        let mut link = Link::new(Some(key(3)), &[key(1), key(2)]);
+        assert_eq!(link.shake(), Err(SessionError::Seal(SealError::Mac)));
+    }
+
+    #[test]
+    fn one_sided_passwords_are_named() {
+        let mut link = Link::new(Some(key(1)), &[]);
+        assert_eq!(link.shake(), Err(SessionError::Encrypted));
+        let mut link = Link::new(None, &[key(1)]);
+        assert_eq!(link.shake(), Err(SessionError::Seal(SealError::NotToken)));
+    }
+
+    #[test]
+    fn messages_of_another_connection_are_refused() {
+        // Spec 1.4: a replayed message carries another random key.
+        let mut link = Link::new(Some(key(1)), &[key(1)]);
+        link.shake().unwrap();
+        let mut recorded = Vec::new();
+        let codec = &mut link.codec;
+        let message = &Message::Keepalive;
+        link.dialler.send(codec, message, 1, &mut recorded).unwrap();
+        let mut other = Link::new(Some(key(1)), &[key(1)]);
+        other.acceptor = Session::accept(&[key(1)], [3; 32]);
+        other.shake().unwrap();
+        other.acceptor.feed(&recorded);
+        let refused = other.acceptor.next(codec, 1, &mut Vec::new());
+        assert_eq!(refused.unwrap_err(), SessionError::Handshake);
+    }
+
+    #[test]
+    fn timestamps_never_decrease_on_a_connection() {
+        // Spec 2.3: peers from 0.3.12 on close it otherwise.
+        let mut link = Link::new(Some(key(1)), &[key(1)]);
+        link.shake().unwrap();
+        let mut last = 0;
+        for now_s in [200, 150, 300, 0] {
+            let mut wire = Vec::new();
+            let codec = &mut link.codec;
+            link.dialler
+                .send(codec, &Message::Keepalive, now_s, &mut wire)
+                .unwrap();
+            let mut raw = Vec::new();
+            key(1).open(&wire[4..], &mut raw).unwrap();
+            let stamp = u64::from_be_bytes(raw[1..9].try_into().unwrap());
+            assert!(stamp >= last && stamp >= now_s);
+            last = stamp;
+        }
+    }
+
+    #[test]
+    fn who_has_not_said_hello_gets_little_memory() {
+        // S10
+        for keys in [&[][..], &[key(1)]] {
+            let mut acceptor = Session::accept(keys, [2; 32]);
+            acceptor.feed(&i32::try_from(HELLO_BYTES_MAX + 1).unwrap().to_le_bytes());
+            let refused = acceptor.next(&mut Codec::new(), 1, &mut Vec::new());
+            assert_eq!(
+                refused.unwrap_err(),
+                SessionError::Frame(FrameError::TooLarge)
+            );
+        }
+        let bomb = miniz_oxide::deflate::compress_to_vec_zlib(&vec![0; 1 << 20], 9);
+        let mut wire = Vec::new();
+        frame::write_frame::<FrameError>(&mut wire, bomb.len(), |out| {
+            out.extend_from_slice(&bomb);
+            Ok(())
+        })
+        .unwrap();
+        let mut acceptor = Session::accept(&[], [2; 32]);
+        acceptor.feed(&wire);
+        let refused = acceptor.next(&mut Codec::new(), 1, &mut Vec::new());
+        assert_eq!(
+            refused.unwrap_err(),
+            SessionError::Frame(FrameError::TooLarge)
+        );
+    }
+
+    #[test]
+    fn nothing_can_be_sent_before_the_handshake_is_over() {
+        let mut codec = Codec::new();
+        let mut acceptor = Session::accept(&[key(1)], [2; 32]);
+        let mut dialler = Session::dial(hello(), Some(key(1)), [1; 32]);
+        for session in [&mut acceptor, &mut dialler] {
+            let refused = session.send(&mut codec, &Message::Keepalive, 1, &mut Vec::new());
+            assert_eq!(refused, Err(SessionError::NotUp));
+        }
+    }
+
+    #[test]
+    fn a_utility_client_is_answered_again_and_again() {
+        let mut codec = Codec::new();
+        let mut acceptor = Session::accept(&[], [2; 32]);
+        for _ in 0..2 {
+            let (mut wire, mut out) = (Vec::new(), Vec::new());
+            let request = Hello::Utility(crate::wire::utility::Request::Status);
+            let mut client = Session::dial(request.clone(), None, [1; 32]);
+            client.start(&mut codec, 1, &mut wire).unwrap();
+            acceptor.feed(&wire);
+            let value = acceptor.next(&mut codec, 1, &mut out).unwrap().unwrap();
+            assert_eq!(Hello::decode(&value), Ok(request));
+            assert!(!acceptor.is_up());
+            acceptor.send(&mut codec, "FAIL", 1, &mut out).unwrap();
+            client.feed(&out);
+            let reply = client.next(&mut codec, 1, &mut Vec::new()).unwrap();
+            assert_eq!(reply.unwrap().as_str(), Some("FAIL"));
+        }
+    }
+}

@@ -1,0 +1,169 @@
+"""Power cuts, replaced disks, late joiners: what is on which disk, and what follows."""
+
+import threading
+import time
+
+import pytest
+from rig.process import await_that
+
+
+@pytest.mark.parametrize("leader", ["a", "witness"])
+@pytest.mark.parametrize("victim", ["a", "b", "witness"])
+def test_kill_and_restart(cluster, leader, victim):
+    cluster.lead(getattr(cluster, leader))
+    cluster.release()
+    member = getattr(cluster, victim)
+    for round_ in range(2):
+        for node in cluster.nodes:
+            cluster.must_write(node, f"/{round_}/before/{node.name}")
+        member.kill()
+        left = [node for node in cluster.nodes if node is not member]
+        cluster.await_leader()
+        for node in left:
+            cluster.must_write(node, f"/{round_}/without/{node.name}")
+        member.start()
+        cluster.settle()
+    cluster.check()
+
+
+def test_all_killed_at_once(cluster):
+    for node in cluster.nodes:
+        cluster.must_write(node, f"/before/{node.name}")
+    for member in cluster.members:
+        member.kill()
+    for member in cluster.members:
+        member.start()
+    cluster.settle()
+    for node in cluster.nodes:
+        cluster.must_write(node, f"/after/{node.name}")
+    cluster.check()
+
+
+def test_terminated_in_order(cluster):
+    """SIGTERM ends the witness with status 0 and within seconds."""
+    cluster.must_write(cluster.a, "/before")
+    began = time.monotonic()
+    assert cluster.witness.process.terminate() == 0
+    assert time.monotonic() - began < 5
+    cluster.witness.process = None
+    cluster.await_leader(among=cluster.nodes)
+    cluster.must_write(cluster.b, "/without the witness")
+    cluster.witness.start()
+    cluster.check()
+
+
+def test_kill_under_writes(cluster):
+    """Writers on both nodes while each member dies in turn: what was acknowledged stays."""
+    stop = threading.Event()
+
+    def writer(node):
+        i = 0
+        while not stop.is_set():
+            i += 1
+            try:
+                cluster.write(node, f"/w/{node.name}/{i}", str(i))
+            except OSError:
+                time.sleep(0.2)  # Its node is the one that was killed.
+
+    writers = [threading.Thread(target=writer, args=(node,)) for node in cluster.nodes]
+    for thread in writers:
+        thread.start()
+    try:
+        for member in (cluster.witness, cluster.a, cluster.b, cluster.witness):
+            time.sleep(1)
+            member.restart()
+            time.sleep(2)
+            cluster.await_leader()
+    finally:
+        stop.set()
+        for thread in writers:
+            thread.join()
+    assert len(cluster.acknowledged) > 50
+    cluster.check()
+
+
+def compacted(node):
+    """The log is as short as a snapshot leaves it: two entries and what came after."""
+    return node.status()["log_len"] < 10
+
+
+def fill_and_compact(cluster):
+    for i in range(30):
+        cluster.must_write(cluster.nodes[i % 2], f"/old/{i}", str(i))
+    cluster.settle()
+    for node in cluster.nodes:
+        node.ask("compact")
+        await_that(lambda: compacted(node), 20, f"{node.name} to compact its log")
+
+
+def test_witness_joins_late_by_snapshot(cluster):
+    fill_and_compact(cluster)
+    cluster.witness.restart(wipe=True)
+    cluster.must_write(cluster.a, "/new")
+    cluster.check()
+
+
+@pytest.mark.parametrize("leader", ["a", "witness"])
+def test_node_joins_late_by_snapshot(cluster, leader):
+    """From a Python leader, and from the witness, which has no older entries itself
+    because it has joined by snapshot."""
+    fill_and_compact(cluster)
+    cluster.witness.restart(wipe=True)
+    cluster.settle()
+    cluster.must_write(cluster.b, "/new")
+    cluster.lead(getattr(cluster, leader))
+    cluster.b.restart(wipe=True)
+    cluster.settle()
+    assert cluster.leader() is getattr(cluster, leader)
+    cluster.must_write(cluster.b, "/newer")
+    cluster.check()
+
+
+def test_snapshot_then_restart(cluster):
+    """What came by snapshot is on the disk: the witness knows it after a power cut."""
+    fill_and_compact(cluster)
+    cluster.witness.restart(wipe=True)
+    cluster.settle()
+    cluster.witness.restart()
+    cluster.settle()
+    cluster.check()
+
+
+@pytest.mark.ours
+def test_an_amnesic_witness_loses_nothing(cluster):
+    """S7: a write stands on a and the witness. a dies, and the witness's disk is
+    replaced. With b, which has not got it, an empty witness must not found a majority."""
+    cluster.lead(cluster.a)
+    cluster.b.pause()
+    cluster.must_write(cluster.a, "/on a and the witness only")
+    cluster.a.kill()
+    cluster.witness.restart(wipe=True)
+    cluster.b.resume()
+    cluster.b.ask("release")
+    until = time.monotonic() + 12
+    while time.monotonic() < until:
+        status = cluster.b.status()
+        assert status is None or status["state"] != "leader", cluster.describe()
+        time.sleep(0.2)
+    cluster.a.start()
+    cluster.check()
+
+
+@pytest.mark.ours
+def test_a_stale_past_does_not_return(cluster):
+    """S13, H7: nodes up to 0.3.15 forget their term. What they commit while the witness
+    is away has lower terms than its log, and must not be erased by it."""
+    for leader in (cluster.a, cluster.b, cluster.a, cluster.b):
+        cluster.lead(leader)
+    cluster.must_write(cluster.a, "/old")
+    cluster.settle()
+    for member in cluster.members:
+        member.kill()
+    for node in cluster.nodes:
+        node.start()
+    cluster.await_leader(among=cluster.nodes)
+    for i in range(5):
+        cluster.must_write(cluster.a, f"/while it was away/{i}")
+    cluster.witness.start()
+    cluster.settle()
+    cluster.check()

@@ -1,0 +1,612 @@
+//! The gate of the engine: the real `links::follower` with openraft and a real
+//! disk behind it, against a plain reference follower that fits on one page.
+//!
+//! Random leaders, logs whose terms decrease (H7), appends, snapshots, votes,
+//! membership changes, truncations, elections of our own and restarts from
+//! disk; after each step log, commit index and members must be the reference's,
+//! and nothing may stall or panic (S2, S9, S14, E1-E4, E10).
+//!
+//! `GATE_OPERATIONS` sets the length (default: what CI affords), `GATE_SEED`
+//! repeats a run; the seed is printed when a run fails.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use event_listener::{Event, EventListener};
+use pg_witness::disk::{Disk, Worker};
+use pg_witness::links::epoch::EpochTerm;
+use pg_witness::links::follower::{self, Incoming, Verdict};
+use pg_witness::raft::checkpoint::State;
+use pg_witness::raft::engine::{Engine, Role};
+use pg_witness::raft::network::{Peers, Progress};
+use pg_witness::raft::replica::{Replica, Shared};
+use pg_witness::raft::runtime;
+use pg_witness::raft::types::{Members, Payload};
+use pg_witness::wire::snapshot::Snapshot;
+use pg_witness::wire::{Address, Entry, EntryId, LogIndex, Term, command};
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+fn address(n: u64) -> Address {
+    format!("10.0.0.{n}:5010").parse().unwrap()
+}
+
+fn index(i: usize) -> LogIndex {
+    LogIndex::new(u64::try_from(i).unwrap()).unwrap()
+}
+
+fn term(t: u64) -> Term {
+    Term::new(t).unwrap()
+}
+
+/// An entry is told by its index and term alone, as Raft promises; some are
+/// changes of the members.
+fn entry(i: usize, t: u64) -> Entry {
+    let spare = address(10 + (t + u64::try_from(i).unwrap()) % 3);
+    let command: Vec<u8> = match (i * 7 + usize::try_from(t).unwrap()) % 11 {
+        _ if i == 1 => vec![1],
+        0 => command::membership(true, &spare),
+        1 => command::membership(false, &spare),
+        _ => vec![1],
+    };
+    Entry {
+        id: EntryId {
+            index: index(i),
+            term: term(t),
+        },
+        command: command.into(),
+    }
+}
+
+/// Peers that grant every vote and hold whatever we hold.
+struct Generous {
+    replica: Rc<Cell<Option<Shared>>>,
+    changed: Rc<Event>,
+}
+
+impl Generous {
+    fn replica(&self) -> Option<Shared> {
+        let replica = self.replica.take();
+        self.replica.set(replica.clone());
+        replica
+    }
+}
+
+impl Peers for Generous {
+    fn seen_term(&self, _: &Address) -> Term {
+        Term::ZERO
+    }
+    fn request_vote(&self, _: &Address, _: Term, _: EntryId) {}
+    fn granted(&self, _: &Address, _: Term) -> bool {
+        true
+    }
+    fn progress(&self, _: &Address, _: Term) -> Progress {
+        let matched = self.replica().map(|r| r.borrow().log.last());
+        Progress {
+            matched,
+            answered: Some(Instant::now()),
+            reverted: false,
+        }
+    }
+    fn listen(&self) -> EventListener {
+        self.changed.listen()
+    }
+}
+
+/// What stands behind the follower under test.
+struct Subject {
+    dir: tempfile::TempDir,
+    worker: Rc<Worker>,
+    replica: Shared,
+    engine: Engine,
+    changed: Rc<Event>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Outcome {
+    Ignored,
+    Reset,
+    Diverged,
+    Accepted,
+}
+
+async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let limit = async {
+        smol::Timer::after(Duration::from_secs(20)).await;
+        panic!("stalled: {what}");
+    };
+    smol::future::or(future, limit).await
+}
+
+async fn open(dir: &std::path::Path, worker: &Worker, changed: &Rc<Event>) -> (Shared, Engine) {
+    let members: Members = [1, 2, 3].map(address).into();
+    let (disk, recovered) = Disk::open(dir, worker).unwrap();
+    let fresh = recovered.checkpoint.is_none();
+    let replica = Replica::new(
+        address(1),
+        members,
+        disk,
+        recovered,
+        changed.clone(),
+        Instant::now(),
+    )
+    .unwrap();
+    let replica: Shared = Rc::new(replica.into());
+    if fresh {
+        let written = {
+            let replica = replica.borrow();
+            let (checkpoint, tail) = replica.checkpoint();
+            replica.disk.install(checkpoint, tail, LogIndex::FIRST)
+        };
+        written.await.unwrap();
+    }
+    let peers = Generous {
+        replica: Rc::new(Cell::new(Some(replica.clone()))),
+        changed: changed.clone(),
+    };
+    let engine = Engine::start(replica.clone(), "gate".into(), Rc::new(peers))
+        .await
+        .unwrap();
+    (replica, engine)
+}
+
+impl Subject {
+    async fn new(worker: Rc<Worker>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let changed = Rc::new(Event::new());
+        let (replica, engine) = open(dir.path(), &worker, &changed).await;
+        Self {
+            dir,
+            worker,
+            replica,
+            engine,
+            changed,
+        }
+    }
+
+    async fn restart(&mut self) {
+        self.engine.stop().await;
+        let closed = self.replica.borrow().disk.close();
+        closed.await.unwrap();
+        let (replica, engine) = open(self.dir.path(), &self.worker, &self.changed).await;
+        self.replica = replica;
+        self.engine = engine;
+    }
+
+    fn vote_term(&self) -> u64 {
+        self.replica.borrow().vote.term.term.get()
+    }
+
+    async fn carry_out(
+        &mut self,
+        from: &Address,
+        verdict: Verdict,
+        state: Option<State>,
+    ) -> Outcome {
+        let pending = self.replica.borrow().log.pending_changes();
+        let outcome = match verdict {
+            Verdict::Ignore(_) => Outcome::Ignored,
+            Verdict::Answer(answer) if answer.reset => Outcome::Reset,
+            Verdict::Answer(_) => Outcome::Accepted,
+            Verdict::Diverged(_) => Outcome::Diverged,
+            Verdict::Append(append) => {
+                assert!(
+                    in_time("append", self.engine.append(from, append))
+                        .await
+                        .unwrap()
+                );
+                Outcome::Accepted
+            }
+            Verdict::Install(install) => {
+                let done = self.engine.install(from, install, state.unwrap());
+                assert!(in_time("install", done).await.unwrap());
+                Outcome::Accepted
+            }
+        };
+        if pending > 1 && self.replica.borrow().log.pending_changes() + 1 < pending {
+            self.restart().await; // E10
+        }
+        outcome
+    }
+
+    async fn settle(&self, commit: usize) {
+        in_time("apply", async {
+            loop {
+                let changed = self.changed.listen();
+                if self.replica.borrow().applied >= index(commit) {
+                    return;
+                }
+                changed.await;
+            }
+        })
+        .await;
+    }
+}
+
+/// A follower on one page: the terms of its log (entry 1 first), what is
+/// committed, and where its log begins.
+struct Reference {
+    terms: Vec<u64>,
+    commit: usize,
+    first: usize,
+}
+
+impl Reference {
+    fn last(&self) -> (u64, usize) {
+        (*self.terms.last().unwrap(), self.terms.len())
+    }
+
+    fn append(&mut self, prev: usize, entries: &[u64], commit: usize) {
+        for (k, t) in entries.iter().enumerate() {
+            let at = prev + k;
+            if self.terms.get(at) != Some(t) {
+                self.terms.truncate(at);
+                self.terms.push(*t);
+            }
+        }
+        self.commit = self.commit.max(commit.min(prev + entries.len()));
+    }
+
+    fn members(&self, first_members: &Members) -> Members {
+        let mut members = first_members.clone();
+        for (k, t) in self.terms.iter().enumerate().skip(1) {
+            let change = pg_witness::raft::log::members_after(&members, &entry(k + 1, *t).command);
+            members = change.unwrap_or(members);
+        }
+        members
+    }
+}
+
+struct Counts {
+    operations: u64,
+    accepted: u64,
+    resets: u64,
+    diverged: u64,
+    snapshots: u64,
+    votes: u64,
+    led: u64,
+    restarts: u64,
+    decreases: u64,
+}
+
+struct World {
+    rng: SmallRng,
+    subject: Subject,
+    reference: Reference,
+    history: Vec<String>,
+}
+
+impl World {
+    fn check(&self) {
+        let replica = self.subject.replica.borrow();
+        let log = &replica.log;
+        let first = usize::try_from(log.first().get()).unwrap();
+        let terms: Vec<u64> = log
+            .from(log.first())
+            .map(|stored| stored.entry.id.term.get())
+            .collect();
+        assert_eq!(
+            terms,
+            self.reference.terms[first - 1..],
+            "log\n{}",
+            self.story()
+        );
+        assert_eq!(
+            log.commit(),
+            index(self.reference.commit),
+            "commit\n{}",
+            self.story()
+        );
+        let epochs: Vec<EpochTerm> = log
+            .from(log.first())
+            .map(|s| EpochTerm {
+                epoch: s.epoch,
+                term: s.entry.id.term,
+            })
+            .collect();
+        assert!(epochs.is_sorted(), "E1: {epochs:?}\n{}", self.story());
+        let members: Members = [1, 2, 3].map(address).into();
+        assert_eq!(
+            *log.members(),
+            self.reference.members(&members),
+            "members\n{}",
+            self.story()
+        );
+        assert_eq!(
+            self.subject.engine.members(),
+            *log.members(),
+            "the engine's members\n{}",
+            self.story()
+        );
+    }
+
+    fn story(&self) -> String {
+        self.history.join("\n")
+    }
+
+    /// A leader's log: our committed prefix, some of our tail, then anything.
+    fn leader_log(&mut self, leader_term: u64) -> Vec<u64> {
+        let keep = self
+            .rng
+            .random_range(self.reference.commit..=self.reference.terms.len());
+        let mut log = self.reference.terms[..keep].to_vec();
+        for _ in 0..self.rng.random_range(0..6) {
+            let again = *log.last().unwrap();
+            log.push(if self.rng.random_bool(0.5) {
+                again
+            } else {
+                self.rng.random_range(1..25)
+            });
+        }
+        log.push(leader_term);
+        log
+    }
+
+    async fn vote(&mut self, candidate: u64, log: &[u64], counts: &mut Counts) {
+        let ours = self.subject.vote_term();
+        let t = ours + self.rng.random_range(0..3);
+        let last = EntryId {
+            index: index(log.len()),
+            term: term(*log.last().unwrap()),
+        };
+        let request = {
+            let replica = self.subject.replica.borrow();
+            follower::vote_request(
+                &replica.log,
+                &replica.vote,
+                &address(candidate),
+                term(t),
+                last,
+            )
+        };
+        let granted = match request {
+            Some(request) => {
+                let vote = self.subject.engine.vote(&address(candidate), request);
+                in_time("vote", vote).await.unwrap()
+            }
+            None => false,
+        };
+        self.history.push(format!(
+            "vote {candidate} term {t} last {last} -> {granted}"
+        ));
+        let up_to_date = (last.term.get(), log.len()) >= self.reference.last();
+        assert_eq!(granted, up_to_date && t > ours, "vote\n{}", self.story());
+        counts.votes += 1;
+    }
+
+    async fn append(&mut self, leader: u64, t: u64, log: &[u64], counts: &mut Counts) {
+        let prev = self
+            .rng
+            .random_range(self.reference.commit.min(log.len())..=log.len());
+        let count = self.rng.random_range(0..=(log.len() - prev).min(4));
+        let terms = &log[prev..prev + count];
+        let commit = if self.rng.random_bool(0.3) {
+            prev + count
+        } else {
+            self.rng.random_range(1..=log.len())
+        };
+        let entries: Vec<Entry> = terms
+            .iter()
+            .enumerate()
+            .map(|(k, t)| entry(prev + 1 + k, *t))
+            .collect();
+        let from = address(leader);
+        let verdict = {
+            let replica = self.subject.replica.borrow();
+            let incoming = Incoming {
+                from: &from,
+                term: term(t),
+                prev: Some(EntryId {
+                    index: index(prev),
+                    term: term(log[prev - 1]),
+                }),
+                entries: &entries,
+                commit: index(commit),
+            };
+            follower::append(&replica.log, &replica.vote, incoming, true)
+        };
+        let outcome = self.subject.carry_out(&from, verdict, None).await;
+        self.history.push(format!(
+            "append {leader} term {t} prev {prev}:{} {terms:?} commit {commit} -> {outcome:?}",
+            log[prev - 1]
+        ));
+        match outcome {
+            Outcome::Accepted => {
+                counts.accepted += 1;
+                self.reference.append(prev, terms, commit);
+            }
+            Outcome::Reset => counts.resets += 1,
+            Outcome::Diverged => counts.diverged += 1,
+            Outcome::Ignored => {}
+        }
+    }
+
+    async fn snapshot(&mut self, leader: u64, t: u64, log: &[u64], counts: &mut Counts) {
+        let at = self.rng.random_range(2..=log.len().max(2));
+        if at > log.len() {
+            return;
+        }
+        let from = address(leader);
+        let members: Members = [1, 2, 3].map(address).into();
+        let theirs = Reference {
+            terms: log[..at].to_vec(),
+            commit: at,
+            first: 1,
+        };
+        let snapshot = Snapshot {
+            data: vec![],
+            last: entry(at, log[at - 1]),
+            prev: entry(at - 1, log[at - 2]),
+            members: theirs.members(&members).into_iter().collect(),
+        };
+        let verdict = {
+            let replica = self.subject.replica.borrow();
+            follower::snapshot(
+                &replica.log,
+                &replica.vote,
+                &from,
+                term(t),
+                snapshot.last.id,
+            )
+        };
+        let state = match &verdict {
+            Verdict::Install(install) => {
+                Some(State::of_snapshot(snapshot, install.last.term.epoch))
+            }
+            _ => None,
+        };
+        let installs = state.is_some();
+        let outcome = self.subject.carry_out(&from, verdict, state).await;
+        self.history.push(format!(
+            "snapshot {leader} term {t} up to {at}:{} -> {outcome:?}",
+            log[at - 1]
+        ));
+        counts.snapshots += 1;
+        if outcome == Outcome::Accepted && at > self.reference.commit {
+            if installs {
+                self.reference = theirs;
+            }
+            self.reference.commit = at;
+        }
+    }
+
+    /// Wins an election and writes one entry.
+    async fn lead(&mut self, counts: &mut Counts) {
+        let voter = self
+            .subject
+            .replica
+            .borrow()
+            .log
+            .members()
+            .contains(&address(1));
+        if !voter {
+            return;
+        }
+        self.subject.engine.campaign().await.unwrap();
+        let elected = async {
+            while self.subject.engine.role() != Role::Leader {
+                smol::future::yield_now().await;
+                smol::Timer::after(Duration::from_micros(200)).await;
+            }
+        };
+        in_time("election", elected).await;
+        let t = self.subject.engine.plain_term().get();
+        self.reference.terms.push(t);
+        let payload = Payload {
+            command: Arc::from(&b"\x01"[..]),
+            members: None,
+            origin: None,
+        };
+        in_time("propose", self.subject.engine.propose(payload))
+            .await
+            .unwrap();
+        self.reference.terms.push(t);
+        self.reference.commit = self.reference.terms.len();
+        self.history.push(format!("led term {t}"));
+        self.subject.settle(self.reference.commit).await;
+        counts.led += 1;
+        // As the member does when it leads no more: S14.
+        self.subject.restart().await;
+    }
+}
+
+async fn one_world(seed: u64, worker: Rc<Worker>, counts: &mut Counts) {
+    let mut world = World {
+        rng: SmallRng::seed_from_u64(seed),
+        subject: Subject::new(worker).await,
+        reference: Reference {
+            terms: vec![0],
+            commit: 1,
+            first: 1,
+        },
+        history: vec![],
+    };
+    for _ in 0..12 {
+        let ours = world.subject.vote_term();
+        let leader = world.rng.random_range(2..4);
+        let t = if world.rng.random_bool(0.15) {
+            world.rng.random_range(0..20)
+        } else {
+            ours + world.rng.random_range(0..4)
+        };
+        let log = world.leader_log(t);
+        if world.rng.random_bool(0.4) {
+            world.vote(leader, &log, counts).await;
+        }
+        for _ in 0..world.rng.random_range(1..8) {
+            counts.operations += 1;
+            if world.rng.random_bool(0.06) {
+                world.snapshot(leader, t, &log, counts).await;
+            } else {
+                world.append(leader, t, &log, counts).await;
+            }
+            world.subject.settle(world.reference.commit).await;
+            world.check();
+        }
+        if world.rng.random_bool(0.1) {
+            world.subject.restart().await;
+            world.history.push("restart".into());
+            counts.restarts += 1;
+            // Only the commit index may be behind: it is not forced to disk.
+            let commit = world.subject.replica.borrow().log.commit().get();
+            world.reference.commit = usize::try_from(commit).unwrap();
+            world.check();
+        }
+        if world.rng.random_bool(0.05) {
+            world.lead(counts).await;
+            world.check();
+        }
+    }
+    let decreases: BTreeSet<usize> = (1..world.reference.terms.len())
+        .filter(|i| world.reference.terms[*i] < world.reference.terms[i - 1])
+        .collect();
+    counts.decreases += u64::try_from(decreases.len()).unwrap();
+    world.subject.engine.stop().await;
+}
+
+fn from_environment(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
+#[test]
+fn follower_and_engine_equal_the_reference() {
+    let wanted = from_environment("GATE_OPERATIONS", 6_000);
+    let first = from_environment("GATE_SEED", 1);
+    let mut counts = Counts {
+        operations: 0,
+        accepted: 0,
+        resets: 0,
+        diverged: 0,
+        snapshots: 0,
+        votes: 0,
+        led: 0,
+        restarts: 0,
+        decreases: 0,
+    };
+    runtime::block_on(async {
+        let worker = Rc::new(Worker::start().unwrap());
+        let mut seed = first;
+        while counts.operations < wanted {
+            println!("GATE_SEED={seed}");
+            one_world(seed, worker.clone(), &mut counts).await;
+            seed += 1;
+        }
+    });
+    println!(
+        "{} operations: {} accepted, {} resets, {} diverged, {} snapshots, {} votes, {} terms \
+         led, {} restarts, {} decreasing terms",
+        counts.operations,
+        counts.accepted,
+        counts.resets,
+        counts.diverged,
+        counts.snapshots,
+        counts.votes,
+        counts.led,
+        counts.restarts,
+        counts.decreases
+    );
+    assert!(counts.decreases > 0 && counts.snapshots > 0 && counts.led > 0);
+}

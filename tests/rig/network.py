@@ -1,0 +1,160 @@
+"""Machines: network namespaces joined by a switch, which can be unplugged from
+it and cut off from one another. Needs root, iproute2 and nftables.
+
+The switch is a bridge in a namespace of its own, so nothing of all this shows
+in the host's network, and any number of networks can use the same addresses."""
+
+import ipaddress
+import os
+import signal
+import subprocess
+import time
+
+PREFIX = "pgw"
+_SETS = ("from4", "to4", "from6", "to6")
+
+
+def _ip(*argv, check=True):
+    done = subprocess.run(["ip", *argv], capture_output=True, text=True)
+    if check and done.returncode != 0:
+        raise OSError(f"ip {' '.join(argv)}: {done.stderr.strip()}")
+    return done
+
+
+class Machine:
+    """One machine: a name, an address, and what runs there."""
+
+    def __init__(self, network, name, address):
+        self.network = network
+        self.name = name
+        self.address = address
+        self.namespace = f"{network.name}-{name}"
+        self.enter = ["ip", "netns", "exec", self.namespace]
+        self._port = f"to-{name}"[:15]
+
+    def _make(self):
+        _ip("netns", "add", self.namespace)
+        _ip("-n", self.network.switch, "link", "add", "name", self._port, "type", "veth",
+            "peer", "name", "eth0", "netns", self.namespace)
+        _ip("-n", self.network.switch, "link", "set", "dev", self._port, "master", "switch", "up")
+        _ip("-n", self.namespace, "addr", "add", f"{self.address}/24", "dev", "eth0")
+        _ip("-n", self.namespace, "link", "set", "eth0", "up")
+        _ip("-n", self.namespace, "link", "set", "lo", "up")
+        sets = "".join(
+            f"set {name} {{ type ipv{name[-1]}_addr; }}\n" for name in _SETS)
+        self._nft(f"""table inet cut {{
+            {sets}
+            chain in {{ type filter hook input priority 0; ip saddr @from4 drop; ip6 saddr @from6 drop; }}
+            chain out {{ type filter hook output priority 0; ip daddr @to4 drop; ip6 daddr @to6 drop; }}
+        }}""")
+
+    def _nft(self, rules):
+        subprocess.run([*self.enter, "nft", "-f", "-"], input=rules, check=True, text=True,
+                       capture_output=True)
+
+    def run(self, *argv, check=True, **kwargs):
+        """Runs a command there and waits for it."""
+        return subprocess.run([*self.enter, *map(str, argv)], check=check, **kwargs)
+
+    def pids(self):
+        """All processes of the machine."""
+        found = _ip("netns", "pids", self.namespace, check=False)
+        return [int(pid) for pid in found.stdout.split()]
+
+    def crash(self):
+        """The power cut: the interface is gone, then every process at once."""
+        self.unplug()
+        self.kill_all()
+
+    def kill_all(self):
+        for _ in range(100):
+            pids = self.pids()
+            if not pids:
+                return
+            for pid in pids:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            time.sleep(0.05)
+        raise AssertionError(f"processes of {self.namespace} do not end: {self.pids()}")
+
+    def unplug(self):
+        """Pulls the cable: what is under way hangs, nothing is refused."""
+        _ip("-n", self.network.switch, "link", "set", "dev", self._port, "down")
+
+    def plug(self):
+        _ip("-n", self.network.switch, "link", "set", "dev", self._port, "up")
+
+    def block(self, other, inward=True, outward=True):
+        """Drops packets from (`inward`) and to (`outward`) another machine."""
+        version = ipaddress.ip_address(other.address).version
+        self._nft("".join(
+            f"add element inet cut {name}{version} {{ {other.address} }}\n"
+            for name, wanted in (("from", inward), ("to", outward)) if wanted))
+
+    def unblock(self):
+        self._nft("".join(f"flush set inet cut {name}\n" for name in _SETS))
+
+
+class Network:
+    """A switch and its machines, gone at the end of the `with`.
+
+    `tag` distinguishes this process's networks. What a process that was killed
+    has left behind is cleared by the next network that is made."""
+
+    def __init__(self, tag="", subnet="10.77.0"):
+        self.name = f"{PREFIX}{os.getpid()}{tag}"
+        self.switch = f"{self.name}-switch"
+        self.subnet = subnet
+        self.machines = {}
+
+    def __enter__(self):
+        sweep()
+        _ip("netns", "add", self.switch)
+        _ip("-n", self.switch, "link", "add", "name", "switch", "type", "bridge", "forward_delay", "0")
+        _ip("-n", self.switch, "link", "set", "switch", "up")
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        for machine in self.machines.values():
+            machine.kill_all()
+        for machine in self.machines.values():
+            _ip("netns", "del", machine.namespace, check=False)
+        _ip("netns", "del", self.switch, check=False)
+
+    def machine(self, name, last_byte):
+        """Adds a machine with the address `SUBNET.last_byte`."""
+        machine = Machine(self, name, f"{self.subnet}.{last_byte}")
+        self.machines[name] = machine
+        machine._make()
+        return machine
+
+    def cut(self, one, other):
+        """Cuts the line between two machines, both ways, at both ends."""
+        one.block(other)
+        other.block(one)
+
+    def heal(self):
+        for machine in self.machines.values():
+            machine.unblock()
+            machine.plug()
+
+
+def sweep():
+    """Removes the networks of processes that are no more."""
+    for line in _ip("netns", "list", check=False).stdout.splitlines():
+        namespace = line.split()[0] if line.split() else ""
+        owner = namespace.removeprefix(PREFIX).partition("-")[0]
+        digits = owner[:len(owner) - len(owner.lstrip("0123456789"))]
+        if not namespace.startswith(PREFIX) or not digits or os.path.exists(f"/proc/{digits}"):
+            continue
+        for pid in _ip("netns", "pids", namespace, check=False).stdout.split():
+            try:
+                os.kill(int(pid), signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        _ip("netns", "del", namespace, check=False)

@@ -1,0 +1,156 @@
+"""Runs the stages of the test suite one after the other and adds up what they
+counted. Called by `tests/run`, which has made sure that everything is there.
+
+Every stage has a time limit and a process group of its own, ended with it."""
+
+import argparse
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rig.network import sweep
+
+ROOT = Path(__file__).resolve().parent.parent
+TESTS = ROOT / "tests"
+VENVS = Path(os.environ.get("PG_WITNESS_VENVS", "/opt/pg-witness-tests/venvs"))
+PYTEST = [str(VENVS / "patroni-4.1.5/bin/python"), "-m", "pytest", "-q", "--no-header"]
+
+# `test result: ok. 12 passed; 0 failed; 1 ignored; ...`, once per test binary.
+CARGO_COUNTS = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored")
+# `3 failed, 10 passed, 2 skipped, 1 error in 12.34s (0:01:02)`
+PYTEST_END = re.compile(r"^=* ?((?:\d+ \w+(?:, )?)+) in [\d.]+s")
+PYTEST_COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped)")
+
+
+@dataclass
+class Stage:
+    """One command; `limit_s` seconds after its start it is killed and has failed."""
+
+    name: str
+    argv: list
+    limit_s: int
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+    verdict: str = "not run"
+    seen: list = field(default_factory=list)
+
+    def run(self):
+        print(f"\n== {self.name}: {' '.join(map(str, self.argv))}", flush=True)
+        began = time.monotonic()
+        child = subprocess.Popen(
+            self.argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
+        )
+        late = threading.Event()
+
+        def end():
+            late.set()
+            kill_group(child.pid)
+
+        timer = threading.Timer(self.limit_s, end)
+        timer.start()
+        try:
+            for line in child.stdout:
+                sys.stdout.write(line)
+                sys.stdout.flush()
+                self.count(line)
+            status = child.wait()
+        finally:
+            timer.cancel()
+            kill_group(child.pid)
+        self.seconds = time.monotonic() - began
+        if late.is_set():
+            self.verdict = f"over its limit of {self.limit_s} s"
+        elif status != 0 or self.failed:
+            self.verdict = f"failed (exit status {status})"
+        elif self.passed == 0:
+            self.verdict = "ran no test"
+        else:
+            self.verdict = "passed"
+        # A stage that failed without a failed test (it did not compile, it hung) is one failure.
+        if self.verdict != "passed" and self.failed == 0:
+            self.failed = 1
+
+    def count(self, line):
+        cargo = CARGO_COUNTS.match(line)
+        if cargo:
+            passed, failed, ignored = map(int, cargo.groups())
+            self.add(passed, failed, ignored)
+        end = PYTEST_END.match(line)
+        if end:
+            counts = {kind.rstrip("s"): int(n) for n, kind in PYTEST_COUNT.findall(end.group(1))}
+            self.add(counts.get("passed", 0), counts.get("failed", 0) + counts.get("error", 0),
+                     counts.get("skipped", 0))
+
+    def add(self, passed, failed, skipped):
+        self.passed += passed
+        self.failed += failed
+        self.skipped += skipped
+
+
+def kill_group(pid):
+    """Ends what is left of the process group that `pid` led."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def stages(options):
+    """The stages for the chosen size, in order: cheapest verdict first."""
+    cluster = [*PYTEST, "-n", "4", "--witness", options.witness, "tests/cluster"]
+    stereo = [*PYTEST, "--witness", options.witness, "tests/stereo"]
+    rust = ["cargo", "test", "--locked", "--workspace", "--quiet"]
+    build = Stage("rust", rust, 1800)
+    if options.quick:
+        return [build, Stage("cluster", [*cluster, "--size", "quick"], 900)]
+    if options.long:
+        return [build, Stage("cluster", [*cluster, "--size", "long"], 3 * 3600),
+                Stage("stereo", [*stereo, "--size", "long"], 3600)]
+    return [build, Stage("cluster", cluster, 1500), Stage("stereo", stereo, 1200)]
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="tests/run", description=__doc__)
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true",
+                      help="Rust, and clusters of one Patroni release: some minutes")
+    size.add_argument("--long", action="store_true",
+                      help="all releases with and without password, hours of faults")
+    parser.add_argument("--witness", choices=["rust", "python"], default="rust",
+                        help="who is the third member: pg-witness, or patroni_raft_controller "
+                             "to check the tests themselves (default: %(default)s)")
+    options = parser.parse_args()
+    if options.witness == "rust" and "PG_WITNESS_BIN" not in os.environ:
+        # The cluster tests run the program as the Rust tests built it.
+        subprocess.run(["cargo", "build", "--locked", "--quiet"], cwd=ROOT, check=True)
+        target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+        os.environ["PG_WITNESS_BIN"] = str(target / "debug/pg-witness")
+
+    done = stages(options)
+    for stage in done:
+        stage.run()
+        # What outlives its parent (PostgreSQL does) ends with its network.
+        sweep()
+
+    print(f"\n{'stage':10} {'passed':>7} {'failed':>7} {'skipped':>8} {'seconds':>8}  verdict")
+    for stage in done:
+        print(f"{stage.name:10} {stage.passed:7} {stage.failed:7} {stage.skipped:8} "
+              f"{stage.seconds:8.0f}  {stage.verdict}")
+    passed = sum(stage.passed for stage in done)
+    failed = sum(stage.failed for stage in done)
+    skipped = sum(stage.skipped for stage in done)
+    print(f"\n{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
+    return 1 if failed or any(stage.verdict != "passed" for stage in done) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
