@@ -8,7 +8,9 @@ use crate::member::offline;
 /// Adopts what the log of the cluster `name` holds now.
 pub fn main(config: &Config, name: &str) -> Result<(), Failure> {
     let last = with_cluster(config, name, async |cluster, worker| {
-        offline::adopt(cluster, worker).await.map_err(|error| error.to_string())
+        offline::adopt(cluster, worker)
+            .await
+            .map_err(|error| error.to_string())
     })?;
     println!(
         "{name}: adopted a log that ends with entry {last}. Start the witness: it votes now. \

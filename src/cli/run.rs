@@ -26,7 +26,11 @@ const RESTART_PAUSE: Duration = Duration::from_secs(10);
 
 /// Serves `config`, which came from `source`, until told to end.
 pub fn main(config: Config, source: &ConfigSource) -> Result<(), Failure> {
-    log::info!("pg-witness {}, {}", env!("CARGO_PKG_VERSION"), config.source);
+    log::info!(
+        "pg-witness {}, {}",
+        env!("CARGO_PKG_VERSION"),
+        config.source
+    );
     if let Source::Demo = config.source {
         introduce(&config);
     }
@@ -35,7 +39,9 @@ pub fn main(config: Config, source: &ConfigSource) -> Result<(), Failure> {
 
 /// What a stranger who started us without a configuration should know.
 fn introduce(config: &Config) {
-    let Some(cluster) = config.clusters.first() else { return };
+    let Some(cluster) = config.clusters.first() else {
+        return;
+    };
     log::info!(
         "nothing is configured: running a demonstration cluster of one on {}, its state in {}",
         cluster.self_addr,
@@ -52,8 +58,15 @@ async fn serve(config: Config, source: &ConfigSource) -> Result<(), Failure> {
     let worker = Worker::start()
         .map_err(|error| Failure::Failed(format!("cannot start the disk's thread: {error}")))?;
     let notify = Notifier::new(&Env::of_process());
-    let mut witness = Witness { config, worker, members: Vec::new() };
-    witness.start().await.map_err(|error| Failure::Failed(error.to_string()))?;
+    let mut witness = Witness {
+        config,
+        worker,
+        members: Vec::new(),
+    };
+    witness
+        .start()
+        .await
+        .map_err(|error| Failure::Failed(error.to_string()))?;
     notify.ready();
     let ended = witness.until_told(source, &notify).await;
     notify.stopping();
@@ -76,7 +89,9 @@ async fn keys_of(passwords: impl IntoIterator<Item = Secret>) -> Vec<Arc<Key>> {
     let mut keys = Vec::new();
     for password in passwords {
         // Seconds on a small board; never on the thread that votes.
-        keys.push(Arc::new(smol::unblock(move || Key::derive(&password)).await));
+        keys.push(Arc::new(
+            smol::unblock(move || Key::derive(&password)).await,
+        ));
     }
     keys
 }
@@ -94,7 +109,12 @@ impl Witness {
             .config
             .clusters
             .iter()
-            .map(|c| (c.clone(), runtime::spawn(start(c.clone(), self.worker.clone()))))
+            .map(|c| {
+                (
+                    c.clone(),
+                    runtime::spawn(start(c.clone(), self.worker.clone())),
+                )
+            })
             .collect();
         let mut first_error = None;
         for (cluster, started) in starts {
@@ -126,8 +146,7 @@ impl Witness {
         notify: &Notifier,
     ) -> Result<(), Failure> {
         let failed = |error| Failure::Failed(format!("cannot receive signals: {error}"));
-        let mut signals =
-            Signals::new([Signal::Term, Signal::Int, Signal::Hup]).map_err(failed)?;
+        let mut signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup]).map_err(failed)?;
         loop {
             match signals.next().await {
                 Some(Ok(Signal::Hup)) => {
@@ -163,7 +182,10 @@ impl Witness {
             logging::set_level(level);
         }
         for (name, password) in plan.passwords {
-            let member = self.members.iter().find(|(member, _)| *member.name == *name);
+            let member = self
+                .members
+                .iter()
+                .find(|(member, _)| *member.name == *name);
             let Some((member, _)) = member else { continue };
             let member = member.clone();
             let keys = keys_of([password]).await;

@@ -181,4 +181,3 @@ pub const SNAPSHOT_CHUNK_BYTES: usize = 64 << 10;
 /// Bytes of a snapshot that may be queued to one peer before its connection
 /// reports that it takes more.
 pub const SNAPSHOT_WINDOW_BYTES: usize = 256 << 10;
-

@@ -80,8 +80,8 @@ impl Connection {
         // Without it a heartbeat waits for the peer's delayed acknowledgement.
         let _ = stream.set_nodelay(true);
         let mut greeting = Vec::new();
-        let started = CODEC
-            .with_borrow_mut(|codec| session.start(codec, seal_time(), &mut greeting));
+        let started =
+            CODEC.with_borrow_mut(|codec| session.start(codec, seal_time(), &mut greeting));
         debug_assert!(started.is_ok(), "a hello is never larger than a frame");
         Rc::new(Self {
             id,
@@ -103,7 +103,8 @@ impl Connection {
     /// Sends a message, a greeting or a reply, or drops it if the connection is
     /// closing.
     pub fn send<T: Encode + ?Sized>(&self, message: &T) {
-        let sent = self.enqueue(|codec, session, out| session.send(codec, message, seal_time(), out));
+        let sent =
+            self.enqueue(|codec, session, out| session.send(codec, message, seal_time(), out));
         if let Err(error) = sent {
             log::error!("a message cannot be sent: {error}");
         }
@@ -118,9 +119,8 @@ impl Connection {
         }
         {
             let mut out = self.out.borrow_mut();
-            CODEC.with_borrow_mut(|codec| {
-                encode(codec, &mut self.session.borrow_mut(), &mut out)
-            })?;
+            CODEC
+                .with_borrow_mut(|codec| encode(codec, &mut self.session.borrow_mut(), &mut out))?;
             if out.len() > limits::OUTBOX_BYTES_MAX {
                 self.backlog.set(true);
             }
@@ -184,11 +184,7 @@ impl Connection {
         }
     }
 
-    async fn read<F>(
-        &self,
-        progressed: &dyn Fn(),
-        mut handle: impl FnMut(Value) -> F,
-    ) -> Closed
+    async fn read<F>(&self, progressed: &dyn Fn(), mut handle: impl FnMut(Value) -> F) -> Closed
     where
         F: Future<Output = ()>,
     {
@@ -200,7 +196,9 @@ impl Connection {
                 Ok(count) => count,
                 Err(error) => return Closed::Lost(error),
             };
-            self.session.borrow_mut().feed(buffer.get(..count).unwrap_or_default());
+            self.session
+                .borrow_mut()
+                .feed(buffer.get(..count).unwrap_or_default());
             loop {
                 let next = {
                     let mut out = self.out.borrow_mut();

@@ -109,17 +109,29 @@ pub struct Incoming<'a> {
 }
 
 const fn success(next: LogIndex) -> NextNodeIdx {
-    NextNodeIdx { next: next.get().cast_signed(), reset: false, success: true }
+    NextNodeIdx {
+        next: next.get().cast_signed(),
+        reset: false,
+        success: true,
+    }
 }
 
 const fn reset(next: LogIndex) -> NextNodeIdx {
-    NextNodeIdx { next: next.get().cast_signed(), reset: true, success: false }
+    NextNodeIdx {
+        next: next.get().cast_signed(),
+        reset: true,
+        success: false,
+    }
 }
 
 /// The answer that keeps a leader's link alive and promises nothing: to a
 /// fragment, and to everything while we are no voter (S7).
 pub const fn noncommittal(next: LogIndex) -> NextNodeIdx {
-    NextNodeIdx { next: next.get().cast_signed(), reset: false, success: false }
+    NextNodeIdx {
+        next: next.get().cast_signed(),
+        reset: false,
+        success: false,
+    }
 }
 
 /// Whether the message is one of a term that is over, or of a second leader of
@@ -155,7 +167,13 @@ pub fn append(
     message: Incoming<'_>,
     durable: bool,
 ) -> Verdict {
-    let Incoming { from, term, prev, entries, commit } = message;
+    let Incoming {
+        from,
+        term,
+        prev,
+        entries,
+        commit,
+    } = message;
     if let Some(why) = outdated(vote, from, term) {
         return Verdict::Ignore(why);
     }
@@ -178,15 +196,27 @@ pub fn append(
         return Verdict::Answer(answer);
     }
 
-    let top = if merged.grows { merged.last } else { merged.last.max(log.last().term) };
+    let top = if merged.grows {
+        merged.last
+    } else {
+        merged.last.max(log.last().term)
+    };
     let mut leader = vote_term(vote, term, top);
     if merged.rewrites && follows {
         // E2: to the engine a leader never rewrites its own entries.
         leader.epoch = leader.epoch.max(vote.term.epoch.saturating_add(1));
     }
-    let commit = term_in(log, &merged.entries, commit_index)
-        .map(|term| EpochId { term, index: commit_index });
-    Verdict::Append(EngineAppend { leader, prev: local, entries: merged.entries, commit, answer })
+    let commit = term_in(log, &merged.entries, commit_index).map(|term| EpochId {
+        term,
+        index: commit_index,
+    });
+    Verdict::Append(EngineAppend {
+        leader,
+        prev: local,
+        entries: merged.entries,
+        commit,
+        answer,
+    })
 }
 
 /// The local entry at `prev`, or the answer that makes the leader look further
@@ -203,10 +233,16 @@ fn locate(log: &impl LocalLog, prev: Option<EntryId>) -> Result<EpochId, Verdict
         return Err(Verdict::Answer(reset(log.last().index.next())));
     };
     if ours.term == prev.term {
-        return Ok(EpochId { term: ours, index: prev.index });
+        return Ok(EpochId {
+            term: ours,
+            index: prev.index,
+        });
     }
     if prev.index <= log.commit() {
-        let ours = EntryId { index: prev.index, term: ours.term };
+        let ours = EntryId {
+            index: prev.index,
+            term: ours.term,
+        };
         return Err(Verdict::Diverged(Divergence { ours, theirs: prev }));
     }
     Err(Verdict::Answer(reset(prev.index)))
@@ -223,11 +259,7 @@ struct Merged {
 }
 
 /// Gives each entry its epoch: the one it has here, if it is the same entry.
-fn merge(
-    log: &impl LocalLog,
-    prev: EpochId,
-    entries: &[Entry],
-) -> Result<Merged, Divergence> {
+fn merge(log: &impl LocalLog, prev: EpochId, entries: &[Entry]) -> Result<Merged, Divergence> {
     let mut merged = Merged {
         entries: Vec::with_capacity(entries.len()),
         last: prev.term,
@@ -239,8 +271,14 @@ fn merge(
         let term = match ours {
             Some(ours) if !merged.grows && ours.term == entry.id.term => ours,
             Some(ours) if !merged.grows && entry.id.index <= log.commit() => {
-                let ours = EntryId { index: entry.id.index, term: ours.term };
-                return Err(Divergence { ours, theirs: entry.id });
+                let ours = EntryId {
+                    index: entry.id.index,
+                    term: ours.term,
+                };
+                return Err(Divergence {
+                    ours,
+                    theirs: entry.id,
+                });
             }
             _ => {
                 merged.grows = true;
@@ -254,14 +292,13 @@ fn merge(
     Ok(merged)
 }
 
-fn term_in(
-    log: &impl LocalLog,
-    entries: &[(u32, Entry)],
-    index: LogIndex,
-) -> Option<EpochTerm> {
+fn term_in(log: &impl LocalLog, entries: &[(u32, Entry)], index: LogIndex) -> Option<EpochTerm> {
     let new = entries.iter().find(|(_, e)| e.id.index == index);
     match new {
-        Some((epoch, entry)) => Some(EpochTerm { epoch: *epoch, term: entry.id.term }),
+        Some((epoch, entry)) => Some(EpochTerm {
+            epoch: *epoch,
+            term: entry.id.term,
+        }),
         None => log.term_at(index),
     }
 }
@@ -284,7 +321,10 @@ pub fn snapshot(
         // E4, H12: never backwards.
         return match (ours, matching) {
             (Some(ours), None) => Verdict::Diverged(Divergence {
-                ours: EntryId { index: last.index, term: ours.term },
+                ours: EntryId {
+                    index: last.index,
+                    term: ours.term,
+                },
                 theirs: last,
             }),
             _ => Verdict::Answer(success(last.index.next())),
@@ -292,7 +332,10 @@ pub fn snapshot(
     }
     if let Some(ours) = matching {
         // E4: we hold all it covers; that much of our log is committed now.
-        let prev = EpochId { term: ours, index: last.index };
+        let prev = EpochId {
+            term: ours,
+            index: last.index,
+        };
         return Verdict::Append(EngineAppend {
             leader: vote_term(vote, term, log.last().term.max(ours)),
             prev,
@@ -308,7 +351,10 @@ pub fn snapshot(
     }
     Verdict::Install(EngineInstall {
         leader,
-        last: EpochId { term: top, index: last.index },
+        last: EpochId {
+            term: top,
+            index: last.index,
+        },
         answer: success(last.index.next()),
     })
 }
@@ -339,11 +385,20 @@ pub fn vote_request(
     // ours is unknown.
     let theirs = match last.term.cmp(&ours.term) {
         std::cmp::Ordering::Equal => ours,
-        std::cmp::Ordering::Less => EpochTerm { epoch: 0, term: last.term },
-        std::cmp::Ordering::Greater => EpochTerm { epoch: ours.epoch, term: last.term },
+        std::cmp::Ordering::Less => EpochTerm {
+            epoch: 0,
+            term: last.term,
+        },
+        std::cmp::Ordering::Greater => EpochTerm {
+            epoch: ours.epoch,
+            term: last.term,
+        },
     };
     Some(EngineVote {
         candidate: vote_term(vote, term, ours),
-        last: EpochId { term: theirs, index: last.index },
+        last: EpochId {
+            term: theirs,
+            index: last.index,
+        },
     })
 }

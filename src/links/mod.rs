@@ -2,10 +2,10 @@
 //! ([`follower`], [`leader`]), which does no I/O, reads no clock and spawns
 //! nothing, and the sockets that carry it.
 
+pub mod connection;
 pub mod epoch;
 pub mod follower;
 pub mod leader;
-pub mod votes;
-pub mod connection;
 pub mod resolve;
 pub mod utility_client;
+pub mod votes;

@@ -17,7 +17,10 @@ impl Assembly {
     /// Pieces of an earlier term do not go with those of a later one.
     fn enter(&mut self, term: Term) {
         if term != self.term {
-            *self = Self { term, ..Self::default() };
+            *self = Self {
+                term,
+                ..Self::default()
+            };
         }
     }
 
@@ -57,7 +60,11 @@ impl Assembly {
             return None;
         }
         buffer.extend_from_slice(&chunk.data);
-        if chunk.last { self.snapshot.take() } else { None }
+        if chunk.last {
+            self.snapshot.take()
+        } else {
+            None
+        }
     }
 }
 
@@ -66,7 +73,11 @@ mod tests {
     use super::*;
 
     fn chunk(data: &[u8], first: bool, last: bool) -> SnapshotChunk {
-        SnapshotChunk { data: data.into(), first, last }
+        SnapshotChunk {
+            data: data.into(),
+            first,
+            last,
+        }
     }
 
     #[test]
@@ -74,9 +85,19 @@ mod tests {
         // H4
         let mut assembly = Assembly::default();
         let term = Term::ZERO.next();
-        assert!(assembly.fragment(term, FragmentPart::Start, b"ab").is_none());
-        assert_eq!(assembly.fragment(term, FragmentPart::Finish, b"c"), Some(&b"abc"[..]));
-        assert_eq!(assembly.fragment(term, FragmentPart::Finish, b"d"), Some(&b"abcd"[..]));
+        assert!(
+            assembly
+                .fragment(term, FragmentPart::Start, b"ab")
+                .is_none()
+        );
+        assert_eq!(
+            assembly.fragment(term, FragmentPart::Finish, b"c"),
+            Some(&b"abc"[..])
+        );
+        assert_eq!(
+            assembly.fragment(term, FragmentPart::Finish, b"d"),
+            Some(&b"abcd"[..])
+        );
     }
 
     #[test]
@@ -86,7 +107,10 @@ mod tests {
         let term = Term::ZERO.next();
         assert_eq!(assembly.chunk(term, &chunk(b"tail", false, true)), None);
         assert_eq!(assembly.chunk(term, &chunk(b"he", true, false)), None);
-        assert_eq!(assembly.chunk(term, &chunk(b"ad", false, true)), Some(b"head".to_vec()));
+        assert_eq!(
+            assembly.chunk(term, &chunk(b"ad", false, true)),
+            Some(b"head".to_vec())
+        );
     }
 
     #[test]
@@ -94,6 +118,9 @@ mod tests {
         let mut assembly = Assembly::default();
         let first = Term::ZERO.next();
         assert_eq!(assembly.chunk(first, &chunk(b"he", true, false)), None);
-        assert_eq!(assembly.chunk(first.next(), &chunk(b"ad", false, true)), None);
+        assert_eq!(
+            assembly.chunk(first.next(), &chunk(b"ad", false, true)),
+            None
+        );
     }
 }

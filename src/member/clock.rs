@@ -22,8 +22,11 @@ impl ElectionClock {
     /// A clock that has just been restarted. `timeout`: what the time without a
     /// leader is drawn from.
     pub fn new(timeout: RangeInclusive<Duration>) -> Self {
-        let clock =
-            Self { timeout, deadline: Cell::new(Instant::now()), holds: Cell::new(0) };
+        let clock = Self {
+            timeout,
+            deadline: Cell::new(Instant::now()),
+            holds: Cell::new(0),
+        };
         clock.restart();
         clock
     }

@@ -44,10 +44,16 @@ impl Member {
                 self.on_request_vote(peer, connection, term, last).await;
             }
             Message::ResponseVote { term } => self.on_vote(peer, connection, term),
-            Message::ApplyCommand { command, request_id } => {
+            Message::ApplyCommand {
+                command,
+                request_id,
+            } => {
                 self.on_apply_command(connection, command, request_id).await;
             }
-            Message::ApplyCommandResponse { request_id, outcome } => {
+            Message::ApplyCommandResponse {
+                request_id,
+                outcome,
+            } => {
                 if let Some(sender) = self.requests.borrow_mut().remove(&request_id) {
                     let _ = sender.send(outcome);
                 }
@@ -87,7 +93,9 @@ impl Member {
             let replica = self.replica.borrow();
             follower::vote_request(&replica.log, &replica.vote, term, last)
         };
-        let (Some(request), Some(engine)) = (request, self.engine()) else { return };
+        let (Some(request), Some(engine)) = (request, self.engine()) else {
+            return;
+        };
         if term <= self.voted.get() {
             return;
         }
@@ -154,7 +162,13 @@ impl Member {
         let Append { term, commit, body } = append;
         match body {
             AppendBody::Entries { prev, entries } => {
-                let incoming = Incoming { from: peer, term, prev, entries: &entries, commit };
+                let incoming = Incoming {
+                    from: peer,
+                    term,
+                    prev,
+                    entries: &entries,
+                    commit,
+                };
                 self.follow(connection, incoming).await;
             }
             AppendBody::Fragment { prev, part, data } => {
@@ -162,8 +176,13 @@ impl Member {
                 match entry {
                     Some(entry) => {
                         let entries = [entry];
-                        let incoming =
-                            Incoming { from: peer, term, prev, entries: &entries, commit };
+                        let incoming = Incoming {
+                            from: peer,
+                            term,
+                            prev,
+                            entries: &entries,
+                            commit,
+                        };
                         self.follow(connection, incoming).await;
                     }
                     None => self.answer(peer, connection, self.nothing_promised(), None),
@@ -209,7 +228,11 @@ impl Member {
         term: Term,
         chunk: &SnapshotChunk,
     ) -> Option<Vec<u8>> {
-        self.links.borrow_mut().get_mut(peer)?.assembly.chunk(term, chunk)
+        self.links
+            .borrow_mut()
+            .get_mut(peer)?
+            .assembly
+            .chunk(term, chunk)
     }
 
     fn nothing_promised(&self) -> NextNodeIdx {
@@ -248,18 +271,33 @@ impl Member {
         let answer = append.answer;
         let before = self.replica.borrow().log.pending_changes();
         let target = append.entries.last().map(|(epoch, entry)| {
-            (entry.id.index, EpochTerm { epoch: *epoch, term: entry.id.term })
+            (
+                entry.id.index,
+                EpochTerm {
+                    epoch: *epoch,
+                    term: entry.id.term,
+                },
+            )
         });
         let mut done = Box::pin(engine.append(peer, append));
         loop {
             let changed = self.changed.listen();
             let polled = futures_lite::future::poll_once(&mut done).await;
             if let Some(result) = polled {
-                self.answer(peer, connection, answer, Some(Box::pin(async move { result })));
+                self.answer(
+                    peer,
+                    connection,
+                    answer,
+                    Some(Box::pin(async move { result })),
+                );
                 break;
             }
             let log_shows_it = target.is_some_and(|(index, term)| {
-                self.replica.borrow().log.id_at(index).is_some_and(|id| id.term == term)
+                self.replica
+                    .borrow()
+                    .log
+                    .id_at(index)
+                    .is_some_and(|id| id.term == term)
             });
             if log_shows_it {
                 self.answer(peer, connection, answer, Some(done));
@@ -272,7 +310,12 @@ impl Member {
             };
             let ready = smol::future::or(async { Some((&mut done).await) }, wait).await;
             if let Some(result) = ready {
-                self.answer(peer, connection, answer, Some(Box::pin(async move { result })));
+                self.answer(
+                    peer,
+                    connection,
+                    answer,
+                    Some(Box::pin(async move { result })),
+                );
                 break;
             }
         }
@@ -293,7 +336,9 @@ impl Member {
     ) {
         let queue = {
             let mut links = self.links.borrow_mut();
-            let Some(link) = links.get_mut(peer) else { return };
+            let Some(link) = links.get_mut(peer) else {
+                return;
+            };
             if done.is_none() && link.answers_waiting.get() == 0 {
                 None
             } else {
@@ -318,7 +363,10 @@ impl Member {
     /// leader could count as an acknowledgement (S7).
     fn voiced(&self, peer: &Address, answer: NextNodeIdx) -> NextNodeIdx {
         if answer.success && !(self.has_voice() && self.peerage.is_verified(peer)) {
-            return NextNodeIdx { success: false, ..answer };
+            return NextNodeIdx {
+                success: false,
+                ..answer
+            };
         }
         answer
     }
@@ -381,7 +429,11 @@ impl Member {
                 // H12
                 log::warn!("{}: unusable snapshot from {peer}: {error}", self.name);
                 let next = self.nothing_promised().next;
-                let answer = NextNodeIdx { next, reset: true, success: false };
+                let answer = NextNodeIdx {
+                    next,
+                    reset: true,
+                    success: false,
+                };
                 self.answer(peer, connection, answer, None);
                 return;
             }
@@ -399,10 +451,19 @@ impl Member {
                 let Some(engine) = self.engine() else { return };
                 let answer = install.answer;
                 let state = State::of_snapshot(snapshot, install.last.term.epoch);
-                log::info!("{}: installing a snapshot of {peer}, up to {}", self.name, install.last);
+                log::info!(
+                    "{}: installing a snapshot of {peer}, up to {}",
+                    self.name,
+                    install.last
+                );
                 let _hold = self.clock.hold();
                 let done = engine.install(peer, install, state).await;
-                self.answer(peer, connection, answer, Some(Box::pin(async move { done })));
+                self.answer(
+                    peer,
+                    connection,
+                    answer,
+                    Some(Box::pin(async move { done })),
+                );
             }
         }
     }
@@ -413,7 +474,11 @@ pub(super) fn start_answers(
     member: &Rc<Member>,
     peer: &Address,
     connection: &Rc<Connection>,
-) -> (smol::channel::Sender<Pending>, Rc<std::cell::Cell<usize>>, smol::Task<()>) {
+) -> (
+    smol::channel::Sender<Pending>,
+    Rc<std::cell::Cell<usize>>,
+    smol::Task<()>,
+) {
     let (sender, receiver) = smol::channel::bounded(crate::config::limits::ANSWERS_WAITING_MAX);
     let waiting = Rc::new(std::cell::Cell::new(0));
     let task = runtime::spawn(member.clone().answer_in_order(

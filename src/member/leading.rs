@@ -51,7 +51,10 @@ fn bytes_range(range: &std::ops::Range<u64>) -> std::ops::Range<usize> {
 impl LogView for Log {
     fn last(&self) -> EntryId {
         let last = self.last();
-        EntryId { index: last.index, term: last.term.term }
+        EntryId {
+            index: last.index,
+            term: last.term.term,
+        }
     }
 
     fn term_at(&self, index: LogIndex) -> Option<Term> {
@@ -59,7 +62,8 @@ impl LogView for Log {
     }
 
     fn command_len(&self, index: LogIndex) -> usize {
-        self.get(index).map_or(0, |stored| stored.entry.command.len())
+        self.get(index)
+            .map_or(0, |stored| stored.entry.command.len())
     }
 
     fn commit(&self) -> LogIndex {
@@ -86,22 +90,35 @@ impl Member {
     /// We were elected.
     pub(super) fn start_leading(self: &Rc<Self>, term: Term) {
         let now = Instant::now();
-        let timing =
-            Timing { heartbeat: self.config.timing.append_entries_period, reply_timeout: REPLY_TIMEOUT };
+        let timing = Timing {
+            heartbeat: self.config.timing.append_entries_period,
+            reply_timeout: REPLY_TIMEOUT,
+        };
         let mut leader = Leader::new(term, timing, now);
         let members = self.replica.borrow().log.members().clone();
         for (address, link) in self.links.borrow_mut().iter_mut() {
-            let Some(connection) = link.connection.clone().filter(|c| c.is_up()) else { continue };
+            let Some(connection) = link.connection.clone().filter(|c| c.is_up()) else {
+                continue;
+            };
             if !members.contains(address) {
                 continue;
             }
             let fenced = link.fenced == Some((connection.id, term));
-            let fence = if fenced || !link.unanswered { Fence::Clean } else { Fence::Dirty };
+            let fence = if fenced || !link.unanswered {
+                Fence::Clean
+            } else {
+                Fence::Dirty
+            };
             leader.connected(Peer::Member(address.clone()), connection.id, fence, now);
         }
         for connection in self.guests.borrow().values() {
             // A guest's answers never count, so they need no fence.
-            leader.connected(Peer::ReadOnly(connection.id.0), connection.id, Fence::Clean, now);
+            leader.connected(
+                Peer::ReadOnly(connection.id.0),
+                connection.id,
+                Fence::Clean,
+                now,
+            );
         }
         let (first, tail) = {
             let replica = self.replica.borrow();
@@ -129,8 +146,14 @@ impl Member {
 
     /// We lead no more.
     pub(super) fn stop_leading(&self) {
-        let Some(leadership) = self.leadership.borrow_mut().take() else { return };
-        log::info!("{}: this witness does not lead any more, term {}", self.name, leadership.term);
+        let Some(leadership) = self.leadership.borrow_mut().take() else {
+            return;
+        };
+        log::info!(
+            "{}: this witness does not lead any more, term {}",
+            self.name,
+            leadership.term
+        );
         *self.reported_leader.borrow_mut() = None;
         self.replica.borrow_mut().store.clear_proposed();
         for (address, link) in self.links.borrow_mut().iter_mut() {
@@ -144,7 +167,9 @@ impl Member {
     /// Tells the leadership, if there is one, that a peer is connected.
     pub(super) fn lead_peer(&self, peer: Peer, connection: &Connection) {
         if let Some(leadership) = self.leadership.borrow_mut().as_mut() {
-            leadership.leader.connected(peer, connection.id, Fence::Clean, Instant::now());
+            leadership
+                .leader
+                .connected(peer, connection.id, Fence::Clean, Instant::now());
         }
         self.notify();
     }
@@ -161,11 +186,18 @@ impl Member {
     /// A peer answered an append.
     pub(super) fn on_reply(&self, peer: &Peer, connection: &Connection, reply: &NextNodeIdx) {
         let mut guard = self.leadership.borrow_mut();
-        let Some(leadership) = guard.as_mut() else { return };
-        let progressed = leadership.leader.on_reply(peer, connection.id, reply, Instant::now());
+        let Some(leadership) = guard.as_mut() else {
+            return;
+        };
+        let progressed = leadership
+            .leader
+            .on_reply(peer, connection.id, reply, Instant::now());
         if let Some(progressed) = progressed {
             if progressed.reverted {
-                log::warn!("{}: {peer} lost entries that it had acknowledged", self.name);
+                log::warn!(
+                    "{}: {peer} lost entries that it had acknowledged",
+                    self.name
+                );
                 leadership.reverted.insert(peer.clone());
             } else {
                 leadership.reverted.remove(peer);
@@ -187,7 +219,9 @@ impl Member {
                 leadership.leader.writable(peer, connection.id, window);
             }
             let replica = self.replica.borrow();
-            leadership.leader.poll(&replica.log, now, &mut |action| actions.push(action));
+            leadership
+                .leader
+                .poll(&replica.log, now, &mut |action| actions.push(action));
         }
         let again = !actions.is_empty();
         for action in actions {
@@ -208,7 +242,9 @@ impl Member {
 
     fn sending_snapshots(&self, leadership: &Leadership) -> Vec<(Peer, Rc<Connection>)> {
         let peers = leadership.snapshots.keys();
-        peers.filter_map(|peer| Some((peer.clone(), self.connection_of(peer)?))).collect()
+        peers
+            .filter_map(|peer| Some((peer.clone(), self.connection_of(peer)?)))
+            .collect()
     }
 
     fn connection_of(&self, peer: &Peer) -> Option<Rc<Connection>> {
@@ -223,19 +259,42 @@ impl Member {
 
     fn act(&self, action: Action, now: Instant) {
         match action {
-            Action::Append { peer, conn, prev, entries, commit } => {
+            Action::Append {
+                peer,
+                conn,
+                prev,
+                entries,
+                commit,
+            } => {
                 let Some(connection) = self.connection_of(&peer).filter(|c| c.id == conn) else {
                     return;
                 };
-                let Some(term) = self.leading_term() else { return };
+                let Some(term) = self.leading_term() else {
+                    return;
+                };
                 let replica = self.replica.borrow();
                 let count = entries.end.get().saturating_sub(entries.start.get());
                 let count = usize::try_from(count).unwrap_or(usize::MAX);
-                let entries = replica.log.from(entries.start).take(count).map(|s| &s.entry);
-                connection.send(&AppendEntries { term, commit, prev: Some(prev), entries });
+                let entries = replica
+                    .log
+                    .from(entries.start)
+                    .take(count)
+                    .map(|s| &s.entry);
+                connection.send(&AppendEntries {
+                    term,
+                    commit,
+                    prev: Some(prev),
+                    entries,
+                });
             }
             Action::SnapshotNeeded { peer, conn } => self.prepare_snapshot(&peer, conn, now),
-            Action::SnapshotChunk { peer, conn, data: range, first, last } => {
+            Action::SnapshotChunk {
+                peer,
+                conn,
+                data: range,
+                first,
+                last,
+            } => {
                 let Some(connection) = self.connection_of(&peer).filter(|c| c.id == conn) else {
                     return;
                 };
@@ -269,7 +328,9 @@ impl Member {
     }
 
     fn send_snapshot(&self, connection: &Connection, chunk: Option<SnapshotChunk>) {
-        let Some(term) = self.leading_term() else { return };
+        let Some(term) = self.leading_term() else {
+            return;
+        };
         let commit = self.replica.borrow().log.commit();
         let body = AppendBody::Snapshot(chunk);
         connection.send(&Message::AppendEntries(Append { term, commit, body }));
@@ -278,15 +339,24 @@ impl Member {
     fn prepare_snapshot(&self, peer: &Peer, conn: ConnId, now: Instant) {
         let (bytes, last) = {
             let replica = self.replica.borrow();
-            let Some((snapshot, last)) = replica.snapshot() else { return };
+            let Some((snapshot, last)) = replica.snapshot() else {
+                return;
+            };
             (snapshot.encode(), last)
         };
-        log::info!("{}: sending {peer} a snapshot up to {last}, {} bytes", self.name, bytes.len());
+        log::info!(
+            "{}: sending {peer} a snapshot up to {last}, {} bytes",
+            self.name,
+            bytes.len()
+        );
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let mut leadership = self.leadership.borrow_mut();
         if let Some(leadership) = leadership.as_mut() {
             let log = &self.replica.borrow().log;
-            if leadership.leader.snapshot_ready(peer, conn, length, last, log, now) {
+            if leadership
+                .leader
+                .snapshot_ready(peer, conn, length, last, log, now)
+            {
                 leadership.snapshots.insert(peer.clone(), bytes.into());
             }
         }
@@ -299,9 +369,15 @@ impl Member {
     pub(super) async fn lead(&self, now: Instant) {
         let (renew, quorum) = {
             let mut guard = self.leadership.borrow_mut();
-            let Some(leadership) = guard.as_mut() else { return };
+            let Some(leadership) = guard.as_mut() else {
+                return;
+            };
             // A peer in a later term: openraft learns of it by its next request.
-            let outrun = self.links.borrow().values().any(|link| link.seen > leadership.term);
+            let outrun = self
+                .links
+                .borrow()
+                .values()
+                .any(|link| link.seen > leadership.term);
             let renew = outrun || now.duration_since(leadership.renewed) >= LEASE_RENEWAL;
             if renew {
                 leadership.renewed = now;
@@ -329,7 +405,9 @@ impl Member {
         let members = replica.log.members();
         let heard = members.iter().filter(|address| {
             **address == self.me || {
-                let last = leadership.leader.last_response(&Peer::Member((*address).clone()));
+                let last = leadership
+                    .leader
+                    .last_response(&Peer::Member((*address).clone()));
                 now.duration_since(last.unwrap_or(leadership.since)) < limit
             }
         });
@@ -339,13 +417,18 @@ impl Member {
     async fn expire(&self, now: Instant) {
         let due = {
             let leadership = self.leadership.borrow();
-            let Some(leadership) = leadership.as_ref() else { return };
+            let Some(leadership) = leadership.as_ref() else {
+                return;
+            };
             let mut replica = self.replica.borrow_mut();
             if replica.applied < leadership.first {
                 return;
             }
-            let due: Vec<(Value, Value)> =
-                replica.store.due(now).map(|(k, v)| (k.clone(), v.clone())).collect();
+            let due: Vec<(Value, Value)> = replica
+                .store
+                .due(now)
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect();
             for (key, _) in &due {
                 replica.store.mark_proposed(key);
             }
@@ -361,7 +444,9 @@ impl Member {
     /// itself.
     fn hand_over(&self, now: Instant) {
         let mut guard = self.leadership.borrow_mut();
-        let Some(leadership) = guard.as_mut() else { return };
+        let Some(leadership) = guard.as_mut() else {
+            return;
+        };
         let replica = self.replica.borrow();
         let last = replica.log.last().index;
         let mut candidate = None;
@@ -378,8 +463,12 @@ impl Member {
                 leadership.caught_up.remove(address);
             }
         }
-        let waited = leadership.handed_over.is_none_or(|at| now.duration_since(at) >= HAND_OVER_AGAIN);
-        let Some(address) = candidate.filter(|_| waited) else { return };
+        let waited = leadership
+            .handed_over
+            .is_none_or(|at| now.duration_since(at) >= HAND_OVER_AGAIN);
+        let Some(address) = candidate.filter(|_| waited) else {
+            return;
+        };
         leadership.handed_over = Some(now);
         let term = leadership.term;
         drop(replica);

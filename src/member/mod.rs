@@ -113,7 +113,10 @@ impl fmt::Display for Trouble {
             Self::Stopped(why) => f.write_str(why),
             Self::NoQuorum => f.write_str("no majority answers any more"),
             Self::StalePast { peer, term, commit } => {
-                write!(f, "{peer} follows a leader of term {term} that has committed up to {commit}")
+                write!(
+                    f,
+                    "{peer} follows a leader of term {term} that has committed up to {commit}"
+                )
             }
             Self::MembersTruncated => f.write_str("changes of the members were undone"),
         }
@@ -168,7 +171,11 @@ impl Member {
 
     fn connection(&self, peer: &Address) -> Option<Rc<Connection>> {
         let links = self.links.borrow();
-        links.get(peer)?.connection.clone().filter(|connection| connection.is_up())
+        links
+            .get(peer)?
+            .connection
+            .clone()
+            .filter(|connection| connection.is_up())
     }
 
     fn saw_term(&self, peer: &Address, term: Term) {
@@ -184,7 +191,10 @@ impl Member {
 
 impl Peers for Member {
     fn seen_term(&self, peer: &Address) -> Term {
-        self.links.borrow().get(peer).map_or(Term::ZERO, |link| link.seen)
+        self.links
+            .borrow()
+            .get(peer)
+            .map_or(Term::ZERO, |link| link.seen)
     }
 
     fn request_vote(&self, peer: &Address, term: Term, last: EntryId) {
@@ -194,7 +204,10 @@ impl Peers for Member {
     }
 
     fn granted(&self, peer: &Address, term: Term) -> bool {
-        self.links.borrow().get(peer).is_some_and(|link| link.granted == term)
+        self.links
+            .borrow()
+            .get(peer)
+            .is_some_and(|link| link.granted == term)
     }
 
     fn progress(&self, peer: &Address, term: Term) -> Progress {

@@ -29,13 +29,19 @@ pub async fn adopt(config: &ClusterConfig, worker: &Worker) -> Result<EntryId, S
         .map_err(StartError::Checkpoint)?;
     if fresh {
         let (checkpoint, tail) = replica.checkpoint();
-        replica.disk.install(checkpoint, tail, LogIndex::FIRST).await?;
+        replica
+            .disk
+            .install(checkpoint, tail, LogIndex::FIRST)
+            .await?;
     }
     let voter = replica.hard_state(&replica.vote, Standing::Voter);
     replica.disk.save_hard_state(voter).await?;
     replica.disk.close().await?;
     let last = replica.log.last();
-    Ok(EntryId { index: last.index, term: last.term.term })
+    Ok(EntryId {
+        index: last.index,
+        term: last.term.term,
+    })
 }
 
 /// Sets the cluster's state aside, in a folder beside it whose name is

@@ -39,7 +39,10 @@ impl Member {
             let connection = Rc::downgrade(connection);
             Origin::new(move |outcome| {
                 if let Some(connection) = connection.upgrade() {
-                    connection.send(&Message::ApplyCommandResponse { request_id, outcome });
+                    connection.send(&Message::ApplyCommandResponse {
+                        request_id,
+                        outcome,
+                    });
                 }
             })
         });
@@ -61,11 +64,17 @@ impl Member {
                     ApplyError::MissingLeader
                 };
                 let outcome = ApplyOutcome::Refused(error);
-                connection.send(&Message::ApplyCommandResponse { request_id, outcome });
+                connection.send(&Message::ApplyCommandResponse {
+                    request_id,
+                    outcome,
+                });
             }
             (None, Some(leader)) => {
                 if let Some(leader) = self.connection(&leader) {
-                    leader.send(&Message::ApplyCommand { command, request_id: None });
+                    leader.send(&Message::ApplyCommand {
+                        command,
+                        request_id: None,
+                    });
                 }
             }
             (None, None) => {}
@@ -91,7 +100,11 @@ impl Member {
             }
         });
         let Some(engine) = self.engine() else { return };
-        let payload = Payload { command, members, origin: Some(origin) };
+        let payload = Payload {
+            command,
+            members,
+            origin: Some(origin),
+        };
         if let Err(error) = engine.propose(payload).await {
             self.report(Trouble::Stopped(error.to_string()));
         }
@@ -100,7 +113,9 @@ impl Member {
     /// Judges a proposal: the members after it, or why it is refused.
     fn admit(&self, command: &[u8]) -> Result<(Option<Members>, InFlight), ApplyError> {
         let mut guard = self.leadership.borrow_mut();
-        let Some(leadership) = guard.as_mut() else { return Err(ApplyError::NotLeader) };
+        let Some(leadership) = guard.as_mut() else {
+            return Err(ApplyError::NotLeader);
+        };
         let replica = self.replica.borrow();
         let log = &replica.log;
         if leadership.in_flight.get() == 0 && replica.applied == log.last().index {
@@ -122,7 +137,9 @@ impl Member {
                     // H17: one change at a time, inherited ones included.
                     let busy = log.commit() < leadership.first
                         || log.pending_changes() > 0
-                        || leadership.change_proposed.is_some_and(|at| at > log.commit());
+                        || leadership
+                            .change_proposed
+                            .is_some_and(|at| at > log.commit());
                     let changed = members_after(log.members(), command).filter(|members| {
                         members.contains(&self.me) && members.len() <= limits::MEMBERS_MAX
                     });
@@ -157,7 +174,9 @@ impl Member {
                 changed.await;
             }
             let outcome = self.ask_leader(command).await?;
-            let ApplyOutcome::Appended(id) = outcome else { return None };
+            let ApplyOutcome::Appended(id) = outcome else {
+                return None;
+            };
             self.applied(id).await
         };
         let limited = smol::future::or(work, async {
@@ -183,7 +202,10 @@ impl Member {
             requests.retain(|_, waiting| !waiting.is_canceled());
             requests.insert(request_id, sender);
             drop(requests);
-            connection.send(&Message::ApplyCommand { command, request_id: Some(request_id) });
+            connection.send(&Message::ApplyCommand {
+                command,
+                request_id: Some(request_id),
+            });
         }
         receiver.await.ok()
     }

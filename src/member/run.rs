@@ -85,9 +85,15 @@ impl Member {
             configured_members(&config)
         };
         let changed = Rc::new(Event::new());
-        let replica =
-            Replica::new(me.clone(), members, disk, recovered, changed.clone(), Instant::now())
-                .map_err(StartError::Checkpoint)?;
+        let replica = Replica::new(
+            me.clone(),
+            members,
+            disk,
+            recovered,
+            changed.clone(),
+            Instant::now(),
+        )
+        .map_err(StartError::Checkpoint)?;
         let member = Rc::new(Self {
             name,
             me,
@@ -189,7 +195,10 @@ impl Member {
         let new = keys.len();
         keys.extend(self.keys.borrow().iter().cloned());
         *self.keys.borrow_mut() = keys;
-        log::info!("{}: password changed; the old one is accepted for now", self.name);
+        log::info!(
+            "{}: password changed; the old one is accepted for now",
+            self.name
+        );
         let member = Rc::downgrade(self);
         runtime::spawn(async move {
             smol::Timer::after(window).await;
@@ -278,7 +287,10 @@ impl Member {
                 Ok(listener) => break listener,
                 Err(error) => {
                     if !std::mem::replace(&mut reported, true) {
-                        log::error!("{}: cannot listen on {ip}:{port}: {error}; trying on", self.name);
+                        log::error!(
+                            "{}: cannot listen on {ip}:{port}: {error}; trying on",
+                            self.name
+                        );
                     }
                     smol::Timer::after(Duration::from_secs(1)).await;
                 }
@@ -297,7 +309,11 @@ impl Member {
             if let Some(found) = found.ok().and_then(|found| found.into_iter().next()) {
                 return (found.ip(), found.port());
             }
-            log::error!("{}: bind_addr {} has no address; trying on", self.name, bind.host);
+            log::error!(
+                "{}: bind_addr {} has no address; trying on",
+                self.name,
+                bind.host
+            );
             smol::Timer::after(Duration::from_secs(1)).await;
         }
     }
@@ -376,14 +392,24 @@ impl Member {
         let connected = {
             let links = self.links.borrow();
             let up = |address: &Address| {
-                links.get(address).and_then(|l| l.connection.as_ref()).is_some_and(|c| c.is_up())
+                links
+                    .get(address)
+                    .and_then(|l| l.connection.as_ref())
+                    .is_some_and(|c| c.is_up())
             };
             let replica = self.replica.borrow();
-            let others: Vec<&Address> =
-                replica.log.members().iter().filter(|a| **a != self.me).collect();
+            let others: Vec<&Address> = replica
+                .log
+                .members()
+                .iter()
+                .filter(|a| **a != self.me)
+                .collect();
             // S12: with no link to anybody the term is not raised.
             let reachable = others.iter().filter(|a| up(a)).count();
-            let heard = others.iter().filter(|a| up(a)).all(|a| self.peerage.is_verified(a));
+            let heard = others
+                .iter()
+                .filter(|a| up(a))
+                .all(|a| self.peerage.is_verified(a));
             let enough = reachable.saturating_add(1) > others.len().saturating_add(1) / 2;
             replica.log.members().contains(&self.me) && heard && enough
         };
@@ -429,8 +455,11 @@ impl Member {
         let mut ticked = Instant::now();
         loop {
             let leading = self.leadership.borrow().is_some();
-            let pause =
-                if leading { self.config.timing.append_entries_period } else { HOUSEKEEPING };
+            let pause = if leading {
+                self.config.timing.append_entries_period
+            } else {
+                HOUSEKEEPING
+            };
             smol::Timer::after(pause).await;
             let now = Instant::now();
             let steady = now.duration_since(ticked) <= limits::TICK_GAP_MAX;
@@ -463,7 +492,9 @@ impl Member {
                 let keys = self.keys.borrow().clone();
                 let reply = ask(&partner, &keys, Request::Members, limits::STATUS_TIME_MAX).await;
                 let members = reply.and_then(|reply| addresses(&reply));
-                let Some(members) = members.filter(|members| !members.is_empty()) else { continue };
+                let Some(members) = members.filter(|members| !members.is_empty()) else {
+                    continue;
+                };
                 if members.contains(&self.me) {
                     return;
                 }
@@ -499,7 +530,12 @@ fn report_condition(name: &str, recovered: &Recovered) {
 }
 
 pub(super) fn configured_members(config: &ClusterConfig) -> Members {
-    config.partner_addrs.iter().cloned().chain([config.self_addr.clone()]).collect()
+    config
+        .partner_addrs
+        .iter()
+        .cloned()
+        .chain([config.self_addr.clone()])
+        .collect()
 }
 
 /// The members as the partners know them, or as the configuration says.
@@ -512,7 +548,10 @@ async fn initial_members(config: &ClusterConfig, keys: &[Arc<Key>]) -> Members {
         let reply = ask(partner, keys, Request::Members, MEMBERS_WAIT).await;
         let found = reply.and_then(|reply| addresses(&reply));
         if let Some(found) = found.filter(|found| !found.is_empty()) {
-            members = found.into_iter().chain([config.self_addr.clone()]).collect();
+            members = found
+                .into_iter()
+                .chain([config.self_addr.clone()])
+                .collect();
             break;
         }
     }

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use smol::net::{TcpListener, TcpStream};
 
+use super::Member;
 use super::assembly::Assembly;
 use super::inbound::{self, Pending};
 use super::utility::Reply;
-use super::Member;
 use crate::config::limits;
 use crate::links::connection::{Closed, Connection};
 use crate::links::leader::{ConnId, Peer};
@@ -65,7 +65,10 @@ impl Member {
             let count = self.refused_connections.get().saturating_add(1);
             self.refused_connections.set(count);
             if count.is_power_of_two() {
-                log::warn!("{}: too many connections at once, {count} refused so far", self.name);
+                log::warn!(
+                    "{}: too many connections at once, {count} refused so far",
+                    self.name
+                );
             }
             return;
         }
@@ -164,7 +167,10 @@ impl Member {
         match hello {
             Hello::Member(address) => {
                 if !self.await_member(&address).await {
-                    log::info!("{}: {from} says it is {address}, which is no member", self.name);
+                    log::info!(
+                        "{}: {from} says it is {address}, which is no member",
+                        self.name
+                    );
                     connection.close();
                     return;
                 }
@@ -179,7 +185,9 @@ impl Member {
                 }
                 *greeting.identity.borrow_mut() = Some(Identity::Guest);
                 self.strangers.set(self.strangers.get().saturating_sub(1));
-                self.guests.borrow_mut().insert(connection.id, connection.clone());
+                self.guests
+                    .borrow_mut()
+                    .insert(connection.id, connection.clone());
                 self.lead_peer(Peer::ReadOnly(connection.id.0), connection);
             }
             Hello::Utility(_) => {}
@@ -209,7 +217,10 @@ impl Member {
         match Message::decode(value) {
             Ok(message) => self.on_message(peer, connection, message).await,
             Err(error) => {
-                log::warn!("{}: {peer} sent a message that makes no sense: {error}", self.name);
+                log::warn!(
+                    "{}: {peer} sent a message that makes no sense: {error}",
+                    self.name
+                );
                 connection.close();
             }
         }
@@ -220,7 +231,10 @@ impl Member {
             Ok(Message::NextNodeIdx(reply)) => {
                 self.on_reply(&Peer::ReadOnly(connection.id.0), connection, &reply);
             }
-            Ok(Message::ApplyCommand { command, request_id }) => {
+            Ok(Message::ApplyCommand {
+                command,
+                request_id,
+            }) => {
                 self.on_apply_command(connection, command, request_id).await;
             }
             Ok(_) => {}
@@ -258,8 +272,14 @@ impl Member {
     fn disconnected(&self, peer: &Address, connection: &Rc<Connection>, why: &Closed) {
         self.lead_without(&Peer::Member(peer.clone()), connection);
         let mut links = self.links.borrow_mut();
-        let Some(link) = links.get_mut(peer) else { return };
-        if link.connection.as_ref().is_some_and(|live| live.id == connection.id) {
+        let Some(link) = links.get_mut(peer) else {
+            return;
+        };
+        if link
+            .connection
+            .as_ref()
+            .is_some_and(|live| live.id == connection.id)
+        {
             link.connection = None;
             link.answers = None;
             drop(links);
@@ -302,7 +322,11 @@ impl Member {
     /// Keeps a connection to a member with a smaller address: again at once
     /// when it is lost, and with a pause when it cannot be made.
     async fn dial(self: Rc<Self>, peer: Address) {
-        let pause = self.config.timing.connection_retry_time.min(limits::REDIAL_PAUSE_MAX);
+        let pause = self
+            .config
+            .timing
+            .connection_retry_time
+            .min(limits::REDIAL_PAUSE_MAX);
         loop {
             let began = Instant::now();
             match resolve::connect(&peer).await {
@@ -322,7 +346,10 @@ impl Member {
         if let Some(link) = links.get_mut(peer)
             && !std::mem::replace(&mut link.reported_down, true)
         {
-            log::info!("{}: {peer} cannot be reached: {error}; trying on", self.name);
+            log::info!(
+                "{}: {peer} cannot be reached: {error}; trying on",
+                self.name
+            );
         }
     }
 

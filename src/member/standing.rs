@@ -38,12 +38,18 @@ struct Known {
 impl Peerage {
     /// Whether the peer showed that our log is no stale past of its cluster.
     pub fn is_verified(&self, peer: &Address) -> bool {
-        self.0.borrow().get(peer).is_some_and(|known| known.verified)
+        self.0
+            .borrow()
+            .get(peer)
+            .is_some_and(|known| known.verified)
     }
 
     /// Whether leadership can be handed over to the peer.
     pub fn takes_leadership(&self, peer: &Address) -> bool {
-        self.0.borrow().get(peer).is_some_and(|known| known.takes_leadership)
+        self.0
+            .borrow()
+            .get(peer)
+            .is_some_and(|known| known.takes_leadership)
     }
 
     /// The peer is connected anew: it may have restarted.
@@ -103,9 +109,14 @@ impl Member {
     }
 
     async fn verify(self: Rc<Self>, peer: Address) {
-        let answer = ask(&peer, &self.keys.borrow().clone(), Request::Status, limits::STATUS_TIME_MAX)
-            .await
-            .and_then(|reply| StatusReply::decode(&reply).ok());
+        let answer = ask(
+            &peer,
+            &self.keys.borrow().clone(),
+            Request::Status,
+            limits::STATUS_TIME_MAX,
+        )
+        .await
+        .and_then(|reply| StatusReply::decode(&reply).ok());
         match answer {
             Some(status) => {
                 self.on_status(&peer, &status);
@@ -122,7 +133,10 @@ impl Member {
                 // It is not there, or cannot be asked. If it is connected all
                 // the same, it is heard after some attempts.
                 if tries >= ASK_ATTEMPTS && self.connection(&peer).is_some() {
-                    log::warn!("{}: {peer} does not tell its status; trusting it", self.name);
+                    log::warn!(
+                        "{}: {peer} does not tell its status; trusting it",
+                        self.name
+                    );
                     self.peerage.update(&peer, |known| known.verified = true);
                     self.notify();
                 }
@@ -167,7 +181,9 @@ impl Member {
         let all_new = {
             let known = self.peerage.0.borrow();
             partners.clone().count() > 0
-                && partners.clone().all(|p| known.get(p).is_some_and(|k| k.verified && k.new))
+                && partners
+                    .clone()
+                    .all(|p| known.get(p).is_some_and(|k| k.verified && k.new))
         };
         let amnesic = replica.standing == Standing::Amnesic;
         drop(replica);

@@ -53,7 +53,11 @@ impl Member {
         if self.is_member(address) == add {
             return true;
         }
-        self.execute(command::membership(add, address), limits::MEMBERSHIP_TIME_MAX).await
+        self.execute(
+            command::membership(add, address),
+            limits::MEMBERSHIP_TIME_MAX,
+        )
+        .await
     }
 
     fn transfer_to(&self, target: Option<&Address>) -> Option<()> {
@@ -68,20 +72,28 @@ impl Member {
             let named = target.is_none_or(|target| target == address);
             named && *address != self.me && holds_all(address)
         })?;
-        self.connection(&chosen)?.send(&Message::TimeoutNow { term: leadership.term });
+        self.connection(&chosen)?.send(&Message::TimeoutNow {
+            term: leadership.term,
+        });
         Some(())
     }
 
     fn members(&self) -> MembersReply {
         let leader = self.known_leader();
         let replica = self.replica.borrow();
-        let others = replica.log.members().iter().filter(|address| **address != self.me);
+        let others = replica
+            .log
+            .members()
+            .iter()
+            .filter(|address| **address != self.me);
         // Ourselves last, as Python does.
-        let all = others.chain(std::iter::once(&self.me)).map(|address| MemberStatus {
-            address: address.clone(),
-            leader: leader.as_ref() == Some(address),
-            connected: *address == self.me || self.connection(address).is_some(),
-        });
+        let all = others
+            .chain(std::iter::once(&self.me))
+            .map(|address| MemberStatus {
+                address: address.clone(),
+                leader: leader.as_ref() == Some(address),
+                connected: *address == self.me || self.connection(address).is_some(),
+            });
         MembersReply(all.collect())
     }
 
@@ -119,11 +131,18 @@ impl Member {
             state,
             has_quorum: connected.saturating_add(1) > log.members().len() / 2,
             partners,
-            readonly: self.guests.borrow().keys().map(|id| (id.0.to_string(), true)).collect(),
+            readonly: self
+                .guests
+                .borrow()
+                .keys()
+                .map(|id| (id.0.to_string(), true))
+                .collect(),
             log_len: u64::try_from(log.len()).unwrap_or(u64::MAX),
             last_applied: replica.applied.get(),
             commit_idx: log.commit().get(),
-            raft_term: self.engine().map_or(Term::ZERO, |engine| engine.plain_term()),
+            raft_term: self
+                .engine()
+                .map_or(Term::ZERO, |engine| engine.plain_term()),
             leader_commit_idx: leader.is_some().then(|| log.commit().get()),
             leader,
             uptime_s: self.started.elapsed().as_secs(),

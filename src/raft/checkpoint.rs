@@ -45,14 +45,22 @@ impl State {
     /// The state that a Python node's snapshot carries. `epoch`: of its last
     /// entry; the one before it can only be as high.
     pub fn of_snapshot(snapshot: Snapshot, epoch: u32) -> Self {
-        let Snapshot { data, last, prev, members } = snapshot;
+        let Snapshot {
+            data,
+            last,
+            prev,
+            members,
+        } = snapshot;
         // The last entry's epoch rose if its term is lower than its
         // predecessor's (E1).
         let before = epoch.saturating_sub(u32::from(last.id.term < prev.id.term));
         Self {
             members: members.into_iter().collect(),
             data,
-            prev: Some(StoredEntry { epoch: before, entry: prev }),
+            prev: Some(StoredEntry {
+                epoch: before,
+                entry: prev,
+            }),
             last: StoredEntry { epoch, entry: last },
         }
     }
@@ -72,17 +80,37 @@ impl std::error::Error for CheckpointError {}
 
 /// The state as of `applied`.
 pub fn encode(log: &Log, applied: LogIndex, store: &Store) -> Checkpoint {
-    let members = log.members_at(applied).iter().map(|m| Value::str(m.as_str())).collect();
+    let members = log
+        .members_at(applied)
+        .iter()
+        .map(|m| Value::str(m.as_str()))
+        .collect();
     let data = store.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
     let last = log.get(applied);
     let prev = applied.prev().and_then(|index| log.get(index));
     let entries = prev.into_iter().chain(last).map(entry_value).collect();
-    let body = Value::Tuple([Value::List(members), Value::Dict(data), Value::List(entries)].into());
+    let body = Value::Tuple(
+        [
+            Value::List(members),
+            Value::Dict(data),
+            Value::List(entries),
+        ]
+        .into(),
+    );
     let mut bytes = Vec::new();
     pickle::encode(&body, &mut bytes);
     let epoch = last.map_or(0, |e| e.epoch);
-    let id = last.map_or(EntryId { index: LogIndex::FIRST, term: Term::ZERO }, |e| e.entry.id);
-    Checkpoint { last: (epoch, id), body: bytes.into() }
+    let id = last.map_or(
+        EntryId {
+            index: LogIndex::FIRST,
+            term: Term::ZERO,
+        },
+        |e| e.entry.id,
+    );
+    Checkpoint {
+        last: (epoch, id),
+        body: bytes.into(),
+    }
 }
 
 fn entry_value(stored: &StoredEntry) -> Value {
@@ -103,23 +131,43 @@ pub fn decode(body: &[u8]) -> Result<State, CheckpointError> {
 }
 
 fn state_of(value: &Value) -> Option<State> {
-    let [members, data, entries] = value.as_seq()? else { return None };
-    let members =
-        members.as_seq()?.iter().map(|m| m.as_str()?.parse().ok()).collect::<Option<_>>()?;
+    let [members, data, entries] = value.as_seq()? else {
+        return None;
+    };
+    let members = members
+        .as_seq()?
+        .iter()
+        .map(|m| m.as_str()?.parse().ok())
+        .collect::<Option<_>>()?;
     let Value::Dict(data) = data else { return None };
     let data = data.to_vec();
-    let entries: Vec<StoredEntry> =
-        entries.as_seq()?.iter().map(stored_entry).collect::<Option<_>>()?;
+    let entries: Vec<StoredEntry> = entries
+        .as_seq()?
+        .iter()
+        .map(stored_entry)
+        .collect::<Option<_>>()?;
     let (prev, last) = match <[StoredEntry; 2]>::try_from(entries) {
         Ok([prev, last]) if prev.entry.id.index.next() == last.entry.id.index => (Some(prev), last),
         Ok(_) => return None,
-        Err(entries) => (None, <[StoredEntry; 1]>::try_from(entries).ok().map(|[last]| last)?),
+        Err(entries) => (
+            None,
+            <[StoredEntry; 1]>::try_from(entries)
+                .ok()
+                .map(|[last]| last)?,
+        ),
     };
-    Some(State { members, data, prev, last })
+    Some(State {
+        members,
+        data,
+        prev,
+        last,
+    })
 }
 
 fn stored_entry(value: &Value) -> Option<StoredEntry> {
-    let [command, index, term, epoch] = value.as_seq()? else { return None };
+    let [command, index, term, epoch] = value.as_seq()? else {
+        return None;
+    };
     let id = EntryId {
         index: LogIndex::new(u64::try_from(index.as_int()?).ok()?)?,
         term: Term::new(u64::try_from(term.as_int()?).ok()?)?,

@@ -26,7 +26,8 @@ use super::replica::Shared;
 use super::runtime::SmolRuntime;
 use super::store::LogStore;
 use super::types::{
-    Members, Payload, RaftLogEntry, SnapshotMeta, StoredMembership, TypeConfig, Vote, log_id, membership,
+    Members, Payload, RaftLogEntry, SnapshotMeta, StoredMembership, TypeConfig, Vote, log_id,
+    membership,
 };
 use crate::config::limits;
 use crate::links::epoch::{EpochId, EpochTerm};
@@ -113,26 +114,48 @@ impl Engine {
         let alive = Rc::new(Cell::new(true));
         let me = replica.borrow().me.clone();
         let config = config(&name).validate().map_err(stopped)?;
-        let network = Network { peers, alive: alive.clone() };
-        let machine = Machine { replica: replica.clone(), name };
+        let network = Network {
+            peers,
+            alive: alive.clone(),
+        };
+        let machine = Machine {
+            replica: replica.clone(),
+            name,
+        };
         let store = LogStore(replica.clone());
-        let raft =
-            Raft::new(me, Arc::new(config), network, store, machine).await.map_err(stopped)?;
-        Ok(Self { raft, replica, alive })
+        let raft = Raft::new(me, Arc::new(config), network, store, machine)
+            .await
+            .map_err(stopped)?;
+        Ok(Self {
+            raft,
+            replica,
+            alive,
+        })
     }
 
     /// Ends it. Its clients find nobody from this moment on (E8).
     pub async fn stop(&self) {
         self.alive.set(false);
         self.replica.borrow().notify();
-        if SmolRuntime::timeout(SHUTDOWN_LIMIT, self.raft.shutdown()).await.is_err() {
-            log::warn!("an engine did not shut down in {} s", SHUTDOWN_LIMIT.as_secs());
+        if SmolRuntime::timeout(SHUTDOWN_LIMIT, self.raft.shutdown())
+            .await
+            .is_err()
+        {
+            log::warn!(
+                "an engine did not shut down in {} s",
+                SHUTDOWN_LIMIT.as_secs()
+            );
         }
     }
 
     /// Whether openraft still runs.
     pub fn running(&self) -> Result<(), Stopped> {
-        self.raft.metrics().borrow_watched().running_state.clone().map_err(stopped)
+        self.raft
+            .metrics()
+            .borrow_watched()
+            .running_state
+            .clone()
+            .map_err(stopped)
     }
 
     /// Our role.
@@ -147,7 +170,12 @@ impl Engine {
 
     /// The term of our vote, saved or about to be.
     pub fn term(&self) -> EpochTerm {
-        self.raft.server_metrics().borrow_watched().vote.leader_id.term
+        self.raft
+            .server_metrics()
+            .borrow_watched()
+            .vote
+            .leader_id
+            .term
     }
 
     /// The voters as openraft counts them.
@@ -178,9 +206,19 @@ impl Engine {
                 if let Some(changed) = &changed {
                     members.clone_from(changed);
                 }
-                let term = EpochTerm { epoch, term: entry.id.term };
-                let id = log_id(EpochId { term, index: entry.id.index });
-                let payload = Payload { command: entry.command, members: changed, origin: None };
+                let term = EpochTerm {
+                    epoch,
+                    term: entry.id.term,
+                };
+                let id = log_id(EpochId {
+                    term,
+                    index: entry.id.index,
+                });
+                let payload = Payload {
+                    command: entry.command,
+                    members: changed,
+                    origin: None,
+                };
                 RaftLogEntry::new(id, payload)
             })
             .collect()
@@ -224,9 +262,15 @@ impl Engine {
             last_log_id: Some(last.clone()),
             last_membership: StoredMembership::new(Some(last), members),
         };
-        let snapshot = Snapshot { meta, snapshot: Some(Rc::new(state)) };
+        let snapshot = Snapshot {
+            meta,
+            snapshot: Some(Rc::new(state)),
+        };
         let vote = Vote::new_committed(install.leader, leader.clone());
-        let response = self.raft.install_full_snapshot(vote.clone(), snapshot).await;
+        let response = self
+            .raft
+            .install_full_snapshot(vote.clone(), snapshot)
+            .await;
         Ok(response.map_err(stopped)?.vote <= vote)
     }
 
@@ -252,7 +296,10 @@ impl Engine {
 
     /// Hands a command to the leader's log; its origin hears what became of it.
     pub async fn propose(&self, payload: Payload) -> Result<(), Stopped> {
-        self.raft.client_write_ff(payload, None).await.map_err(stopped)
+        self.raft
+            .client_write_ff(payload, None)
+            .await
+            .map_err(stopped)
     }
 
     /// Forgets the log that is applied, but for what slow peers may need.

@@ -30,15 +30,29 @@ pub struct Log {
 impl Log {
     /// The log with which every node of a new cluster starts (spec 5.1).
     pub fn initial(members: Members) -> Self {
-        let id = EntryId { index: LogIndex::FIRST, term: Term::ZERO };
-        let base = StoredEntry { epoch: 0, entry: Entry { id, command: Arc::from(NO_OP) } };
+        let id = EntryId {
+            index: LogIndex::FIRST,
+            term: Term::ZERO,
+        };
+        let base = StoredEntry {
+            epoch: 0,
+            entry: Entry {
+                id,
+                command: Arc::from(NO_OP),
+            },
+        };
         Self::starting_at(base, members)
     }
 
     /// A log of one committed entry.
     pub fn starting_at(base: StoredEntry, members: Members) -> Self {
         let index = base.entry.id.index;
-        Self { base, rest: VecDeque::new(), members: vec![(index, members)], commit: index }
+        Self {
+            base,
+            rest: VecDeque::new(),
+            members: vec![(index, members)],
+            commit: index,
+        }
     }
 
     /// The first entry retained.
@@ -102,7 +116,8 @@ impl Log {
     pub fn truncate_after(&mut self, index: LogIndex) {
         let index = index.max(self.commit);
         let keep = index.get().saturating_sub(self.first().get());
-        self.rest.truncate(usize::try_from(keep).unwrap_or(usize::MAX));
+        self.rest
+            .truncate(usize::try_from(keep).unwrap_or(usize::MAX));
         let base = self.first();
         self.members.retain(|(at, _)| *at <= index || *at == base);
     }
@@ -112,7 +127,9 @@ impl Log {
     pub fn compact(&mut self, index: LogIndex) {
         let index = index.min(self.commit);
         while self.first() < index {
-            let Some(next) = self.rest.pop_front() else { return };
+            let Some(next) = self.rest.pop_front() else {
+                return;
+            };
             self.base = next;
         }
         let first = self.first();
@@ -144,19 +161,26 @@ impl Log {
     /// The members as of `index`.
     pub fn members_at(&self, index: LogIndex) -> &Members {
         let at = self.members.iter().rev().find(|(at, _)| *at <= index);
-        at.or(self.members.first()).map_or_else(|| self.members(), |(_, members)| members)
+        at.or(self.members.first())
+            .map_or_else(|| self.members(), |(_, members)| members)
     }
 
     /// The members that the entry at `index` brought into force.
     pub fn members_from(&self, index: LogIndex) -> Option<&Members> {
         let base = self.first();
-        let found = self.members.iter().find(|(at, _)| *at == index && index != base);
+        let found = self
+            .members
+            .iter()
+            .find(|(at, _)| *at == index && index != base);
         found.map(|(_, members)| members)
     }
 
     /// How many changes of the members are not committed yet (H17, E10).
     pub fn pending_changes(&self) -> usize {
-        self.members.iter().filter(|(at, _)| *at > self.commit).count()
+        self.members
+            .iter()
+            .filter(|(at, _)| *at > self.commit)
+            .count()
     }
 }
 
@@ -180,7 +204,13 @@ impl LocalLog for Log {
 
 fn id_of(stored: &StoredEntry) -> EpochId {
     let EntryId { index, term } = stored.entry.id;
-    EpochId { term: EpochTerm { epoch: stored.epoch, term }, index }
+    EpochId {
+        term: EpochTerm {
+            epoch: stored.epoch,
+            term,
+        },
+        index,
+    }
 }
 
 /// The members after a command: none if it changes nothing.
@@ -188,7 +218,9 @@ pub fn members_after(members: &Members, command: &[u8]) -> Option<Members> {
     if !Command::is_membership(command) {
         return None;
     }
-    let Command::Membership { add, address } = Command::parse(command) else { return None };
+    let Command::Membership { add, address } = Command::parse(command) else {
+        return None;
+    };
     let address: &Address = &address;
     if add == members.contains(address) {
         return None;

@@ -43,7 +43,10 @@ impl RaftSnapshotBuilder<TypeConfig> for Machine {
     type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<TypeConfig, SnapshotData>> {
-        Ok(Snapshot { meta: self.meta(), snapshot: None })
+        Ok(Snapshot {
+            meta: self.meta(),
+            snapshot: None,
+        })
     }
 }
 
@@ -52,7 +55,11 @@ impl RaftStateMachine<TypeConfig> for Machine {
     type SnapshotBuilder = Self;
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
-        let SnapshotMeta { last_log_id, last_membership, .. } = self.meta();
+        let SnapshotMeta {
+            last_log_id,
+            last_membership,
+            ..
+        } = self.meta();
         Ok((last_log_id, last_membership))
     }
 
@@ -70,7 +77,11 @@ impl RaftStateMachine<TypeConfig> for Machine {
                     self.name
                 ),
                 Some((None, Change::Expired(key))) => {
-                    log::info!("{}: key expired: {}", self.name, key.as_str().unwrap_or("?"));
+                    log::info!(
+                        "{}: key expired: {}",
+                        self.name,
+                        key.as_str().unwrap_or("?")
+                    );
                 }
                 _ => {}
             }
@@ -114,6 +125,9 @@ impl RaftStateMachine<TypeConfig> for Machine {
     ) -> io::Result<Option<SnapshotOf<TypeConfig, SnapshotData>>> {
         let meta = self.meta();
         let purged = self.replica.borrow().purged.is_some();
-        Ok(purged.then_some(Snapshot { meta, snapshot: None }))
+        Ok(purged.then_some(Snapshot {
+            meta,
+            snapshot: None,
+        }))
     }
 }

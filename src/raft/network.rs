@@ -64,7 +64,10 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Client;
 
     async fn new_client(&mut self, target: Address, _: &EmptyNode) -> Client {
-        Client { network: self.clone(), target }
+        Client {
+            network: self.clone(),
+            target,
+        }
     }
 }
 
@@ -112,7 +115,9 @@ impl Client {
     }
 
     fn progress(&self, vote: &Vote) -> Progress {
-        self.network.peers.progress(&self.target, vote.leader_id.term.term)
+        self.network
+            .peers
+            .progress(&self.target, vote.leader_id.term.term)
     }
 }
 
@@ -162,14 +167,18 @@ impl RaftNetworkV2<TypeConfig> for Client {
             return Err(RPCError::Unreachable(unreachable("our log is empty")));
         };
         let term = request.vote.leader_id.term.term;
-        let last = EntryId { index: last.index, term: last.term.term };
+        let last = EntryId {
+            index: last.index,
+            term: last.term.term,
+        };
         self.network.peers.request_vote(&self.target, term, last);
         let result = self
             .until(VOTE_WAIT, || {
                 if self.network.peers.granted(&self.target, term) {
                     return Some(VoteResponse::new(request.vote.clone(), None, true));
                 }
-                self.higher(&request.vote).map(|vote| VoteResponse::new(vote, None, false))
+                self.higher(&request.vote)
+                    .map(|vote| VoteResponse::new(vote, None, false))
             })
             .await;
         result.ok_or_else(|| RPCError::Unreachable(unreachable("no vote in time")))
@@ -182,7 +191,11 @@ impl RaftNetworkV2<TypeConfig> for Client {
         _cancel: impl Future<Output = ReplicationClosed> + 'static,
         option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let wanted = snapshot.meta.last_log_id.as_ref().map(|id| epoch_id(id).index);
+        let wanted = snapshot
+            .meta
+            .last_log_id
+            .as_ref()
+            .map(|id| epoch_id(id).index);
         let result = self
             .until(option.hard_ttl(), || {
                 if let Some(vote) = self.higher(&vote) {

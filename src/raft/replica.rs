@@ -17,8 +17,8 @@ use crate::disk::{Disk, HardState, Recovered, Standing, StoredEntry};
 use crate::kv::{Applied, Call, Change, Poison, Store, Tail};
 use crate::links::epoch::{EpochId, EpochTerm};
 use crate::links::follower::VoteView;
-use crate::wire::snapshot::Snapshot;
 use crate::wire::command::REGULAR;
+use crate::wire::snapshot::Snapshot;
 use crate::wire::{Address, EntryId, LogIndex, Term, Value, pickle};
 
 /// The replica as openraft's parts and the member share it.
@@ -89,10 +89,16 @@ impl Replica {
         }
         log.commit_to(recovered.commit.unwrap_or(LogIndex::FIRST));
         let vote = recovered.hard_state.as_ref().map_or_else(
-            || VoteView { term: EpochTerm::default(), node: me.clone(), committed: false },
+            || VoteView {
+                term: EpochTerm::default(),
+                node: me.clone(),
+                committed: false,
+            },
             |hard| vote_of(hard, &me),
         );
-        let standing = recovered.hard_state.map_or(Standing::Amnesic, |hard| hard.standing);
+        let standing = recovered
+            .hard_state
+            .map_or(Standing::Amnesic, |hard| hard.standing);
         Ok(Self {
             me,
             log,
@@ -134,7 +140,10 @@ impl Replica {
     pub fn await_applied(&mut self, id: EntryId) -> Fate {
         let (sender, receiver) = oneshot::channel();
         if id.index <= self.applied {
-            let same = self.log.id_at(id.index).is_some_and(|at| at.term.term == id.term);
+            let same = self
+                .log
+                .id_at(id.index)
+                .is_some_and(|at| at.term.term == id.term);
             let _ = sender.send(same);
         } else {
             self.waiters.insert(id.index, (id.term, sender));
@@ -180,7 +189,10 @@ impl Replica {
     /// The live state as a checkpoint, and the entries behind it.
     pub fn checkpoint(&self) -> (crate::disk::Checkpoint, Vec<StoredEntry>) {
         let tail = self.log.from(self.applied.next()).cloned().collect();
-        (checkpoint::encode(&self.log, self.applied, &self.store), tail)
+        (
+            checkpoint::encode(&self.log, self.applied, &self.store),
+            tail,
+        )
     }
 
     /// The state as a Python peer takes it, and the last entry it covers; none
@@ -189,9 +201,21 @@ impl Replica {
         let last = self.log.get(self.applied)?.entry.clone();
         let prev = self.log.get(self.applied.prev()?)?.entry.clone();
         let id = last.id;
-        let data = self.store.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+        let data = self
+            .store
+            .iter()
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect();
         let members = self.log.members_at(self.applied).iter().cloned().collect();
-        Some((Snapshot { data, last, prev, members }, id))
+        Some((
+            Snapshot {
+                data,
+                last,
+                prev,
+                members,
+            },
+            id,
+        ))
     }
 
     /// The store as of the end of the log, to judge proposals by (S6).
@@ -217,7 +241,11 @@ impl Replica {
 }
 
 fn nothing(poison: Option<Poison>) -> Applied {
-    Applied { result: Value::None, change: Change::Nothing, poison }
+    Applied {
+        result: Value::None,
+        change: Change::Nothing,
+        poison,
+    }
 }
 
 /// The call that a REGULAR command makes; none for the other kinds, which
@@ -233,12 +261,21 @@ pub fn call_of(command: &[u8]) -> Option<Result<Call, Poison>> {
 
 fn id(stored: &StoredEntry) -> EpochId {
     let EntryId { index, term } = stored.entry.id;
-    EpochId { term: EpochTerm { epoch: stored.epoch, term }, index }
+    EpochId {
+        term: EpochTerm {
+            epoch: stored.epoch,
+            term,
+        },
+        index,
+    }
 }
 
 fn vote_of(hard: &HardState, me: &Address) -> VoteView {
     VoteView {
-        term: EpochTerm { epoch: hard.epoch, term: hard.term },
+        term: EpochTerm {
+            epoch: hard.epoch,
+            term: hard.term,
+        },
         node: hard.voted_for.clone().unwrap_or_else(|| me.clone()),
         committed: hard.committed,
     }

@@ -76,14 +76,20 @@ impl AsyncRuntime for SmolRuntime {
         duration: Duration,
         future: F,
     ) -> Timeout<F> {
-        Timeout { future: Box::pin(future), timer: smol::Timer::after(duration) }
+        Timeout {
+            future: Box::pin(future),
+            timer: smol::Timer::after(duration),
+        }
     }
 
     fn timeout_at<R, F: Future<Output = R> + OptionalSend>(
         deadline: Instant,
         future: F,
     ) -> Timeout<F> {
-        Timeout { future: Box::pin(future), timer: smol::Timer::at(deadline) }
+        Timeout {
+            future: Box::pin(future),
+            timer: smol::Timer::at(deadline),
+        }
     }
 
     fn is_panic(_: &Aborted) -> bool {
@@ -330,7 +336,10 @@ impl<T> Drop for WatchSender<T> {
 
 impl<T> Clone for WatchReceiver<T> {
     fn clone(&self) -> Self {
-        Self { watched: self.watched.clone(), seen: self.seen }
+        Self {
+            watched: self.watched.clone(),
+            seen: self.seen,
+        }
     }
 }
 
@@ -346,7 +355,10 @@ impl watch::Watch for SmolWatch {
             senders: Cell::new(1),
             wakers: RefCell::default(),
         });
-        (WatchSender(watched.clone()), WatchReceiver { watched, seen: 0 })
+        (
+            WatchSender(watched.clone()),
+            WatchReceiver { watched, seen: 0 },
+        )
     }
 }
 
@@ -376,7 +388,10 @@ impl<T> watch::WatchSender<SmolWatch, T> for WatchSender<T> {
     }
 
     fn subscribe(&self) -> WatchReceiver<T> {
-        WatchReceiver { watched: self.0.clone(), seen: self.0.version.get() }
+        WatchReceiver {
+            watched: self.0.clone(),
+            seen: self.0.version.get(),
+        }
     }
 }
 

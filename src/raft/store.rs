@@ -85,7 +85,14 @@ impl RaftLogReader<TypeConfig> for LogStore {
                     .or_else(|| initial.then(|| log.members_at(id.index)))
                     .cloned();
                 let command = stored.entry.command.clone();
-                RaftLogEntry::new(log_id(id), Payload { command, members, origin: None })
+                RaftLogEntry::new(
+                    log_id(id),
+                    Payload {
+                        command,
+                        members,
+                        origin: None,
+                    },
+                )
             })
             .collect())
     }
@@ -116,7 +123,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let vote = vote_from_raft(vote);
         let saved = {
             let replica = self.0.borrow();
-            replica.disk.save_hard_state(replica.hard_state(&vote, replica.standing))
+            replica
+                .disk
+                .save_hard_state(replica.hard_state(&vote, replica.standing))
         };
         // E7: done only when all earlier writes are durable too.
         saved.await.map_err(io::Error::other)?;
@@ -156,7 +165,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 let entry = StoredEntry {
                     epoch: id.term.epoch,
                     entry: Entry {
-                        id: EntryId { index: id.index, term: id.term.term },
+                        id: EntryId {
+                            index: id.index,
+                            term: id.term.term,
+                        },
                         command: payload.command,
                     },
                 };

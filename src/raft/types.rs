@@ -46,7 +46,10 @@ pub type Members = BTreeSet<Address>;
 
 impl RaftTerm for EpochTerm {
     fn next(&self) -> Self {
-        Self { epoch: self.epoch, term: self.term.next() }
+        Self {
+            epoch: self.epoch,
+            term: self.term.next(),
+        }
     }
 
     fn as_u64(&self) -> Option<u64> {
@@ -94,7 +97,11 @@ impl RaftPayload for Payload {
     type Node = EmptyNode;
 
     fn blank() -> Self {
-        Self { command: NO_OP.into(), members: None, origin: None }
+        Self {
+            command: NO_OP.into(),
+            members: None,
+            origin: None,
+        }
     }
 
     fn with_normal(self, data: Self) -> Self {
@@ -133,5 +140,8 @@ pub fn log_id(id: EpochId) -> LogId {
 
 /// An entry's name from openraft's.
 pub fn epoch_id(id: &LogId) -> EpochId {
-    EpochId { term: id.committed_leader_id().term, index: log_index(id.index()) }
+    EpochId {
+        term: id.committed_leader_id().term,
+        index: log_index(id.index()),
+    }
 }

@@ -331,3 +331,23 @@ fn text_iterates_by_character() {
     });
     assert_eq!(widths.collect::<Vec<_>>(), [1, 2, 3, 4]);
 }
+
+/// S9: a condition on a hostile value takes neither square nor exponential time.
+#[test]
+fn hostile_conditions_end() {
+    let reversed = |pairs: &[(Value, Value)]| Value::Dict(pairs.iter().rev().cloned().collect());
+    let ordered = |pairs: &[(Value, Value)]| Value::Dict(pairs.into());
+    let many: Vec<_> = (0..100_000).map(|i| (Value::Int(i), Value::None)).collect();
+    let (mut one, mut other) = (Value::None, Value::None);
+    for _ in 0..crate::config::limits::PICKLE_DEPTH_MAX {
+        one = ordered(&[(str("x"), one), (str("y"), Value::Int(1))]);
+        other = reversed(&[(str("x"), other), (str("y"), Value::Int(1))]);
+    }
+    for (stored, wanted) in [(ordered(&many), reversed(&many)), (one, other)] {
+        let mut bench = Bench::new();
+        let created = ("created", Value::Int(1));
+        bench.apply(&set("k", dict(&[("value", stored), created])));
+        let condition = call(0, &[str("k")], &[("prevValue", wanted)]);
+        assert!(matches!(bench.apply(&condition).change, Change::Deleted(_)));
+    }
+}
