@@ -46,13 +46,20 @@ fn term(t: u64) -> Term {
 /// changes of the members.
 fn entry(i: usize, t: u64) -> Entry {
     let spare = address(10 + (t + u64::try_from(i).unwrap()) % 3);
-    let command: Vec<u8> = match (i * 7 + usize::try_from(t).unwrap()) % 11 {
-        _ if i == 1 => vec![1],
+    let noop = || Arc::from(&b"\x01"[..]);
+    let command: Arc<[u8]> = match (i * 7 + usize::try_from(t).unwrap()) % 11 {
+        _ if i == 1 => noop(),
         0 => command::membership(true, &spare),
         1 => command::membership(false, &spare),
-        _ => vec![1],
+        _ => noop(),
     };
-    Entry { id: EntryId { index: index(i), term: term(t) }, command: command.into() }
+    Entry {
+        id: EntryId {
+            index: index(i),
+            term: term(t),
+        },
+        command,
+    }
 }
 
 /// Peers that grant every vote and hold whatever we hold.
@@ -79,7 +86,11 @@ impl Peers for Generous {
     }
     fn progress(&self, _: &Address, _: Term) -> Progress {
         let matched = self.replica().map(|r| r.borrow().log.last());
-        Progress { matched, answered: Some(Instant::now()), reverted: false }
+        Progress {
+            matched,
+            answered: Some(Instant::now()),
+            reverted: false,
+        }
     }
     fn listen(&self) -> EventListener {
         self.changed.listen()
@@ -111,16 +122,19 @@ async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
     smol::future::or(future, limit).await
 }
 
-async fn open(
-    dir: &std::path::Path,
-    worker: &Worker,
-    changed: &Rc<Event>,
-) -> (Shared, Engine) {
+async fn open(dir: &std::path::Path, worker: &Worker, changed: &Rc<Event>) -> (Shared, Engine) {
     let members: Members = [1, 2, 3].map(address).into();
     let (disk, recovered) = Disk::open(dir, worker).unwrap();
     let fresh = recovered.checkpoint.is_none();
-    let replica =
-        Replica::new(address(1), members, disk, recovered, changed.clone(), Instant::now()).unwrap();
+    let replica = Replica::new(
+        address(1),
+        members,
+        disk,
+        recovered,
+        changed.clone(),
+        Instant::now(),
+    )
+    .unwrap();
     let replica: Shared = Rc::new(replica.into());
     if fresh {
         let written = {
@@ -134,7 +148,9 @@ async fn open(
         replica: Rc::new(Cell::new(Some(replica.clone()))),
         changed: changed.clone(),
     };
-    let engine = Engine::start(replica.clone(), "gate".into(), Rc::new(peers)).await.unwrap();
+    let engine = Engine::start(replica.clone(), "gate".into(), Rc::new(peers))
+        .await
+        .unwrap();
     (replica, engine)
 }
 
@@ -143,7 +159,13 @@ impl Subject {
         let dir = tempfile::tempdir().unwrap();
         let changed = Rc::new(Event::new());
         let (replica, engine) = open(dir.path(), &worker, &changed).await;
-        Self { dir, worker, replica, engine, changed }
+        Self {
+            dir,
+            worker,
+            replica,
+            engine,
+            changed,
+        }
     }
 
     async fn restart(&mut self) {
@@ -159,7 +181,12 @@ impl Subject {
         self.replica.borrow().vote.term.term.get()
     }
 
-    async fn carry_out(&mut self, from: &Address, verdict: Verdict, state: Option<State>) -> Outcome {
+    async fn carry_out(
+        &mut self,
+        from: &Address,
+        verdict: Verdict,
+        state: Option<State>,
+    ) -> Outcome {
         let pending = self.replica.borrow().log.pending_changes();
         let outcome = match verdict {
             Verdict::Ignore(_) => Outcome::Ignored,
@@ -167,7 +194,11 @@ impl Subject {
             Verdict::Answer(_) => Outcome::Accepted,
             Verdict::Diverged(_) => Outcome::Diverged,
             Verdict::Append(append) => {
-                assert!(in_time("append", self.engine.append(from, append)).await.unwrap());
+                assert!(
+                    in_time("append", self.engine.append(from, append))
+                        .await
+                        .unwrap()
+                );
                 Outcome::Accepted
             }
             Verdict::Install(install) => {
@@ -254,17 +285,37 @@ impl World {
         let replica = self.subject.replica.borrow();
         let log = &replica.log;
         let first = usize::try_from(log.first().get()).unwrap();
-        let terms: Vec<u64> =
-            log.from(log.first()).map(|stored| stored.entry.id.term.get()).collect();
-        assert_eq!(terms, self.reference.terms[first - 1..], "log\n{}", self.story());
-        assert_eq!(log.commit(), index(self.reference.commit), "commit\n{}", self.story());
+        let terms: Vec<u64> = log
+            .from(log.first())
+            .map(|stored| stored.entry.id.term.get())
+            .collect();
+        assert_eq!(
+            terms,
+            self.reference.terms[first - 1..],
+            "log\n{}",
+            self.story()
+        );
+        assert_eq!(
+            log.commit(),
+            index(self.reference.commit),
+            "commit\n{}",
+            self.story()
+        );
         let epochs: Vec<EpochTerm> = log
             .from(log.first())
-            .map(|s| EpochTerm { epoch: s.epoch, term: s.entry.id.term })
+            .map(|s| EpochTerm {
+                epoch: s.epoch,
+                term: s.entry.id.term,
+            })
             .collect();
         assert!(epochs.is_sorted(), "E1: {epochs:?}\n{}", self.story());
         let members: Members = [1, 2, 3].map(address).into();
-        assert_eq!(*log.members(), self.reference.members(&members), "members\n{}", self.story());
+        assert_eq!(
+            *log.members(),
+            self.reference.members(&members),
+            "members\n{}",
+            self.story()
+        );
         assert_eq!(
             self.subject.engine.members(),
             *log.members(),
@@ -279,11 +330,17 @@ impl World {
 
     /// A leader's log: our committed prefix, some of our tail, then anything.
     fn leader_log(&mut self, leader_term: u64) -> Vec<u64> {
-        let keep = self.rng.random_range(self.reference.commit..=self.reference.terms.len());
+        let keep = self
+            .rng
+            .random_range(self.reference.commit..=self.reference.terms.len());
         let mut log = self.reference.terms[..keep].to_vec();
         for _ in 0..self.rng.random_range(0..6) {
             let again = *log.last().unwrap();
-            log.push(if self.rng.random_bool(0.5) { again } else { self.rng.random_range(1..25) });
+            log.push(if self.rng.random_bool(0.5) {
+                again
+            } else {
+                self.rng.random_range(1..25)
+            });
         }
         log.push(leader_term);
         log
@@ -292,26 +349,34 @@ impl World {
     async fn vote(&mut self, candidate: u64, log: &[u64], counts: &mut Counts) {
         let ours = self.subject.vote_term();
         let t = ours + self.rng.random_range(0..3);
-        let last = EntryId { index: index(log.len()), term: term(*log.last().unwrap()) };
+        let last = EntryId {
+            index: index(log.len()),
+            term: term(*log.last().unwrap()),
+        };
         let request = {
             let replica = self.subject.replica.borrow();
             follower::vote_request(&replica.log, &replica.vote, term(t), last)
         };
         let granted = match request {
             Some(request) => {
-                let vote = self.subject.engine.vote(&address(candidate), request);
+                let candidate = address(candidate);
+                let vote = self.subject.engine.vote(&candidate, request);
                 in_time("vote", vote).await.unwrap()
             }
             None => false,
         };
-        self.history.push(format!("vote {candidate} term {t} last {last} -> {granted}"));
+        self.history.push(format!(
+            "vote {candidate} term {t} last {last} -> {granted}"
+        ));
         let up_to_date = (last.term.get(), log.len()) >= self.reference.last();
         assert_eq!(granted, up_to_date && t > ours, "vote\n{}", self.story());
         counts.votes += 1;
     }
 
     async fn append(&mut self, leader: u64, t: u64, log: &[u64], counts: &mut Counts) {
-        let prev = self.rng.random_range(self.reference.commit.min(log.len())..=log.len());
+        let prev = self
+            .rng
+            .random_range(self.reference.commit.min(log.len())..=log.len());
         let count = self.rng.random_range(0..=(log.len() - prev).min(4));
         let terms = &log[prev..prev + count];
         let commit = if self.rng.random_bool(0.3) {
@@ -319,15 +384,21 @@ impl World {
         } else {
             self.rng.random_range(1..=log.len())
         };
-        let entries: Vec<Entry> =
-            terms.iter().enumerate().map(|(k, t)| entry(prev + 1 + k, *t)).collect();
+        let entries: Vec<Entry> = terms
+            .iter()
+            .enumerate()
+            .map(|(k, t)| entry(prev + 1 + k, *t))
+            .collect();
         let from = address(leader);
         let verdict = {
             let replica = self.subject.replica.borrow();
             let incoming = Incoming {
                 from: &from,
                 term: term(t),
-                prev: Some(EntryId { index: index(prev), term: term(log[prev - 1]) }),
+                prev: Some(EntryId {
+                    index: index(prev),
+                    term: term(log[prev - 1]),
+                }),
                 entries: &entries,
                 commit: index(commit),
             };
@@ -356,7 +427,11 @@ impl World {
         }
         let from = address(leader);
         let members: Members = [1, 2, 3].map(address).into();
-        let theirs = Reference { terms: log[..at].to_vec(), commit: at, first: 1 };
+        let theirs = Reference {
+            terms: log[..at].to_vec(),
+            commit: at,
+            first: 1,
+        };
         let snapshot = Snapshot {
             data: vec![],
             last: entry(at, log[at - 1]),
@@ -365,10 +440,18 @@ impl World {
         };
         let verdict = {
             let replica = self.subject.replica.borrow();
-            follower::snapshot(&replica.log, &replica.vote, &from, term(t), snapshot.last.id)
+            follower::snapshot(
+                &replica.log,
+                &replica.vote,
+                &from,
+                term(t),
+                snapshot.last.id,
+            )
         };
         let state = match &verdict {
-            Verdict::Install(install) => Some(State::of_snapshot(snapshot, install.last.term.epoch)),
+            Verdict::Install(install) => {
+                Some(State::of_snapshot(snapshot, install.last.term.epoch))
+            }
             _ => None,
         };
         let installs = state.is_some();
@@ -388,7 +471,13 @@ impl World {
 
     /// Wins an election and writes one entry.
     async fn lead(&mut self, counts: &mut Counts) {
-        let voter = self.subject.replica.borrow().log.members().contains(&address(1));
+        let voter = self
+            .subject
+            .replica
+            .borrow()
+            .log
+            .members()
+            .contains(&address(1));
         if !voter {
             return;
         }
@@ -402,8 +491,14 @@ impl World {
         in_time("election", elected).await;
         let t = self.subject.engine.plain_term().get();
         self.reference.terms.push(t);
-        let payload = Payload { command: Arc::from(&b"\x01"[..]), members: None, origin: None };
-        in_time("propose", self.subject.engine.propose(payload)).await.unwrap();
+        let payload = Payload {
+            command: Arc::from(&b"\x01"[..]),
+            members: None,
+            origin: None,
+        };
+        in_time("propose", self.subject.engine.propose(payload))
+            .await
+            .unwrap();
         self.reference.terms.push(t);
         self.reference.commit = self.reference.terms.len();
         self.history.push(format!("led term {t}"));
@@ -418,7 +513,11 @@ async fn one_world(seed: u64, worker: Rc<Worker>, counts: &mut Counts) {
     let mut world = World {
         rng: SmallRng::seed_from_u64(seed),
         subject: Subject::new(worker).await,
-        reference: Reference { terms: vec![0], commit: 1, first: 1 },
+        reference: Reference {
+            terms: vec![0],
+            commit: 1,
+            first: 1,
+        },
         history: vec![],
     };
     for _ in 0..12 {

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use event_listener::Event;
+use rustix::net::sockopt::set_socket_linger;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::net::TcpStream;
 
@@ -148,6 +149,14 @@ impl Connection {
         self.closing.set(true);
         let _ = self.stream.shutdown(Shutdown::Both);
         self.wake.notify(1);
+    }
+
+    /// Ends the connection without delivering what is still on its way: data of
+    /// a lost connection must not reach the peer after that of the next one
+    /// (H8).
+    pub fn abort(&self) {
+        let _ = set_socket_linger(&self.stream, Some(Duration::ZERO));
+        self.close();
     }
 
     /// Whether it is ending.

@@ -19,10 +19,13 @@ use crate::wire::message::{
 use crate::wire::snapshot::Snapshot;
 use crate::wire::{Address, Entry, EntryId, Term};
 
+/// Resolves when all that was taken is durable: whether it was accepted.
+type Done = Pin<Box<dyn Future<Output = Result<bool, Stopped>>>>;
+
 /// An append that the engine has taken and that is not durable yet, and what to
 /// say then.
 pub struct Pending {
-    done: Pin<Box<dyn Future<Output = Result<bool, Stopped>>>>,
+    done: Done,
     answer: NextNodeIdx,
 }
 
@@ -332,7 +335,7 @@ impl Member {
         peer: &Address,
         connection: &Rc<Connection>,
         answer: NextNodeIdx,
-        done: Option<Pin<Box<dyn Future<Output = Result<bool, Stopped>>>>>,
+        done: Option<Done>,
     ) {
         let queue = {
             let mut links = self.links.borrow_mut();

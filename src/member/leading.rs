@@ -32,9 +32,9 @@ pub struct Leadership {
     pub change_proposed: Option<LogIndex>,
     /// The store as of the end of the log, to judge proposals by (S6).
     pub tail: Tail,
-    /// Where the next proposal will stand, and how many are on their way into
-    /// the log.
+    /// Where the next proposal will stand.
     pub next: LogIndex,
+    /// How many proposals are on their way into the log.
     pub in_flight: Rc<Cell<usize>>,
     since: Instant,
     renewed: Instant,
@@ -317,7 +317,7 @@ impl Member {
             Action::Close { peer, conn, reason } => {
                 if let Some(connection) = self.connection_of(&peer).filter(|c| c.id == conn) {
                     log::info!("{}: closing the link to {peer}: {reason}", self.name);
-                    connection.close();
+                    connection.abort();
                 }
             }
         }

@@ -150,6 +150,13 @@ impl Member {
         Ok(())
     }
 
+    async fn stop_engine(&self) {
+        let engine = self.engine.borrow_mut().take();
+        if let Some(engine) = engine {
+            engine.stop().await;
+        }
+    }
+
     async fn start_engine(self: &Rc<Self>) -> Result<(), StartError> {
         let engine = Engine::start(self.replica.clone(), self.name.clone(), self.clone())
             .await
@@ -174,9 +181,7 @@ impl Member {
         for task in tasks {
             task.cancel().await;
         }
-        if let Some(engine) = self.engine.borrow_mut().take() {
-            engine.stop().await;
-        }
+        self.stop_engine().await;
         let closed = self.replica.borrow().disk.close();
         if let Err(error) = closed.await {
             log::error!("{}: {error}", self.name);
@@ -230,9 +235,7 @@ impl Member {
 
     async fn rebuild(self: &Rc<Self>, trouble: &Trouble) {
         self.stop_leading();
-        if let Some(engine) = self.engine.borrow_mut().take() {
-            engine.stop().await;
-        }
+        self.stop_engine().await;
         let closed = self.replica.borrow().disk.close();
         let _ = closed.await;
         if let Trouble::StalePast { .. } = trouble {
@@ -435,13 +438,21 @@ impl Member {
     async fn catch_up_with_terms(&self, engine: &Engine) -> Result<(), Stopped> {
         let seen = {
             let links = self.links.borrow();
-            links.iter().map(|(peer, link)| (link.seen, peer.clone())).max()
+            links
+                .iter()
+                .map(|(peer, link)| (link.seen, peer.clone()))
+                .max()
         };
-        let Some((term, peer)) = seen else { return Ok(()) };
+        let Some((term, peer)) = seen else {
+            return Ok(());
+        };
         let request = {
             let replica = self.replica.borrow();
             let last = replica.log.last();
-            let last = EntryId { index: last.index, term: last.term.term };
+            let last = EntryId {
+                index: last.index,
+                term: last.term.term,
+            };
             follower::vote_request(&replica.log, &replica.vote, term, last)
         };
         if let Some(request) = request {

@@ -109,14 +109,9 @@ impl Member {
     }
 
     async fn verify(self: Rc<Self>, peer: Address) {
-        let answer = ask(
-            &peer,
-            &self.keys.borrow().clone(),
-            Request::Status,
-            limits::STATUS_TIME_MAX,
-        )
-        .await
-        .and_then(|reply| StatusReply::decode(&reply).ok());
+        let keys = self.keys.borrow().clone();
+        let reply = ask(&peer, &keys, Request::Status, limits::STATUS_TIME_MAX).await;
+        let answer = reply.and_then(|reply| StatusReply::decode(&reply).ok());
         match answer {
             Some(status) => {
                 self.on_status(&peer, &status);

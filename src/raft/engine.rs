@@ -259,7 +259,7 @@ impl Engine {
         let last = log_id(install.last);
         let members = membership(state.members.clone());
         let meta = SnapshotMeta {
-            last_log_id: Some(last.clone()),
+            last_log_id: Some(last),
             last_membership: StoredMembership::new(Some(last), members),
         };
         let snapshot = Snapshot {

@@ -110,7 +110,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     async fn get_log_state(&mut self) -> io::Result<LogState<TypeConfig>> {
         let replica = self.0.borrow();
         Ok(LogState {
-            last_purged_log_id: replica.purged.clone(),
+            last_purged_log_id: replica.purged,
             last_log_id: Some(log_id(replica.log.last())),
         })
     }

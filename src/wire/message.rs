@@ -530,7 +530,7 @@ where
     I: IntoIterator<Item = &'a Entry> + Clone,
 {
     fn encode(&self, w: &mut Writer<'_>) {
-        begin_append(w, self.term, self.commit);
+        begin_append(w, self.term, self.commit.get());
         write_prev(w, self.prev);
         w.str("entries");
         w.list();
@@ -556,7 +556,7 @@ impl Encode for Append {
                 .encode(w);
             }
             AppendBody::Fragment { prev, part, data } => {
-                begin_append(w, self.term, self.commit);
+                begin_append(w, self.term, self.commit.get());
                 write_prev(w, *prev);
                 w.str("transmission");
                 w.str(match part {
@@ -568,7 +568,9 @@ impl Encode for Append {
                 w.bytes(data);
             }
             AppendBody::Snapshot(chunk) => {
-                begin_append(w, self.term, self.commit);
+                // Python would commit up to this index whatever its log holds:
+                // the tail of a follower that gets a snapshot is unverified.
+                begin_append(w, self.term, 0);
                 w.str("serialized");
                 match chunk {
                     Some(chunk) => {
@@ -603,10 +605,10 @@ fn begin(w: &mut Writer<'_>, kind: &str) {
     w.str(kind);
 }
 
-fn begin_append(w: &mut Writer<'_>, term: Term, commit: LogIndex) {
+fn begin_append(w: &mut Writer<'_>, term: Term, commit: u64) {
     begin(w, "append_entries");
     number(w, "term", term.get());
-    number(w, "commit_index", commit.get());
+    number(w, "commit_index", commit);
 }
 
 fn write_prev(w: &mut Writer<'_>, prev: Option<EntryId>) {
