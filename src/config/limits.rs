@@ -118,7 +118,6 @@ pub const DISK_SEGMENT_BYTES_MAX: u64 = 512 << 20;
 pub const DISK_FRAME_BYTES_MAX: usize = 160 << 20;
 
 /// How much of a cluster's queue one round of the disk thread takes, in bytes;
-
 /// a single larger operation goes alone.
 pub const DISK_ROUND_BYTES: usize = 4 << 20;
 
