@@ -1,7 +1,7 @@
 //! The key-value store against the real thing: tens of thousands of commands,
 //! proper, spoilt and senseless, applied by us and by Patroni's own code under
 //! PySyncObj's own dispatcher; results, raises and whole states must agree after
-//! every one (spec 6; S6, H1, H6). Needs the interpreters of tests/setup.sh.
+//! every one (spec 6; S6, H1, H6). Needs the interpreters of tests/setup.
 //!
 //! A failure names its seed; PG_WITNESS_SEED repeats it, PG_WITNESS_CASES sets
 //! how many sequences are tried.

@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use pg_witness::wire::Value;
 
-/// Where tests/setup.sh puts the interpreters, unless told otherwise.
+/// Where tests/setup puts the interpreters, unless told otherwise.
 const VENVS: &str = "/opt/pg-witness-tests/venvs";
 
 /// `tests/python/kv_oracle.py` under one version of Patroni.
@@ -23,7 +23,7 @@ impl Oracle {
         let python = venvs.join(format!("patroni-{patroni}/bin/python"));
         assert!(
             python.exists(),
-            "{} is missing: run tests/setup.sh, or point PG_WITNESS_VENVS to what it made",
+            "{} is missing: run tests/setup, or point PG_WITNESS_VENVS to what it made",
             python.display()
         );
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/kv_oracle.py");
