@@ -104,8 +104,7 @@ fn every_call_may_fail() {
         let mut rig = Rig::new(0);
         rig.open().unwrap().unwrap();
         history(&mut rig, Rig::settle);
-        let calls = rig.sim.world().calls;
-        calls
+        rig.calls()
     };
     assert!(calls > 40, "{calls}");
     for call in 1..=calls {
