@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 
 use crate::disk::format::BLOCK;
-use crate::disk::storage::{File, Storage};
+use crate::disk::storage::File;
 use crate::disk::worker::sync_files;
 use crate::disk::{Checkpoint, DiskError};
 
@@ -92,11 +92,15 @@ fn a_failed_shared_sync_asks_each_file() {
     let files: Vec<&dyn File> = files.iter().map(AsRef::as_ref).collect();
     assert!(sync_files(&files).iter().all(Result::is_ok));
     assert!(sync_files(&files[..7]).iter().all(Result::is_ok));
-    let counts = |sim: &Sim| (sim.world().file_system_syncs, sim.world().syncs);
+    let counts = |sim: &Sim| {
+        let world = sim.world();
+        (world.file_system_syncs, world.syncs)
+    };
     assert_eq!(counts(&sim), (1, 7));
     // The shared one fails, and the first of those that follow.
-    let next = sim.world().calls + 1;
-    sim.world().fail = Some((next, 2, Errno::IO));
+    let mut world = sim.world();
+    world.fail = Some((world.calls + 1, 2, Errno::IO));
+    drop(world);
     let failed = sync_files(&files).iter().filter(|o| o.is_err()).count();
     assert_eq!((failed, counts(&sim)), (1, (2, 15)));
 }
