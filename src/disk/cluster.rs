@@ -12,15 +12,12 @@ use std::sync::Arc;
 use crate::config::limits::{DISK_FRAME_BYTES_MAX, DISK_SEGMENT_BYTES_MAX};
 use crate::wire::{LogIndex, Term};
 
+use super::folder::{at, free_damaged, set_aside, set_aside_before, take_lock};
 use super::format::{BLOCK, FrameBuilder, FrameHead, HardSlot, SegmentHeader};
 use super::recover::{Found, HARD_STATE, Log, SEGMENTS, State, recover};
 use super::segment::Segment;
-use super::storage::{File, Lock, Storage};
+use super::storage::{File, Storage};
 use super::{Checkpoint, Condition, DiskError, HardState, Recovered, Standing, StoredEntry};
-
-const LOCK: &str = "lock";
-const DAMAGED: &str = "damaged-";
-const STALE: &str = "stale-";
 
 /// A cluster's durable state.
 pub(super) struct Cluster {
@@ -388,8 +385,7 @@ impl Cluster {
 
     /// Writes the opening into the spare, and only when that is durable releases
     /// the segment before it. Until the release is durable too nothing is
-    /// acknowledged in the new one: of two live segments the later counts if its
-    /// opening is whole, else the earlier, and either is right.
+    /// acknowledged in the new one: of two live segments the earlier counts.
     fn write_opening(&mut self, opening: FrameBuilder) -> Result<(), DiskError> {
         let head = self.head();
         let header = SegmentHeader {
@@ -548,82 +544,4 @@ fn within_cap(what: &'static str, len: usize) -> Result<(), DiskError> {
 
 fn shown(index: Option<LogIndex>) -> String {
     index.map_or_else(|| "none".into(), |i| i.to_string())
-}
-
-/// Turns an I/O error into ours.
-fn at<'a>(path: &'a Path, action: &'static str) -> impl FnOnce(io::Error) -> DiskError + 'a {
-    move |error| DiskError::io(path, action, &error)
-}
-
-/// Creates the folder if need be and locks it.
-pub(super) fn take_lock(storage: &dyn Storage, dir: &Path) -> Result<Box<dyn Send>, DiskError> {
-    if storage.create_dir(dir).map_err(at(dir, "create"))?
-        && let Some(parent) = dir.parent()
-    {
-        storage.sync_dir(parent).map_err(at(parent, "sync"))?;
-    }
-    let path = dir.join(LOCK);
-    match storage.lock(&path) {
-        Ok(Lock::Taken(guard)) => Ok(guard),
-        Ok(Lock::Held(process)) => Err(DiskError::InUse {
-            path: dir.to_path_buf(),
-            process,
-        }),
-        // The folder is what the operator has to give us.
-        Err(error) => Err(DiskError::io(dir, "lock", &error)),
-    }
-}
-
-/// Moves our files into a folder of their own, under the lock. The log goes
-/// first: cut off in between, what remains is damage, never an older state.
-pub(super) fn set_aside(
-    storage: &dyn Storage,
-    dir: &Path,
-    name: &str,
-) -> Result<PathBuf, DiskError> {
-    let mut name = name.replace(['/', '\0'], "_");
-    if !is_set_aside(&name) {
-        name.insert_str(0, STALE);
-    }
-    let present = storage.list(dir).map_err(at(dir, "list"))?;
-    let taken = |candidate: &String| present.contains(candidate);
-    let name = std::iter::once(name.clone())
-        .chain((2..=u32::MAX).map(|n| format!("{name}-{n}")))
-        .find(|candidate| !taken(candidate))
-        .unwrap_or(name);
-    let folder = dir.join(name);
-    storage.create_dir(&folder).map_err(at(&folder, "create"))?;
-    // The folder's name must be there before any of our files is not (S7).
-    storage.sync_dir(dir).map_err(at(dir, "sync"))?;
-    for file in SEGMENTS.into_iter().chain([HARD_STATE]) {
-        if present.iter().any(|p| p == file) {
-            let from = dir.join(file);
-            storage
-                .rename(&from, &folder.join(file))
-                .map_err(at(&from, "move"))?;
-        }
-    }
-    storage.sync_dir(&folder).map_err(at(&folder, "sync"))?;
-    storage.sync_dir(dir).map_err(at(dir, "sync"))?;
-    Ok(folder)
-}
-
-fn is_set_aside(name: &str) -> bool {
-    name.starts_with(STALE) || name.starts_with(DAMAGED)
-}
-
-/// A folder in which state was set aside before, if there is one.
-fn set_aside_before(storage: &dyn Storage, dir: &Path) -> Result<Option<PathBuf>, DiskError> {
-    let mut names = storage.list(dir).map_err(at(dir, "list"))?;
-    names.retain(|name| is_set_aside(name));
-    Ok(names.into_iter().max().map(|name| dir.join(name)))
-}
-
-/// The first free name for damage.
-fn free_damaged(storage: &dyn Storage, dir: &Path) -> Result<String, DiskError> {
-    let names = storage.list(dir).map_err(at(dir, "list"))?;
-    Ok((1..=u32::MAX)
-        .map(|n| format!("{DAMAGED}{n}"))
-        .find(|name| !names.contains(name))
-        .unwrap_or_else(|| DAMAGED.into()))
 }

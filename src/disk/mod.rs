@@ -33,11 +33,12 @@
 //! repeated on the same data.
 //!
 //! Files: `format` (bytes), `storage` (system calls), `segment` (one file of the
-//! log), `recover` (reading), `cluster` (one cluster's state on the medium),
+//! log), `recover` (reading), `folder` (lock, setting aside), `cluster` (one cluster's state on the medium),
 //! `worker` (the thread that serves all clusters).
 
 mod cluster;
 mod error;
+mod folder;
 mod format;
 mod recover;
 mod segment;
@@ -343,6 +344,6 @@ impl Drop for Disk {
 /// # Errors
 /// The folder is in use (close the [`Disk`] first), or cannot be written.
 pub fn set_aside(dir: &Path, name: &str) -> Result<PathBuf, DiskError> {
-    let _lock = cluster::take_lock(&RealStorage, dir)?;
-    cluster::set_aside(&RealStorage, dir, name)
+    let _lock = folder::take_lock(&RealStorage, dir)?;
+    folder::set_aside(&RealStorage, dir, name)
 }

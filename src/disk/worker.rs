@@ -281,7 +281,7 @@ fn sync_dirty(busy: &mut [&mut Member], part: Part) {
 }
 
 /// Syncs files: many of one file system by one call, the others one by one.
-fn sync_files(files: &[&dyn File]) -> Vec<io::Result<Duration>> {
+pub(super) fn sync_files(files: &[&dyn File]) -> Vec<io::Result<Duration>> {
     let mut on: BTreeMap<u64, (usize, Option<Duration>)> = BTreeMap::new();
     for file in files {
         if let Some(file_system) = file.file_system() {

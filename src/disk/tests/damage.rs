@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::disk::cluster::{self, Cluster};
+use crate::disk::cluster::Cluster;
+use crate::disk::folder;
 use crate::disk::{Condition, DiskError, Recovered, Standing};
 
 use super::crash::history;
@@ -217,7 +218,7 @@ fn setting_aside_keeps_all_of_it() {
     for failing in 1..40 {
         let sim = disk_with(&files);
         sim.world().fail = Some((failing, 1000, rustix::io::Errno::IO));
-        let outcome = cluster::set_aside(&sim, Rig::folder(), "stale-a/b");
+        let outcome = folder::set_aside(&sim, Rig::folder(), "stale-a/b");
         sim.power_cut();
         sim.world().fail = None;
         let recovered = open(&sim).unwrap();
@@ -233,9 +234,9 @@ fn setting_aside_keeps_all_of_it() {
         assert!(voter || kept == 3, "{failing}: {kept} {paths:?}");
     }
     let sim = disk_with(&files);
-    let first = cluster::set_aside(&sim, Rig::folder(), "stale-x").unwrap();
-    let again = cluster::set_aside(&sim, Rig::folder(), "stale-x").unwrap();
-    let other = cluster::set_aside(&sim, Rig::folder(), "a/b").unwrap();
+    let first = folder::set_aside(&sim, Rig::folder(), "stale-x").unwrap();
+    let again = folder::set_aside(&sim, Rig::folder(), "stale-x").unwrap();
+    let other = folder::set_aside(&sim, Rig::folder(), "a/b").unwrap();
     assert!(first.ends_with("stale-x") && again.ends_with("stale-x-2"));
     assert!(other.ends_with("stale-a_b"));
 }

@@ -3,6 +3,7 @@
 
 mod crash;
 mod damage;
+mod real;
 mod rig;
 mod sim;
 mod space;

@@ -41,6 +41,8 @@ impl Image {
     }
 }
 
+type Waiting = oneshot::Receiver<Result<(), DiskError>>;
+
 /// One member over several lives.
 pub(super) struct Rig {
     pub sim: Sim,
@@ -53,7 +55,7 @@ pub(super) struct Rig {
     /// Commit index on record for sure, and the greatest ever noted.
     commit_sure: u64,
     commit_noted: u64,
-    waiting: Vec<(usize, u64, oneshot::Receiver<Result<(), DiskError>>)>,
+    waiting: Vec<(usize, u64, Waiting)>,
     pub condition: Condition,
 }
 
@@ -263,6 +265,11 @@ impl Rig {
     /// Every state asked for since the opening.
     pub(super) fn book(&self) -> &[Image] {
         &self.book
+    }
+
+    /// Calls to the storage so far.
+    pub(super) fn calls(&self) -> u64 {
+        self.sim.world().calls
     }
 
     /// The process is gone.

@@ -216,6 +216,11 @@ impl World {
         }
     }
 
+    /// Lets the next opening have the lock.
+    pub(super) fn unlock(&mut self) {
+        self.locked = false;
+    }
+
     fn path_of(&self, inode: usize) -> PathBuf {
         let found = self.names.iter().find(|(_, n)| **n == Name::File(inode));
         found.map(|(path, _)| path.clone()).unwrap_or_default()

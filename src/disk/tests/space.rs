@@ -1,12 +1,17 @@
 //! Space: what a commit costs, a disk that is full, a log that is not
 //! checkpointed, syncs that are shared.
 
-use crate::disk::Checkpoint;
-use crate::disk::DiskError;
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+
 use crate::disk::format::BLOCK;
+use crate::disk::storage::File;
+use crate::disk::worker::sync_files;
+use crate::disk::{Checkpoint, DiskError};
 
 use super::rig::{Rig, entry, vote};
-use super::sim::{Event, SEGMENT};
+use super::sim::{Event, SEGMENT, Sim};
 
 fn checkpoint(last: u64, body: &[u8]) -> Checkpoint {
     Checkpoint {
@@ -73,6 +78,31 @@ fn waiting_appends_share_a_sync() {
     assert_eq!(rig.acknowledged(), 12);
     assert!(rig.settle());
     assert_eq!(rig.acknowledged(), 13);
+}
+
+/// A sync of the whole file system that fails condemns nobody: each file is asked
+/// for itself, and only those fail that lost something.
+#[test]
+fn a_failed_shared_sync_asks_each_file() {
+    let sim = Sim::new(1);
+    sim.world().shared_sync = true;
+    let storage = sim.storage();
+    let open = |n: u8| storage.open(&PathBuf::from(format!("/{n}")), true).unwrap();
+    let files: Vec<_> = (0..8).map(open).collect();
+    let files: Vec<&dyn File> = files.iter().map(AsRef::as_ref).collect();
+    assert!(sync_files(&files).iter().all(Result::is_ok));
+    assert!(sync_files(&files[..7]).iter().all(Result::is_ok));
+    let counts = |sim: &Sim| {
+        let world = sim.world();
+        (world.file_system_syncs, world.syncs)
+    };
+    assert_eq!(counts(&sim), (1, 7));
+    // The shared one fails, and the first of those that follow.
+    let mut world = sim.world();
+    world.fail = Some((world.calls + 1, 2, Errno::IO));
+    drop(world);
+    let failed = sync_files(&files).iter().filter(|o| o.is_err()).count();
+    assert_eq!((failed, counts(&sim)), (1, (2, 15)));
 }
 
 /// A full disk can still be checkpointed: the spare is there. S14.
@@ -149,7 +179,7 @@ fn segments_grow() {
     assert!(
         sizes
             .iter()
-            .all(|s| *s as u64 >= 600_000 && *s as u64 % SEGMENT == 0)
+            .all(|s| *s as u64 >= 600_000 && (*s as u64).is_multiple_of(SEGMENT))
     );
 }
 
