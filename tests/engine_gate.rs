@@ -9,7 +9,10 @@
 //! `GATE_OPERATIONS` sets the length (default: what CI affords), `GATE_SEED`
 //! repeats a run; the seed is printed when a run fails.
 
-use std::cell::Cell;
+// A test fails by panicking.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -42,13 +45,18 @@ fn term(t: u64) -> Term {
     Term::new(t).unwrap()
 }
 
+thread_local! {
+    /// Index and term of the entries that were created here as leader: NO_OPs.
+    static CREATED: RefCell<BTreeSet<(usize, u64)>> = RefCell::default();
+}
+
 /// An entry is told by its index and term alone, as Raft promises; some are
 /// changes of the members.
 fn entry(i: usize, t: u64) -> Entry {
     let spare = address(10 + (t + u64::try_from(i).unwrap()) % 3);
     let noop = || Arc::from(&b"\x01"[..]);
     let command: Arc<[u8]> = match (i * 7 + usize::try_from(t).unwrap()) % 11 {
-        _ if i == 1 => noop(),
+        _ if i == 1 || CREATED.with_borrow(|c| c.contains(&(i, t))) => noop(),
         0 => command::membership(true, &spare),
         1 => command::membership(false, &spare),
         _ => noop(),
@@ -181,14 +189,20 @@ impl Subject {
         self.replica.borrow().vote.term.term.get()
     }
 
-    async fn carry_out(
-        &mut self,
-        from: &Address,
-        verdict: Verdict,
-        state: Option<State>,
-    ) -> Outcome {
-        let pending = self.replica.borrow().log.pending_changes();
-        let outcome = match verdict {
+    async fn carry_out(&mut self, from: &Address, verdict: Verdict, state: Option<State>) -> Step {
+        let cut = match &verdict {
+            Verdict::Append(append) => self.replica.borrow().cut_before(Some(append)),
+            Verdict::Install(_) => self.replica.borrow().cut_before(None),
+            _ => None,
+        };
+        if let Some(index) = cut {
+            // E10, as the member does; the leader then sends again.
+            self.engine.stop().await;
+            self.replica.borrow_mut().cut(index);
+            self.restart().await;
+            return Step::Again(usize::try_from(index.get()).unwrap());
+        }
+        Step::Done(match verdict {
             Verdict::Ignore(_) => Outcome::Ignored,
             Verdict::Answer(answer) if answer.reset => Outcome::Reset,
             Verdict::Answer(_) => Outcome::Accepted,
@@ -206,11 +220,7 @@ impl Subject {
                 assert!(in_time("install", done).await.unwrap());
                 Outcome::Accepted
             }
-        };
-        if pending > 1 && self.replica.borrow().log.pending_changes() + 1 < pending {
-            self.restart().await; // E10
-        }
-        outcome
+        })
     }
 
     async fn settle(&self, commit: usize) {
@@ -227,12 +237,17 @@ impl Subject {
     }
 }
 
-/// A follower on one page: the terms of its log (entry 1 first), what is
-/// committed, and where its log begins.
+enum Step {
+    Done(Outcome),
+    /// The log was cut behind this index; nothing else happened.
+    Again(usize),
+}
+
+/// A follower on one page: the terms of its log (entry 1 first) and what is
+/// committed.
 struct Reference {
     terms: Vec<u64>,
     commit: usize,
-    first: usize,
 }
 
 impl Reference {
@@ -281,7 +296,10 @@ struct World {
 }
 
 impl World {
-    fn check(&self) {
+    async fn check(&self) {
+        let engine = in_time("members", self.subject.engine.members())
+            .await
+            .unwrap();
         let replica = self.subject.replica.borrow();
         let log = &replica.log;
         let first = usize::try_from(log.first().get()).unwrap();
@@ -317,7 +335,7 @@ impl World {
             self.story()
         );
         assert_eq!(
-            self.subject.engine.members(),
+            engine,
             *log.members(),
             "the engine's members\n{}",
             self.story()
@@ -404,7 +422,10 @@ impl World {
             };
             follower::append(&replica.log, &replica.vote, incoming, true)
         };
-        let outcome = self.subject.carry_out(&from, verdict, None).await;
+        let outcome = match self.subject.carry_out(&from, verdict, None).await {
+            Step::Done(outcome) => outcome,
+            Step::Again(last) => return self.was_cut(last),
+        };
         self.history.push(format!(
             "append {leader} term {t} prev {prev}:{} {terms:?} commit {commit} -> {outcome:?}",
             log[prev - 1]
@@ -430,7 +451,6 @@ impl World {
         let theirs = Reference {
             terms: log[..at].to_vec(),
             commit: at,
-            first: 1,
         };
         let snapshot = Snapshot {
             data: vec![],
@@ -445,7 +465,7 @@ impl World {
                 &replica.vote,
                 &from,
                 term(t),
-                snapshot.last.id,
+                [snapshot.prev.id, snapshot.last.id],
             )
         };
         let state = match &verdict {
@@ -455,7 +475,10 @@ impl World {
             _ => None,
         };
         let installs = state.is_some();
-        let outcome = self.subject.carry_out(&from, verdict, state).await;
+        let outcome = match self.subject.carry_out(&from, verdict, state).await {
+            Step::Done(outcome) => outcome,
+            Step::Again(last) => return self.was_cut(last),
+        };
         self.history.push(format!(
             "snapshot {leader} term {t} up to {at}:{} -> {outcome:?}",
             log[at - 1]
@@ -467,6 +490,11 @@ impl World {
             }
             self.reference.commit = at;
         }
+    }
+
+    fn was_cut(&mut self, last: usize) {
+        self.history.push(format!("cut behind {last}"));
+        self.reference.terms.truncate(last);
     }
 
     /// Wins an election and writes one entry.
@@ -491,6 +519,10 @@ impl World {
         in_time("election", elected).await;
         let t = self.subject.engine.plain_term().get();
         self.reference.terms.push(t);
+        let first = self.reference.terms.len();
+        // Before, openraft has no quorum's word and refuses.
+        self.subject.settle(first).await;
+        CREATED.with_borrow_mut(|created| created.extend([(first, t), (first + 1, t)]));
         let payload = Payload {
             command: Arc::from(&b"\x01"[..]),
             members: None,
@@ -510,13 +542,13 @@ impl World {
 }
 
 async fn one_world(seed: u64, worker: Rc<Worker>, counts: &mut Counts) {
+    CREATED.with_borrow_mut(BTreeSet::clear);
     let mut world = World {
         rng: SmallRng::seed_from_u64(seed),
         subject: Subject::new(worker).await,
         reference: Reference {
             terms: vec![0],
             commit: 1,
-            first: 1,
         },
         history: vec![],
     };
@@ -540,7 +572,7 @@ async fn one_world(seed: u64, worker: Rc<Worker>, counts: &mut Counts) {
                 world.append(leader, t, &log, counts).await;
             }
             world.subject.settle(world.reference.commit).await;
-            world.check();
+            world.check().await;
         }
         if world.rng.random_bool(0.1) {
             world.subject.restart().await;
@@ -549,11 +581,11 @@ async fn one_world(seed: u64, worker: Rc<Worker>, counts: &mut Counts) {
             // Only the commit index may be behind: it is not forced to disk.
             let commit = world.subject.replica.borrow().log.commit().get();
             world.reference.commit = usize::try_from(commit).unwrap();
-            world.check();
+            world.check().await;
         }
         if world.rng.random_bool(0.05) {
             world.lead(counts).await;
-            world.check();
+            world.check().await;
         }
     }
     let decreases: BTreeSet<usize> = (1..world.reference.terms.len())

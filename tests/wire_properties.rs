@@ -231,9 +231,9 @@ proptest! {
         commands in (bytes(), bytes()),
         members in vec(address(), 0..4),
     ) {
-        let mut distinct: Vec<(Str, Value)> = Vec::new();
+        let mut distinct: Vec<(Value, Value)> = Vec::new();
         for (key, pairs) in data {
-            let key = Str::from(&key[..]);
+            let key = Value::str(&key);
             let mut value: Vec<(Value, Value)> = Vec::new();
             for (k, v) in pairs {
                 let k = Value::str(&k);
@@ -241,7 +241,7 @@ proptest! {
                     value.push((k, v));
                 }
             }
-            if distinct.iter().all(|(other, _)| *other != key) {
+            if !distinct.iter().any(|(other, _)| other.py_eq(&key)) {
                 distinct.push((key, Value::Dict(value.into())));
             }
         }

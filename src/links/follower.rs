@@ -303,14 +303,14 @@ fn term_in(log: &impl LocalLog, entries: &[(u32, Entry)], index: LogIndex) -> Op
     }
 }
 
-/// Decides on a snapshot that has arrived whole and been found sound; `last` is
-/// the last entry it covers.
+/// Decides on a snapshot that has arrived whole and been found sound: `last` is
+/// the last entry it covers, `prev` the one before, which it carries too.
 pub fn snapshot(
     log: &impl LocalLog,
     vote: &VoteView,
     from: &Address,
     term: Term,
-    last: EntryId,
+    [prev, last]: [EntryId; 2],
 ) -> Verdict {
     if let Some(why) = outdated(vote, from, term) {
         return Verdict::Ignore(why);
@@ -344,7 +344,11 @@ pub fn snapshot(
             answer: success(last.index.next()),
         });
     }
-    let top = log.last().term.succeeded_by(last.term);
+    let top = log
+        .last()
+        .term
+        .succeeded_by(prev.term)
+        .succeeded_by(last.term);
     let mut leader = vote_term(vote, term, top);
     if follows(vote, from, term) && ours.is_some() {
         leader.epoch = leader.epoch.max(vote.term.epoch.saturating_add(1));

@@ -269,10 +269,12 @@ impl Member {
         connection: &Rc<Connection>,
         append: EngineAppend,
     ) {
+        if self.cut(connection, Some(&append)).await {
+            return;
+        }
         let Some(engine) = self.engine() else { return };
         let _hold = self.clock.hold();
         let answer = append.answer;
-        let before = self.replica.borrow().log.pending_changes();
         let target = append.entries.last().map(|(epoch, entry)| {
             (
                 entry.id.index,
@@ -322,10 +324,19 @@ impl Member {
                 break;
             }
         }
-        if before > 1 && self.replica.borrow().log.pending_changes() < before.saturating_sub(1) {
-            // E10
-            self.report(Trouble::MembersTruncated);
-        }
+    }
+
+    /// Cuts the log where the engine cannot (E10): it is then built anew, and
+    /// the leader sends again. Returns whether that was so.
+    async fn cut(&self, connection: &Connection, append: Option<&EngineAppend>) -> bool {
+        let Some(index) = self.replica.borrow().cut_before(append) else {
+            return false;
+        };
+        self.stop_engine().await;
+        self.replica.borrow_mut().cut(index);
+        connection.abort();
+        self.report(Trouble::MembersTruncated);
+        true
     }
 
     /// Answers an append: at once if nothing waits, else in order behind what
@@ -443,7 +454,13 @@ impl Member {
         };
         let verdict = {
             let replica = self.replica.borrow();
-            follower::snapshot(&replica.log, &replica.vote, peer, term, snapshot.last.id)
+            follower::snapshot(
+                &replica.log,
+                &replica.vote,
+                peer,
+                term,
+                [snapshot.prev.id, snapshot.last.id],
+            )
         };
         match verdict {
             Verdict::Ignore(why) => self.on_ignored(peer, term, why),
@@ -451,6 +468,9 @@ impl Member {
             Verdict::Append(append) => self.take(peer, connection, append).await,
             Verdict::Diverged(divergence) => self.diverge(peer, divergence),
             Verdict::Install(install) => {
+                if self.cut(connection, None).await {
+                    return;
+                }
                 let Some(engine) = self.engine() else { return };
                 let answer = install.answer;
                 let state = State::of_snapshot(snapshot, install.last.term.epoch);

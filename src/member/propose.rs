@@ -14,6 +14,7 @@ use crate::links::connection::Connection;
 use crate::raft::log::members_after;
 use crate::raft::proposal::Origin;
 use crate::raft::replica::call_of;
+use crate::raft::runtime;
 use crate::raft::types::{Members, Payload};
 use crate::wire::EntryId;
 use crate::wire::command::Command;
@@ -46,7 +47,37 @@ impl Member {
                 }
             })
         });
-        self.propose(command, origin).await;
+        if self.is_settled() {
+            self.propose(command, origin).await;
+        } else {
+            // Not here: the answers that settle us come on this connection.
+            let member = self.clone();
+            runtime::spawn(async move {
+                member.settled().await;
+                member.propose(command, origin).await;
+            })
+            .detach();
+        }
+    }
+
+    /// Whether the entry with which our leadership began is committed; before,
+    /// openraft has no quorum's word and refuses to write.
+    fn is_settled(&self) -> bool {
+        let leadership = self.leadership.borrow();
+        leadership
+            .as_ref()
+            .is_none_or(|l| self.replica.borrow().log.commit() >= l.first)
+    }
+
+    /// Resolves when we lead with a quorum's word, or lead no more.
+    async fn settled(&self) {
+        loop {
+            let changed = self.changed.listen();
+            if self.is_settled() {
+                return;
+            }
+            changed.await;
+        }
     }
 
     fn refuse_or_forward(
@@ -192,6 +223,7 @@ impl Member {
             let origin = Origin::new(move |outcome| {
                 let _ = sender.send(outcome);
             });
+            self.settled().await;
             self.propose(command, Some(origin)).await;
         } else {
             let leader = self.known_leader()?;

@@ -150,7 +150,7 @@ impl Member {
         Ok(())
     }
 
-    async fn stop_engine(&self) {
+    pub(super) async fn stop_engine(&self) {
         let engine = self.engine.borrow_mut().take();
         if let Some(engine) = engine {
             engine.stop().await;

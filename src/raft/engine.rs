@@ -179,10 +179,16 @@ impl Engine {
     }
 
     /// The voters as openraft counts them.
-    pub fn members(&self) -> Members {
-        let metrics = self.raft.server_metrics();
-        let metrics = metrics.borrow_watched();
-        metrics.membership_config.membership().voter_ids().collect()
+    pub async fn members(&self) -> Result<Members, Stopped> {
+        let effective = |state: &openraft::RaftState<TypeConfig>| {
+            state
+                .membership_state
+                .effective()
+                .membership()
+                .voter_ids()
+                .collect()
+        };
+        self.raft.with_raft_state(effective).await.map_err(stopped)
     }
 
     /// Resolves when role or vote changed after this call, or the engine

@@ -16,7 +16,7 @@ use super::types::{LogId, Members, StoredMembership, log_id, membership};
 use crate::disk::{Disk, HardState, Recovered, Standing, StoredEntry};
 use crate::kv::{Applied, Call, Change, Poison, Store, Tail};
 use crate::links::epoch::{EpochId, EpochTerm};
-use crate::links::follower::VoteView;
+use crate::links::follower::{EngineAppend, VoteView};
 use crate::wire::command::REGULAR;
 use crate::wire::snapshot::Snapshot;
 use crate::wire::{Address, EntryId, LogIndex, Term, Value, pickle};
@@ -216,6 +216,39 @@ impl Replica {
             },
             id,
         ))
+    }
+
+    /// Where the log must be cut before the engine is given `append` (none: a
+    /// snapshot that replaces it), if the engine cannot be trusted to do so.
+    ///
+    /// E10: openraft knows at most one uncommitted change of the members, and
+    /// takes the one before for committed. When a leader undoes both, it asserts
+    /// or keeps members that never were. Then the log is cut here, and the
+    /// engine built anew from it.
+    pub fn cut_before(&self, append: Option<&EngineAppend>) -> Option<LogIndex> {
+        if self.log.pending_changes() < 2 {
+            return None;
+        }
+        let Some(append) = append else {
+            return Some(self.log.commit());
+        };
+        let rewritten = append.entries.iter().find(|(epoch, entry)| {
+            let term = EpochTerm {
+                epoch: *epoch,
+                term: entry.id.term,
+            };
+            self.log
+                .id_at(entry.id.index)
+                .is_some_and(|ours| ours.term != term)
+        });
+        rewritten.and_then(|(_, entry)| entry.id.index.prev())
+    }
+
+    /// Cuts the log behind `index`, here and on disk. The engine must be
+    /// stopped.
+    pub fn cut(&mut self, index: LogIndex) {
+        self.log.truncate_after(index);
+        self.disk.truncate_after(self.log.last().index);
     }
 
     /// The store as of the end of the log, to judge proposals by (S6).
