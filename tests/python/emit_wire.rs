@@ -143,7 +143,7 @@ fn snapshot_repr(snapshot: &Snapshot) -> String {
     let data: Vec<_> = snapshot
         .data
         .iter()
-        .map(|(key, value)| (Value::Str(key.clone()), value.clone()))
+        .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
     format!(
         "({{'_SyncObj__enabledCodeVersion': 0, '_KVStoreTTL__data': {}}}, {}, {}, [{}])",
