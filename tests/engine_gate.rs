@@ -103,6 +103,9 @@ impl Peers for Generous {
     fn listen(&self) -> EventListener {
         self.changed.listen()
     }
+    fn wake(&self) {
+        self.changed.notify(usize::MAX);
+    }
 }
 
 /// What stands behind the follower under test.

@@ -73,7 +73,7 @@ impl Member {
             // vote.
             link.fenced = Some((connection.id, term));
         }
-        self.notify();
+        self.peers_changed.notify(usize::MAX);
     }
 
     async fn on_request_vote(

@@ -63,6 +63,8 @@ pub struct Member {
     worker: Worker,
     replica: Shared,
     changed: Rc<Event>,
+    /// What openraft waits for: answers, votes, terms of peers.
+    peers_changed: Event,
     engine: RefCell<Option<Rc<Engine>>>,
     clock: ElectionClock,
     links: RefCell<BTreeMap<Address, Link>>,
@@ -184,7 +186,7 @@ impl Member {
         if term > link.seen {
             link.seen = term;
             drop(links);
-            self.notify();
+            self.peers_changed.notify(usize::MAX);
         }
     }
 }
@@ -227,6 +229,10 @@ impl Peers for Member {
     }
 
     fn listen(&self) -> EventListener {
-        self.changed.listen()
+        self.peers_changed.listen()
+    }
+
+    fn wake(&self) {
+        self.peers_changed.notify(usize::MAX);
     }
 }

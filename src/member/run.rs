@@ -62,9 +62,12 @@ const MEMBERS_WAIT: Duration = Duration::from_millis(1500);
 /// When to look again at a deadline that has passed while the clock was held.
 const HELD_AGAIN: Duration = Duration::from_millis(20);
 
-/// How often a member that waits looks at its housekeeping; a leader does as
-/// often as it sends heartbeats.
+/// How often a member looks at its housekeeping; a leader sooner, if a key is
+/// due.
 const HOUSEKEEPING: Duration = Duration::from_millis(500);
+
+/// The least pause between two looks.
+const HOUSEKEEPING_MIN: Duration = Duration::from_millis(20);
 
 impl Member {
     /// Opens the cluster's state and starts everything. `keys` are derived from
@@ -109,6 +112,7 @@ impl Member {
             strangers: Cell::default(),
             leadership: RefCell::default(),
             leader: RefCell::default(),
+            peers_changed: Event::new(),
             peerage: Peerage::default(),
             diverged: Cell::default(),
             voted: Cell::new(Term::ZERO),
@@ -462,12 +466,20 @@ impl Member {
         Ok(())
     }
 
+    /// How long a leader may rest: until a key is due, if that is soon.
+    fn until_due(&self) -> Duration {
+        let now = Instant::now();
+        let due = self.replica.borrow().store.next_due(now);
+        let rest = due.map_or(HOUSEKEEPING, |due| due.saturating_duration_since(now));
+        rest.clamp(HOUSEKEEPING_MIN, HOUSEKEEPING)
+    }
+
     async fn keep_house(self: Rc<Self>) {
         let mut ticked = Instant::now();
         loop {
             let leading = self.leadership.borrow().is_some();
             let pause = if leading {
-                self.config.timing.append_entries_period
+                self.until_due()
             } else {
                 HOUSEKEEPING
             };

@@ -48,6 +48,8 @@ pub trait Peers {
     fn progress(&self, peer: &Address, term: Term) -> Progress;
     /// Resolves when one of these answers may have changed.
     fn listen(&self) -> EventListener;
+    /// Wakes all that listen.
+    fn wake(&self);
 }
 
 /// Makes openraft's clients. Those of an engine that was dropped find nobody
