@@ -176,6 +176,7 @@ impl Member {
             runtime::spawn(self.clone().keep_house()),
             runtime::spawn(self.clone().campaign_when_due()),
             runtime::spawn(self.clone().join()),
+            runtime::spawn(self.clone().watch_self_addr()),
         ];
         self.supervise().await;
         for task in tasks {
