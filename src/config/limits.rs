@@ -151,6 +151,9 @@ pub const PARTNERS_MAX: usize = 64;
 /// Longest cluster name, in bytes.
 pub const CLUSTER_NAME_BYTES_MAX: usize = 64;
 
+/// Passwords of one cluster accepted at once, while they are being changed.
+pub const PASSWORDS_MAX: usize = 4;
+
 /// Largest password file, in bytes.
 pub const PASSWORD_BYTES_MAX: usize = 4096;
 
