@@ -57,7 +57,7 @@ fn introduce(config: &Config) {
 async fn serve(config: Config, source: &ConfigSource) -> Result<(), Failure> {
     let worker = Worker::start()
         .map_err(|error| Failure::Failed(format!("cannot start the disk's thread: {error}")))?;
-    let notify = Notifier::new(&Env::of_process());
+    let notify = Rc::new(Notifier::new(&Env::of_process()));
     let mut witness = Witness {
         config,
         worker,
@@ -68,6 +68,9 @@ async fn serve(config: Config, source: &ConfigSource) -> Result<(), Failure> {
         .await
         .map_err(|error| Failure::Failed(error.to_string()))?;
     notify.ready();
+    let fed = notify
+        .watchdog_period()
+        .map(|period| runtime::spawn(feed(notify.clone(), period)));
     let ended = witness.until_told(source, &notify).await;
     notify.stopping();
     for (member, _) in &witness.members {
@@ -76,7 +79,17 @@ async fn serve(config: Config, source: &ConfigSource) -> Result<(), Failure> {
     for (_, running) in witness.members {
         running.await;
     }
+    drop(fed);
     ended
+}
+
+/// Tells the service manager that the thread on which everything runs does not
+/// stand still (`WatchdogSec=`).
+async fn feed(notify: Rc<Notifier>, period: Duration) {
+    loop {
+        notify.watchdog();
+        smol::Timer::after(period).await;
+    }
 }
 
 struct Witness {

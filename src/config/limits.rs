@@ -40,6 +40,9 @@ pub const BUFFER_BYTES_KEPT: usize = 64 << 10;
 /// Longest that connecting to a peer may take (H22).
 pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
 
+/// How often to look whether `self_addr` still leads to this machine.
+pub const SELF_ADDR_PERIOD: Duration = Duration::from_secs(60);
+
 /// Longest that an accepted connection may take to say who it is.
 pub const HELLO_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -147,6 +150,9 @@ pub const PARTNERS_MAX: usize = 64;
 
 /// Longest cluster name, in bytes.
 pub const CLUSTER_NAME_BYTES_MAX: usize = 64;
+
+/// Passwords of one cluster accepted at once, while they are being changed.
+pub const PASSWORDS_MAX: usize = 4;
 
 /// Largest password file, in bytes.
 pub const PASSWORD_BYTES_MAX: usize = 4096;

@@ -21,23 +21,35 @@ pub async fn ask(
     limit: Duration,
 ) -> Option<Value> {
     let exchange = async {
-        let stream = resolve::connect(node).await.ok()?;
-        let hello = Hello::Utility(request);
-        let session = Session::dial(hello, keys.first().cloned(), rand::random());
-        let connection = Connection::new(stream, session);
-        let reply = Rc::new(RefCell::new(None));
-        connection
-            .serve(|value| {
-                *reply.borrow_mut() = Some(value);
-                connection.close();
-                std::future::ready(())
-            })
-            .await;
-        reply.take()
+        // While a password is being changed the node may have the old one.
+        let one_each = keys.iter().cloned().map(Some);
+        let none = keys.is_empty().then_some(None);
+        for key in one_each.chain(none) {
+            let reply = exchange(node, key, request.clone()).await;
+            if reply.is_some() {
+                return reply;
+            }
+        }
+        None
     };
     let limited = smol::future::or(exchange, async {
         smol::Timer::after(limit).await;
         None
     });
     limited.await
+}
+
+async fn exchange(node: &Address, key: Option<Arc<Key>>, request: Request) -> Option<Value> {
+    let stream = resolve::connect(node).await.ok()?;
+    let session = Session::dial(Hello::Utility(request), key, rand::random());
+    let connection = Connection::new(stream, session);
+    let reply = Rc::new(RefCell::new(None));
+    connection
+        .serve(|value| {
+            *reply.borrow_mut() = Some(value);
+            connection.close();
+            std::future::ready(())
+        })
+        .await;
+    reply.take()
 }

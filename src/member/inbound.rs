@@ -85,11 +85,7 @@ impl Member {
     ) {
         self.saw_term(peer, term);
         if !self.has_voice() || !self.is_member(peer) || !self.peerage.is_verified(peer) {
-            log::info!(
-                "{}: no vote for {peer} in term {term}: {}",
-                self.name,
-                self.silence(peer)
-            );
+            self.withhold_vote(peer, term);
             return;
         }
         let request = {

@@ -12,6 +12,7 @@
 //! * [`sockets`]: who is connected;
 //! * [`offline`]: what an operator does while it is stopped;
 //! * [`utility`]: requests of operators and of other nodes;
+//! * [`whereabouts`]: whether `self_addr` still leads here;
 //! * [`run`]: its life, from the disk to the last byte.
 //!
 //! Everything runs on one thread; a borrow of a cell never spans an await.
@@ -26,6 +27,7 @@ pub mod run;
 pub mod sockets;
 pub mod standing;
 pub mod utility;
+pub mod whereabouts;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

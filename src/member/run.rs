@@ -180,6 +180,7 @@ impl Member {
             runtime::spawn(self.clone().keep_house()),
             runtime::spawn(self.clone().campaign_when_due()),
             runtime::spawn(self.clone().join()),
+            runtime::spawn(self.clone().watch_self_addr()),
         ];
         self.supervise().await;
         for task in tasks {
@@ -198,21 +199,24 @@ impl Member {
         self.trouble.notify(usize::MAX);
     }
 
-    /// Takes another password. The old one is accepted from those who dial us
-    /// for `window`; we use the new one at once.
+    /// Takes another password, at once and for all that we dial. The old one is
+    /// accepted, and tried where the new one is refused, for `window`.
     pub fn change_keys(self: &Rc<Self>, mut keys: Vec<Arc<Key>>, window: Duration) {
-        let new = keys.len();
-        keys.extend(self.keys.borrow().iter().cloned());
+        let old = self.keys.borrow().clone();
+        keys.extend(old.iter().cloned());
+        keys.truncate(limits::PASSWORDS_MAX);
         *self.keys.borrow_mut() = keys;
         log::info!(
-            "{}: password changed; the old one is accepted for now",
-            self.name
+            "{}: password changed; the old one is accepted for {} minutes",
+            self.name,
+            window.as_secs() / 60
         );
         let member = Rc::downgrade(self);
         runtime::spawn(async move {
             smol::Timer::after(window).await;
             if let Some(member) = member.upgrade() {
-                member.keys.borrow_mut().truncate(new);
+                let is_old = |key: &Arc<Key>| old.iter().any(|old| Arc::ptr_eq(old, key));
+                member.keys.borrow_mut().retain(|key| !is_old(key));
                 log::info!("{}: the old password is not accepted any more", member.name);
             }
         })

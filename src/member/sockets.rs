@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use smol::net::{TcpListener, TcpStream};
@@ -19,7 +20,7 @@ use crate::links::leader::{ConnId, Peer};
 use crate::links::resolve;
 use crate::raft::runtime;
 use crate::wire::message::{Hello, Message};
-use crate::wire::{Address, Session, SessionError, Term, Value};
+use crate::wire::{Address, Key, Session, SessionError, Term, Value};
 
 /// What is known of one member's connection.
 #[derive(Default)]
@@ -327,10 +328,19 @@ impl Member {
             .timing
             .connection_retry_time
             .min(limits::REDIAL_PAUSE_MAX);
+        let mut refused = 0;
         loop {
             let began = Instant::now();
             match resolve::connect(&peer).await {
-                Ok(stream) => self.serve_dialled(&peer, stream).await,
+                Ok(stream) => {
+                    // While a password is being changed the peer may have the old one.
+                    let key = self.keys.borrow().iter().cycle().nth(refused).cloned();
+                    if self.serve_dialled(&peer, stream, key).await {
+                        refused = 0;
+                    } else {
+                        refused = (refused + 1) % limits::PASSWORDS_MAX;
+                    }
+                }
                 Err(error) => self.report_unreachable(&peer, &error),
             }
             // A peer that refuses us at once is not to be hammered.
@@ -353,9 +363,14 @@ impl Member {
         }
     }
 
-    async fn serve_dialled(self: &Rc<Self>, peer: &Address, stream: TcpStream) {
+    /// Serves a connection that we made; whether the peer understood us.
+    async fn serve_dialled(
+        self: &Rc<Self>,
+        peer: &Address,
+        stream: TcpStream,
+        key: Option<Arc<Key>>,
+    ) -> bool {
         let hello = Hello::Member(self.me.clone());
-        let key = self.keys.borrow().first().cloned();
         let session = Session::dial(hello, key, rand::random());
         let connection = Connection::new(stream, session);
         let announced = Cell::new(false);
@@ -381,12 +396,16 @@ impl Member {
         let closed = smol::future::or(serve, late).await;
         if announced.get() {
             self.disconnected(peer, connection, &closed);
-        } else if let Closed::Unreadable(error) = &closed {
-            log::warn!("{}: {peer} sent what cannot be read: {error}", self.name);
         } else {
-            let refused = io::Error::other("it closed the connection; is its password ours?");
-            self.report_unreachable(peer, &refused);
+            let why = match &closed {
+                Closed::Unreadable(error) => {
+                    format!("it sent what cannot be read: {error}; is its password ours?")
+                }
+                _ => "it closed the connection; is its password ours?".into(),
+            };
+            self.report_unreachable(peer, &io::Error::other(why));
         }
+        announced.get()
     }
 }
 

@@ -18,7 +18,7 @@ use crate::disk::Standing;
 use crate::links::utility_client::ask;
 use crate::raft::runtime;
 use crate::wire::utility::{Request, StatusReply};
-use crate::wire::{Address, LogIndex};
+use crate::wire::{Address, LogIndex, Term};
 
 /// What the peers have shown of themselves since the start.
 #[derive(Default)]
@@ -33,6 +33,8 @@ struct Known {
     takes_leadership: bool,
     /// It holds nothing but the entry that every log starts with.
     new: bool,
+    /// Why it was last told nothing when it asked for our vote.
+    withheld: Option<&'static str>,
 }
 
 impl Peerage {
@@ -50,6 +52,12 @@ impl Peerage {
             .borrow()
             .get(peer)
             .is_some_and(|known| known.takes_leadership)
+    }
+
+    /// Notes why the peer gets no vote. Whether that is news: without a leader
+    /// it asks again every second.
+    pub fn withhold(&self, peer: &Address, why: &'static str) -> bool {
+        self.update(peer, |known| known.withheld.replace(why) != Some(why))
     }
 
     /// The peer is connected anew: it may have restarted.
@@ -79,8 +87,24 @@ fn takes_leadership(version: &str) -> bool {
 const ASK_ATTEMPTS: u32 = 3;
 
 impl Member {
-    /// Why a candidate gets no vote, for the log.
-    pub(super) fn silence(&self, peer: &Address) -> &'static str {
+    /// Says why a candidate gets no vote, and how an operator can change that.
+    pub(super) fn withhold_vote(&self, peer: &Address, term: Term) {
+        let why = self.silence(peer);
+        if !self.peerage.withhold(peer, why) {
+            return;
+        }
+        log::info!("{}: no vote for {peer} in term {term}: {why}", self.name);
+        if self.standing() == Standing::Amnesic {
+            log::warn!(
+                "{}: bring up all data nodes; if one will never come back, stop this witness and \
+                 run: pg-witness adopt --accept-loss {}",
+                self.name,
+                self.name
+            );
+        }
+    }
+
+    fn silence(&self, peer: &Address) -> &'static str {
         if self.diverged.get().is_some() {
             "this witness has diverged"
         } else if self.standing() == Standing::Amnesic {

@@ -6,6 +6,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 VENVS = Path(os.environ.get("PG_WITNESS_VENVS", "/opt/pg-witness-tests/venvs"))
 POSTGRES_BIN = Path("/usr/lib/postgresql/15/bin")
+#: The loader puts the machine's own library folder in place of `$LIB`.
+FAKETIME = "/usr/$LIB/faketime/libfaketime.so.1"
 
 #: pysyncobj release -> the Patroni release that it is tested with.
 PATRONI = {"0.3.11": "3.0.2", "0.3.14": "3.3.7", "0.3.17": "4.1.5"}

@@ -34,13 +34,25 @@ class WitnessMachine:
         self.folder = folder
         self.log = folder / "log"
         self.config = folder / "witness.yml"
+        self.data = folder / "data"
         self.process = None
+        #: How far the machine's wall clock is off; the monotonic clock is not.
+        self.clock_ahead_s = 0
         folder.mkdir()
-        witness.configure(self.config, self.raft_address, partners, folder / "data", password)
+        witness.configure(self.config, self.raft_address, partners, self.data, password)
 
     def start(self):
         self.machine.plug()
-        self.process = Process(witness.command(self.kind, self.config), self.log, self.machine)
+        wrong = []
+        if self.clock_ahead_s:
+            wrong = ["env", f"LD_PRELOAD={paths.FAKETIME}", "DONT_FAKE_MONOTONIC=1",
+                     f"FAKETIME={self.clock_ahead_s:+d}"]
+        self.process = Process([*wrong, *witness.command(self.kind, self.config)], self.log, self.machine)
+
+    def stop(self):
+        """As a service manager does."""
+        self.process.terminate()
+        self.process = None
 
     def crash(self):
         self.machine.crash()
