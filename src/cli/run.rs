@@ -15,6 +15,7 @@ use crate::logging;
 use crate::member::Member;
 use crate::member::run::StartError;
 use crate::raft::runtime;
+use crate::reactor::Timer;
 use crate::wire::{Key, Secret};
 
 /// How long the old password is accepted beside the new one after a reload: the
@@ -88,7 +89,7 @@ async fn serve(config: Config, source: &ConfigSource) -> Result<(), Failure> {
 async fn feed(notify: Rc<Notifier>, period: Duration) {
     loop {
         notify.watchdog();
-        smol::Timer::after(period).await;
+        Timer::after(period).await;
     }
 }
 
@@ -212,7 +213,7 @@ impl Witness {
 /// Goes on trying to start a cluster whose state cannot be opened.
 async fn retry(cluster: ClusterConfig, worker: Worker) {
     loop {
-        smol::Timer::after(RESTART_PAUSE).await;
+        Timer::after(RESTART_PAUSE).await;
         if let Ok(member) = start(cluster.clone(), worker.clone()).await {
             member.run().await;
             return;

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use event_listener::Event;
-use smol::net::TcpListener;
 
 use super::clock::ElectionClock;
 use super::standing::Peerage;
@@ -23,6 +22,7 @@ use crate::raft::engine::{Engine, Role, Stopped};
 use crate::raft::replica::Replica;
 use crate::raft::runtime;
 use crate::raft::types::Members;
+use crate::reactor::{TcpListener, Timer};
 use crate::wire::utility::{MembersReply, Request, Target};
 use crate::wire::{Address, EntryId, Key, LogIndex, Term, Value};
 
@@ -213,7 +213,7 @@ impl Member {
         );
         let member = Rc::downgrade(self);
         runtime::spawn(async move {
-            smol::Timer::after(window).await;
+            Timer::after(window).await;
             if let Some(member) = member.upgrade() {
                 let is_old = |key: &Arc<Key>| old.iter().any(|old| Arc::ptr_eq(old, key));
                 member.keys.borrow_mut().retain(|key| !is_old(key));
@@ -265,7 +265,7 @@ impl Member {
             if self.stopping.get() {
                 return;
             }
-            smol::Timer::after(limits::REBUILD_PAUSE).await;
+            Timer::after(limits::REBUILD_PAUSE).await;
         }
     }
 
@@ -294,7 +294,7 @@ impl Member {
         let (ip, port) = self.bind_address().await;
         let mut reported = false;
         let listener = loop {
-            match TcpListener::bind((ip, port)).await {
+            match TcpListener::bind((ip, port).into()) {
                 Ok(listener) => break listener,
                 Err(error) => {
                     if !std::mem::replace(&mut reported, true) {
@@ -303,7 +303,7 @@ impl Member {
                             self.name
                         );
                     }
-                    smol::Timer::after(Duration::from_secs(1)).await;
+                    Timer::after(Duration::from_secs(1)).await;
                 }
             }
         };
@@ -325,7 +325,7 @@ impl Member {
                 self.name,
                 bind.host
             );
-            smol::Timer::after(Duration::from_secs(1)).await;
+            Timer::after(Duration::from_secs(1)).await;
         }
     }
 
@@ -369,7 +369,7 @@ impl Member {
             match self.pump() {
                 Some(at) => {
                     let timer = async {
-                        smol::Timer::at(at).await;
+                        Timer::at(at).await;
                     };
                     smol::future::or(changed, timer).await;
                 }
@@ -387,7 +387,7 @@ impl Member {
             }
             let deadline = self.clock.deadline().max(Instant::now() + HELD_AGAIN);
             let timer = async {
-                smol::Timer::at(deadline).await;
+                Timer::at(deadline).await;
             };
             if self.leadership.borrow().is_some() {
                 changed.await;
@@ -487,7 +487,7 @@ impl Member {
             } else {
                 HOUSEKEEPING
             };
-            smol::Timer::after(pause).await;
+            Timer::after(pause).await;
             let now = Instant::now();
             let steady = now.duration_since(ticked) <= limits::TICK_GAP_MAX;
             ticked = now;
@@ -529,7 +529,7 @@ impl Member {
                 let request = Request::Add(Target::Address(self.me.clone()));
                 ask(&partner, &keys, request, limits::MEMBERSHIP_TIME_MAX).await;
             }
-            smol::Timer::after(Duration::from_secs(1)).await;
+            Timer::after(Duration::from_secs(1)).await;
         }
     }
 }

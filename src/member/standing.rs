@@ -17,6 +17,7 @@ use crate::config::limits;
 use crate::disk::Standing;
 use crate::links::utility_client::ask;
 use crate::raft::runtime;
+use crate::reactor::Timer;
 use crate::wire::utility::{Request, StatusReply};
 use crate::wire::{Address, LogIndex, Term};
 
@@ -161,7 +162,7 @@ impl Member {
                 }
             }
         }
-        smol::Timer::after(Duration::from_secs(1)).await;
+        Timer::after(Duration::from_secs(1)).await;
         self.peerage.update(&peer, |known| known.asking = false);
     }
 

@@ -21,6 +21,8 @@ use openraft_rt::{
 };
 use smol::LocalExecutor;
 
+use crate::reactor::{self, Timer};
+
 thread_local! {
     static EXECUTOR: &'static LocalExecutor<'static> = Box::leak(Box::new(LocalExecutor::new()));
 }
@@ -33,7 +35,7 @@ pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> smol::Tas
 /// Runs this thread's executor until `future` is done.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     let executor = EXECUTOR.with(|executor| *executor);
-    smol::block_on(executor.run(future))
+    reactor::block_on(executor.run(future))
 }
 
 /// The runtime's name in openraft's types.
@@ -63,13 +65,13 @@ impl AsyncRuntime for SmolRuntime {
 
     fn sleep(duration: Duration) -> Self::Sleep {
         Box::pin(async move {
-            smol::Timer::after(duration).await;
+            Timer::after(duration).await;
         })
     }
 
     fn sleep_until(deadline: Instant) -> Self::Sleep {
         Box::pin(async move {
-            smol::Timer::at(deadline).await;
+            Timer::at(deadline).await;
         })
     }
 
@@ -79,7 +81,7 @@ impl AsyncRuntime for SmolRuntime {
     ) -> Timeout<F> {
         Timeout {
             future: Box::pin(future),
-            timer: smol::Timer::after(duration),
+            timer: Timer::after(duration),
         }
     }
 
@@ -89,7 +91,7 @@ impl AsyncRuntime for SmolRuntime {
     ) -> Timeout<F> {
         Timeout {
             future: Box::pin(future),
-            timer: smol::Timer::at(deadline),
+            timer: Timer::at(deadline),
         }
     }
 
@@ -160,7 +162,7 @@ impl fmt::Display for Elapsed {
 /// A future with a deadline.
 pub struct Timeout<F> {
     future: Pin<Box<F>>,
-    timer: smol::Timer,
+    timer: Timer,
 }
 
 impl<F: Future> Future for Timeout<F> {
