@@ -35,7 +35,8 @@ pub fn main(config: Config, source: &ConfigSource) -> Result<(), Failure> {
     if let Source::Demo = config.source {
         introduce(&config);
     }
-    runtime::block_on(serve(config, source))
+    // A task of its own: what `block_on` is given is looked at after every event.
+    runtime::block_on(runtime::spawn(serve(config, source.clone())))
 }
 
 /// What a stranger who started us without a configuration should know.
@@ -55,7 +56,7 @@ fn introduce(config: &Config) {
     );
 }
 
-async fn serve(config: Config, source: &ConfigSource) -> Result<(), Failure> {
+async fn serve(config: Config, source: ConfigSource) -> Result<(), Failure> {
     let worker = Worker::start()
         .map_err(|error| Failure::Failed(format!("cannot start the disk's thread: {error}")))?;
     let notify = Rc::new(Notifier::new(&Env::of_process()));
@@ -72,7 +73,7 @@ async fn serve(config: Config, source: &ConfigSource) -> Result<(), Failure> {
     let fed = notify
         .watchdog_period()
         .map(|period| runtime::spawn(feed(notify.clone(), period)));
-    let ended = witness.until_told(source, &notify).await;
+    let ended = witness.until_told(&source, &notify).await;
     notify.stopping();
     for (member, _) in &witness.members {
         member.stop();
