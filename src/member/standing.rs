@@ -18,7 +18,7 @@ use crate::disk::Standing;
 use crate::links::utility_client::ask;
 use crate::raft::runtime;
 use crate::wire::utility::{Request, StatusReply};
-use crate::wire::{Address, LogIndex};
+use crate::wire::{Address, LogIndex, Term};
 
 /// What the peers have shown of themselves since the start.
 #[derive(Default)]
@@ -142,14 +142,8 @@ impl Member {
     }
 
     fn on_status(&self, peer: &Address, status: &StatusReply) {
-        let (ours, commit) = {
-            let replica = self.replica.borrow();
-            (replica.log.last().term.term, replica.log.commit())
-        };
         let established = status.leader.is_some();
-        let stale = established && status.raft_term < ours && status.commit_idx > commit.get();
-        if stale && self.standing() == Standing::Voter {
-            // S13
+        if established && self.is_stale(status.raft_term, status.commit_idx) {
             self.report(Trouble::StalePast {
                 peer: peer.clone(),
                 term: status.raft_term,
@@ -165,6 +159,16 @@ impl Member {
         });
         self.consider_new();
         self.notify();
+    }
+
+    /// S13: whether our log is from before a leader of this term began, who has
+    /// committed up to `commit`.
+    pub(super) fn is_stale(&self, term: Term, commit: u64) -> bool {
+        let replica = self.replica.borrow();
+        let log = &replica.log;
+        replica.standing == Standing::Voter
+            && term < log.last().term.term
+            && commit > log.commit().get()
     }
 
     /// S7: provably new is a cluster of which every partner holds nothing.
