@@ -13,7 +13,10 @@
 //! * [`kv`]: Patroni's `KVStoreTTL` as a pure state machine.
 //! * [`links`]: connections to peers and the translation of what is said there.
 //! * [`wire`]: PySyncObj's bytes, without I/O.
+//!
+//! [`bugs`]: what the tests plant in these rooms to see whether they notice.
 
+pub mod bugs;
 pub mod cli;
 pub mod config;
 pub mod disk;

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Member, Trouble};
+use crate::bugs::{Bug, planted};
 use crate::config::Bootstrap;
 use crate::config::limits;
 use crate::disk::Standing;
@@ -169,6 +170,7 @@ impl Member {
         replica.standing == Standing::Voter
             && term < log.last().term.term
             && commit > log.commit().get()
+            && !planted(Bug::StaleLogKept)
     }
 
     /// S7: provably new is a cluster of which every partner holds nothing.
