@@ -14,7 +14,10 @@
 //! * [`links`]: connections to peers and the translation of what is said there.
 //! * [`reactor`]: the one thread's sockets and timers;
 //! * [`wire`]: PySyncObj's bytes, without I/O.
+//!
+//! [`bugs`]: what the tests plant in these rooms to see whether they notice.
 
+pub mod bugs;
 pub mod cli;
 pub mod config;
 pub mod disk;

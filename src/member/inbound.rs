@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::{Member, Trouble};
+use crate::bugs::{Bug, planted};
 use crate::links::connection::Connection;
 use crate::links::epoch::EpochTerm;
 use crate::links::follower::{self, EngineAppend, Ignored, Incoming, Verdict, noncommittal};
@@ -372,7 +373,8 @@ impl Member {
     /// What we may say as long as our word does not count: nothing that the
     /// leader could count as an acknowledgement (S7).
     fn voiced(&self, peer: &Address, answer: NextNodeIdx) -> NextNodeIdx {
-        if answer.success && !(self.has_voice() && self.peerage.is_verified(peer)) {
+        let counts = self.has_voice() && self.peerage.is_verified(peer);
+        if answer.success && !counts && !planted(Bug::AmnesicSuccess) {
             return NextNodeIdx {
                 success: false,
                 ..answer

@@ -236,6 +236,12 @@ impl Member {
                 listener.await;
                 continue;
             };
+            if let Trouble::StalePast { term, commit, .. } = trouble
+                && !self.is_stale(term, commit)
+            {
+                // Two peers showed it at once: it is set aside already.
+                continue;
+            }
             log::warn!("{}: starting again from disk: {trouble}", self.name);
             self.rebuild(&trouble).await;
         }

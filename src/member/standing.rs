@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Member, Trouble};
+use crate::bugs::{Bug, planted};
 use crate::config::Bootstrap;
 use crate::config::limits;
 use crate::disk::Standing;
@@ -167,14 +168,8 @@ impl Member {
     }
 
     fn on_status(&self, peer: &Address, status: &StatusReply) {
-        let (ours, commit) = {
-            let replica = self.replica.borrow();
-            (replica.log.last().term.term, replica.log.commit())
-        };
         let established = status.leader.is_some();
-        let stale = established && status.raft_term < ours && status.commit_idx > commit.get();
-        if stale && self.standing() == Standing::Voter {
-            // S13
+        if established && self.is_stale(status.raft_term, status.commit_idx) {
             self.report(Trouble::StalePast {
                 peer: peer.clone(),
                 term: status.raft_term,
@@ -190,6 +185,17 @@ impl Member {
         });
         self.consider_new();
         self.notify();
+    }
+
+    /// S13: whether our log is from before a leader of this term began, who has
+    /// committed up to `commit`.
+    pub(super) fn is_stale(&self, term: Term, commit: u64) -> bool {
+        let replica = self.replica.borrow();
+        let log = &replica.log;
+        replica.standing == Standing::Voter
+            && term < log.last().term.term
+            && commit > log.commit().get()
+            && !planted(Bug::StaleLogKept)
     }
 
     /// S7: provably new is a cluster of which every partner holds nothing.
