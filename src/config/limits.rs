@@ -40,6 +40,13 @@ pub const BUFFER_BYTES_KEPT: usize = 64 << 10;
 /// Longest that connecting to a peer may take (H22).
 pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
 
+/// How long a witness may have no vote before it says what can be done: in a
+/// healthy cluster the wait is one `loop_wait` of Patroni's.
+pub const AMNESIA_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often it says so again.
+pub const AMNESIA_REMINDER: Duration = Duration::from_secs(600);
+
 /// How often to look whether `self_addr` still leads to this machine.
 pub const SELF_ADDR_PERIOD: Duration = Duration::from_secs(60);
 

@@ -162,6 +162,9 @@ impl Member {
         let Append { term, commit, body } = append;
         match body {
             AppendBody::Entries { prev, entries } => {
+                if let (Some(last), []) = (prev, entries.as_slice()) {
+                    self.on_log_end(peer, connection, term, last.index);
+                }
                 let incoming = Incoming {
                     from: peer,
                     term,

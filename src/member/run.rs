@@ -181,6 +181,7 @@ impl Member {
             runtime::spawn(self.clone().campaign_when_due()),
             runtime::spawn(self.clone().join()),
             runtime::spawn(self.clone().watch_self_addr()),
+            runtime::spawn(self.clone().watch_standing()),
         ];
         self.supervise().await;
         for task in tasks {
@@ -559,6 +560,8 @@ fn report_condition(name: &str, recovered: &Recovered) {
             Standing::Amnesic => "not a voter yet",
         };
         log::info!("{name}: state found, term {}, {standing}", hard_state.term);
+    } else if recovered.checkpoint.is_some() {
+        log::info!("{name}: state found, not a voter yet");
     }
 }
 

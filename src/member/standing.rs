@@ -2,7 +2,7 @@
 //!
 //! S7: a witness that may have lost what it once promised stores what it is
 //! sent, but gives no vote, does not campaign and acknowledges nothing until an
-//! entry of the current leader's own term is committed without its help.
+//! entry that the current leader made meanwhile is committed without its help.
 //! S13: peers up to 0.3.15 may have begun a new past while we were away; each
 //! is asked for its `status` before it is voted for or acknowledged.
 
@@ -16,9 +16,12 @@ use crate::bugs::{Bug, planted};
 use crate::config::Bootstrap;
 use crate::config::limits;
 use crate::disk::Standing;
+use crate::links::connection::Connection;
 use crate::links::utility_client::ask;
 use crate::raft::runtime;
 use crate::reactor::Timer;
+use crate::wire::command::noop;
+use crate::wire::message::Message;
 use crate::wire::utility::{Request, StatusReply};
 use crate::wire::{Address, LogIndex, Term};
 
@@ -37,6 +40,9 @@ struct Known {
     new: bool,
     /// Why it was last told nothing when it asked for our vote.
     withheld: Option<&'static str>,
+    /// The term in which it leads, and where its log ended when we first heard
+    /// so.
+    ended: Option<(Term, LogIndex)>,
 }
 
 impl Peerage {
@@ -60,6 +66,26 @@ impl Peerage {
     /// it asks again every second.
     pub fn withhold(&self, peer: &Address, why: &'static str) -> bool {
         self.update(peer, |known| known.withheld.replace(why) != Some(why))
+    }
+
+    /// A leader of `term` sent no entries behind `last`, so it has none: what
+    /// comes behind it in this term is younger than our start. Whether that is
+    /// the first we hear of it.
+    fn log_ends(&self, leader: &Address, term: Term, last: LogIndex) -> bool {
+        self.update(leader, |known| match known.ended {
+            Some((of, _)) if of == term => false,
+            _ => {
+                known.ended = Some((term, last));
+                true
+            }
+        })
+    }
+
+    /// Whether the leader of `term` made the entry at `index` since our start.
+    fn is_younger(&self, leader: &Address, term: Term, index: LogIndex) -> bool {
+        let known = self.0.borrow();
+        let ended = known.get(leader).and_then(|known| known.ended);
+        ended.is_some_and(|(of, last)| of == term && index > last)
     }
 
     /// The peer is connected anew: it may have restarted.
@@ -89,21 +115,13 @@ fn takes_leadership(version: &str) -> bool {
 const ASK_ATTEMPTS: u32 = 3;
 
 impl Member {
-    /// Says why a candidate gets no vote, and how an operator can change that.
+    /// Says why a candidate gets no vote.
     pub(super) fn withhold_vote(&self, peer: &Address, term: Term) {
         let why = self.silence(peer);
         if !self.peerage.withhold(peer, why) {
             return;
         }
         log::info!("{}: no vote for {peer} in term {term}: {why}", self.name);
-        if self.standing() == Standing::Amnesic {
-            log::warn!(
-                "{}: bring up all data nodes; if one will never come back, stop this witness and \
-                 run: pg-witness adopt --accept-loss {}",
-                self.name,
-                self.name
-            );
-        }
     }
 
     fn silence(&self, peer: &Address) -> &'static str {
@@ -218,20 +236,59 @@ impl Member {
         }
     }
 
-    /// S7: our word counts when an entry of the leader's own term is committed
-    /// without it; that leader then is our vote of that term.
+    /// S7: our word counts when an entry that the leader made in its own term,
+    /// and since our start, is committed without it; that leader then is our
+    /// vote of that term. An older entry proves nothing: it may have been
+    /// committed before the lost state voted in a later term, or with its help.
     pub(super) fn consider_voice(&self, leader: &Address) {
         let replica = self.replica.borrow();
         if replica.standing == Standing::Voter {
             return;
         }
         let vote = &replica.vote;
+        let (term, commit) = (vote.term.term, replica.log.commit());
         let follows = vote.committed && vote.node == *leader;
-        let committed = replica.log.id_at(replica.log.commit());
-        let of_its_term = committed.is_some_and(|id| id.term.term == vote.term.term);
+        let committed = replica.log.id_at(commit);
+        let of_its_term = committed.is_some_and(|id| id.term.term == term);
         drop(replica);
-        if follows && of_its_term {
+        if follows && of_its_term && self.peerage.is_younger(leader, term, commit) {
             self.become_voter("an entry of the leader's own term was committed without us");
+        }
+    }
+
+    /// The leader has sent all of its log. While our word does not count it is
+    /// asked, once, for an entry that changes nothing: if that is committed, we
+    /// need not wait for the next write (S7).
+    pub(super) fn on_log_end(
+        &self,
+        leader: &Address,
+        connection: &Connection,
+        term: Term,
+        last: LogIndex,
+    ) {
+        let news = self.peerage.log_ends(leader, term, last);
+        if news && self.standing() == Standing::Amnesic {
+            connection.send(&Message::ApplyCommand {
+                command: noop(),
+                request_id: None,
+            });
+        }
+    }
+
+    /// Says what an operator can do when our word does not count for long.
+    pub(super) async fn watch_standing(self: Rc<Self>) {
+        smol::Timer::after(limits::AMNESIA_PATIENCE).await;
+        loop {
+            if self.standing() == Standing::Amnesic {
+                log::warn!(
+                    "{}: this witness waits and has no vote yet: no entry was committed without \
+                     it. Bring up all data nodes; if one will never come back, stop this witness \
+                     and run: pg-witness adopt --accept-loss {}",
+                    self.name,
+                    self.name
+                );
+            }
+            smol::Timer::after(limits::AMNESIA_REMINDER).await;
         }
     }
 
