@@ -366,16 +366,40 @@ fn a_stale_log_is_set_aside() {
             status.raft_term = term(2);
             status.commit_idx = 5;
         }
-        let witness = world.start(Bootstrap::Join).await;
+        // That the configuration still says "new" does not make it so.
+        let witness = world.start(Bootstrap::New).await;
         let say = || world.a.append(2, id(1, 0), 4, 5);
         let said = world.a.until("an answer to term 2", say, answer).await;
-        assert!(!said.reset);
+        assert_eq!((said.reset, said.success), (false, false));
         let kept = std::fs::read_dir(world.data()).unwrap();
         let kept = kept.filter(|entry| {
             let name = entry.as_ref().unwrap().file_name();
             name.to_str().unwrap().starts_with("stale")
         });
         assert_eq!(kept.count(), 1, "it is kept, for whoever wants to look");
+        witness.stop().await;
+    });
+}
+
+/// S7: what is damaged was a state once; only an operator can say that nothing
+/// was promised in it.
+#[test]
+fn a_damaged_state_is_no_new_one() {
+    runtime::block_on(async {
+        let world = World::new().await;
+        let witness = world.start(Bootstrap::New).await;
+        let said = world.a.ask_to_append(3, id(1, 0), 1, 1).await;
+        assert!(said.success);
+        witness.stop().await;
+
+        for name in ["log-a", "log-b"] {
+            let path = world.data().join(name);
+            let length = std::fs::metadata(&path).unwrap().len();
+            std::fs::write(path, vec![0xff; usize::try_from(length).unwrap()]).unwrap();
+        }
+        let witness = world.start(Bootstrap::New).await;
+        let said = world.a.ask_to_append(3, id(1, 0), 1, 1).await;
+        assert_eq!((said.reset, said.success), (false, false));
         witness.stop().await;
     });
 }

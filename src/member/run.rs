@@ -82,6 +82,7 @@ impl Member {
         let (disk, recovered) = Disk::open_async(&config.data_dir, worker).await?;
         report_condition(&name, &recovered);
         let fresh = recovered.checkpoint.is_none() && recovered.entries.is_empty();
+        let never_was = recovered.condition == Condition::Fresh;
         let members = if fresh {
             initial_members(&config, &keys).await
         } else {
@@ -127,7 +128,7 @@ impl Member {
             reported_leader: RefCell::default(),
         });
         if fresh {
-            member.found().await?;
+            member.found(never_was).await?;
         }
         member.start_engine().await?;
         Ok(member)
@@ -135,14 +136,15 @@ impl Member {
 
     /// Writes down the members with which an empty member begins: the
     /// configuration may say something else at the next start.
-    async fn found(&self) -> Result<(), StartError> {
+    /// `never_was`: there never was a state in this folder.
+    async fn found(&self, never_was: bool) -> Result<(), StartError> {
         let written = {
             let replica = self.replica.borrow();
             let (checkpoint, tail) = replica.checkpoint();
             replica.disk.install(checkpoint, tail, LogIndex::FIRST)
         };
         written.await?;
-        match self.first_standing() {
+        match self.first_standing(never_was) {
             Some(why) => self.become_voter(why),
             None => log::info!(
                 "{}: no state in {}: this witness votes once the cluster is known to be new, or \
@@ -292,7 +294,9 @@ impl Member {
         .map_err(StartError::Checkpoint)?;
         *self.replica.borrow_mut() = replica;
         if fresh {
-            self.found().await?;
+            // What we lost while we ran, no configuration makes new (S7).
+            self.peerage.forget_log_ends();
+            self.found(false).await?;
         }
         self.start_engine().await
     }

@@ -81,6 +81,14 @@ impl Peerage {
         })
     }
 
+    /// Our state was lost while we ran (S14): what was younger than our start
+    /// may have been committed with our help all the same.
+    pub(super) fn forget_log_ends(&self) {
+        for known in self.0.borrow_mut().values_mut() {
+            known.ended = None;
+        }
+    }
+
     /// Whether the leader of `term` made the entry at `index` since our start.
     fn is_younger(&self, leader: &Address, term: Term, index: LogIndex) -> bool {
         let known = self.0.borrow();
@@ -309,9 +317,10 @@ impl Member {
         self.notify();
     }
 
-    /// The standing of a member that starts with an empty disk.
-    pub(super) fn first_standing(&self) -> Option<&'static str> {
-        if self.config.bootstrap == Bootstrap::New {
+    /// Why a member without a state is a voter from the start, if it is one:
+    /// only where there never was a state is the operator's word believed (S7).
+    pub(super) fn first_standing(&self, never_was: bool) -> Option<&'static str> {
+        if never_was && self.config.bootstrap == Bootstrap::New {
             return Some("the configuration says that the cluster is new");
         }
         None
