@@ -181,6 +181,7 @@ impl Member {
         for task in tasks {
             task.cancel().await;
         }
+        self.hang_up();
         self.stop_engine().await;
         let closed = self.replica.borrow().disk.close();
         if let Err(error) = closed.await {
