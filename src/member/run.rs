@@ -111,6 +111,7 @@ impl Member {
             leadership: RefCell::default(),
             leader: RefCell::default(),
             peerage: Peerage::default(),
+            attendance: RefCell::default(),
             diverged: Cell::default(),
             voted: Cell::new(Term::ZERO),
             requests: RefCell::default(),
@@ -416,7 +417,10 @@ impl Member {
                 .filter(|a| **a != self.me)
                 .collect();
             // S12: with no link to anybody the term is not raised.
-            let reachable = others.iter().filter(|a| up(a)).count();
+            // Nor with links to those only who do not take us for a member:
+            // nobody tells a node that it was removed.
+            let counts = |a: &Address| up(a) && !self.peerage.disowns(a);
+            let reachable = others.iter().filter(|a| counts(a)).count();
             let heard = others
                 .iter()
                 .filter(|a| up(a))

@@ -17,8 +17,9 @@ use crate::config::limits;
 use crate::disk::Standing;
 use crate::links::utility_client::ask;
 use crate::raft::runtime;
+use crate::wire::message::Message;
 use crate::wire::utility::{Request, StatusReply};
-use crate::wire::{Address, LogIndex};
+use crate::wire::{Address, LogIndex, Term, command};
 
 /// What the peers have shown of themselves since the start.
 #[derive(Default)]
@@ -33,6 +34,22 @@ struct Known {
     takes_leadership: bool,
     /// It holds nothing but the entry that every log starts with.
     new: bool,
+    /// It does not list us among its partners.
+    disowns: bool,
+}
+
+/// How long an amnesic witness has been listening to a leader (S7).
+///
+/// A commit proves that a majority is there without us only if no promise of
+/// ours that we have forgotten can be in it, nor an old answer that a leader
+/// which was paused finds in its sockets. Both concern entries that were in its
+/// log when we began to listen.
+#[derive(Debug)]
+pub struct Attendance {
+    leader: Address,
+    term: Term,
+    /// The end of its log when it first was seen whole; none before.
+    since: Option<LogIndex>,
 }
 
 impl Peerage {
@@ -50,6 +67,14 @@ impl Peerage {
             .borrow()
             .get(peer)
             .is_some_and(|known| known.takes_leadership)
+    }
+
+    /// Whether the peer does not take us for a member.
+    pub fn disowns(&self, peer: &Address) -> bool {
+        self.0
+            .borrow()
+            .get(peer)
+            .is_some_and(|known| known.verified && known.disowns)
     }
 
     /// The peer is connected anew: it may have restarted.
@@ -158,9 +183,11 @@ impl Member {
             return;
         }
         let new = status.commit_idx == LogIndex::FIRST.get() && status.log_len == 1;
+        let disowns = established && !status.partners.iter().any(|p| p.address == self.me);
         self.peerage.update(peer, |known| {
             known.verified = true;
             known.new = new;
+            known.disowns = disowns;
             known.takes_leadership = takes_leadership(&status.version);
         });
         self.consider_new();
@@ -187,8 +214,38 @@ impl Member {
         }
     }
 
-    /// S7: our word counts when an entry of the leader's own term is committed
-    /// without it; that leader then is our vote of that term.
+    /// Listens to a leader while our word does not count. `end`: where its log
+    /// ends, if its message shows that: one without entries that fits.
+    pub(super) fn attend(&self, leader: &Address, term: Term, end: Option<LogIndex>) {
+        if self.standing() == Standing::Voter {
+            return;
+        }
+        let mut attendance = self.attendance.borrow_mut();
+        let attendance = match &mut *attendance {
+            Some(known) if known.leader == *leader && known.term == term => known,
+            other => other.insert(Attendance {
+                leader: leader.clone(),
+                term,
+                since: None,
+            }),
+        };
+        if attendance.since.is_some() || end.is_none() {
+            return;
+        }
+        attendance.since = end;
+        // An idle cluster would commit nothing for long; this changes nothing
+        // and proves as much as any write.
+        if let Some(connection) = self.connection(leader) {
+            connection.send(&Message::ApplyCommand {
+                command: command::noop(),
+                request_id: None,
+            });
+        }
+    }
+
+    /// S7: our word counts when an entry of the leader's own term, younger than
+    /// our listening, is committed without it; that leader then is our vote of
+    /// that term.
     pub(super) fn consider_voice(&self, leader: &Address) {
         let replica = self.replica.borrow();
         if replica.standing == Standing::Voter {
@@ -196,10 +253,16 @@ impl Member {
         }
         let vote = &replica.vote;
         let follows = vote.committed && vote.node == *leader;
-        let committed = replica.log.id_at(replica.log.commit());
+        let commit = replica.log.commit();
+        let committed = replica.log.id_at(commit);
         let of_its_term = committed.is_some_and(|id| id.term.term == vote.term.term);
+        let attended = self.attendance.borrow().as_ref().is_some_and(|attendance| {
+            attendance.leader == *leader
+                && attendance.term == vote.term.term
+                && attendance.since.is_some_and(|since| commit > since)
+        });
         drop(replica);
-        if follows && of_its_term {
+        if follows && of_its_term && attended {
             self.become_voter("an entry of the leader's own term was committed without us");
         }
     }
