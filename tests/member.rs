@@ -14,10 +14,10 @@ use pg_witness::disk::Worker;
 use pg_witness::links::connection::Connection;
 use pg_witness::member::Member;
 use pg_witness::raft::runtime;
+use pg_witness::reactor::TcpListener;
 use pg_witness::wire::message::{Append, AppendBody, Hello, Message, NextNodeIdx};
 use pg_witness::wire::utility::{MemberStatus, MembersReply, Request, State, StatusReply};
 use pg_witness::wire::{Address, Entry, EntryId, LogIndex, Session, Term, command};
-use smol::net::TcpListener;
 
 /// Above all nodes' addresses, so that it is the witness who dials.
 const WITNESS: &str = "127.0.0.2:5010";
@@ -45,7 +45,7 @@ fn id(at: u64, of: u64) -> EntryId {
 
 async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
     let limit = async {
-        smol::Timer::after(LIMIT).await;
+        pg_witness::reactor::Timer::after(LIMIT).await;
         panic!("waited in vain for {what}");
     };
     smol::future::or(future, limit).await
@@ -64,7 +64,7 @@ struct Node {
 
 impl Node {
     async fn start() -> Rc<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address: Address = listener.local_addr().unwrap().to_string().parse().unwrap();
         let (said, heard) = smol::channel::unbounded();
         let node = Rc::new(Self {
@@ -157,7 +157,7 @@ impl Node {
         let repeat = async {
             loop {
                 say();
-                smol::Timer::after(AGAIN).await;
+                pg_witness::reactor::Timer::after(AGAIN).await;
             }
         };
         in_time(what, smol::future::or(hear, repeat)).await

@@ -81,6 +81,7 @@ impl Member {
         let me = config.self_addr.clone();
         let (disk, recovered) = Disk::open_async(&config.data_dir, worker).await?;
         report_condition(&name, &recovered);
+        let untouched = recovered.condition == Condition::Fresh;
         let fresh = recovered.checkpoint.is_none() && recovered.entries.is_empty();
         let members = if fresh {
             initial_members(&config, &keys).await
@@ -114,6 +115,7 @@ impl Member {
             leader: RefCell::default(),
             peers_changed: Event::new(),
             peerage: Peerage::default(),
+            attendance: RefCell::default(),
             diverged: Cell::default(),
             voted: Cell::new(Term::ZERO),
             requests: RefCell::default(),
@@ -127,22 +129,25 @@ impl Member {
             reported_leader: RefCell::default(),
         });
         if fresh {
-            member.found().await?;
+            member.found(untouched).await?;
         }
         member.start_engine().await?;
         Ok(member)
     }
 
     /// Writes down the members with which an empty member begins: the
-    /// configuration may say something else at the next start.
-    async fn found(&self) -> Result<(), StartError> {
+    /// configuration may say something else at the next start. `untouched`:
+    /// there never was a state in this folder.
+    async fn found(&self, untouched: bool) -> Result<(), StartError> {
         let written = {
             let replica = self.replica.borrow();
             let (checkpoint, tail) = replica.checkpoint();
             replica.disk.install(checkpoint, tail, LogIndex::FIRST)
         };
         written.await?;
-        match self.first_standing() {
+        // S7: where a state was lost or set aside, `bootstrap: new` was said of
+        // the cluster's first day.
+        match self.first_standing().filter(|_| untouched) {
             Some(why) => self.become_voter(why),
             None => log::info!(
                 "{}: no state in {}: this witness votes once the cluster is known to be new, or \
@@ -187,6 +192,7 @@ impl Member {
         for task in tasks {
             task.cancel().await;
         }
+        self.hang_up();
         self.stop_engine().await;
         let closed = self.replica.borrow().disk.close();
         if let Err(error) = closed.await {
@@ -254,7 +260,7 @@ impl Member {
         let closed = self.replica.borrow().disk.close();
         let _ = closed.await;
         if let Trouble::StalePast { .. } = trouble {
-            match crate::disk::set_aside(&self.config.data_dir, "stale") {
+            match crate::disk::set_aside(&self.config.data_dir, "stale-past") {
                 Ok(folder) => log::error!(
                     "{}: our log is from a past that the cluster has left; it is kept in {}, and \
                      this witness starts anew",
@@ -279,6 +285,7 @@ impl Member {
     async fn reopen(self: &Rc<Self>) -> Result<(), StartError> {
         let (disk, recovered) = Disk::open_async(&self.config.data_dir, &self.worker).await?;
         report_condition(&self.name, &recovered);
+        let untouched = recovered.condition == Condition::Fresh;
         let fresh = recovered.checkpoint.is_none() && recovered.entries.is_empty();
         let members = self.replica.borrow().log.members().clone();
         let replica = Replica::new(
@@ -291,8 +298,10 @@ impl Member {
         )
         .map_err(StartError::Checkpoint)?;
         *self.replica.borrow_mut() = replica;
+        // What was reported meanwhile is about what is gone.
+        self.events.borrow_mut().clear();
         if fresh {
-            self.found().await?;
+            self.found(untouched).await?;
         }
         self.start_engine().await
     }
@@ -423,7 +432,10 @@ impl Member {
                 .filter(|a| **a != self.me)
                 .collect();
             // S12: with no link to anybody the term is not raised.
-            let reachable = others.iter().filter(|a| up(a)).count();
+            // Nor with links to those only who do not take us for a member:
+            // nobody tells a node that it was removed.
+            let counts = |a: &Address| up(a) && !self.peerage.disowns(a);
+            let reachable = others.iter().filter(|a| counts(a)).count();
             let heard = others
                 .iter()
                 .filter(|a| up(a))
