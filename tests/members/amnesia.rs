@@ -152,7 +152,10 @@ fn an_amnesic_witness_asks_for_the_proof() {
             Message::ApplyCommand {
                 command,
                 request_id: None,
-            } => Some(assert_eq!(**command, [1])),
+            } => {
+                assert_eq!(**command, [1]);
+                Some(())
+            }
             _ => None,
         })
         .await;
