@@ -362,6 +362,14 @@ impl TcpListener {
         Watched::new(listener).map(Self)
     }
 
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// The socket is broken.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.io.local_addr()
+    }
+
     /// The next connection.
     ///
     /// # Errors
@@ -438,7 +446,7 @@ mod tests {
 
     fn pair() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = listener.0.io.local_addr().unwrap();
+        let address = listener.local_addr().unwrap();
         block_on(async {
             let (accepted, dialled) =
                 futures_lite::future::zip(listener.accept(), TcpStream::connect(address)).await;
@@ -485,7 +493,7 @@ mod tests {
     #[test]
     fn a_refused_connection_is_an_error() {
         let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = listener.0.io.local_addr().unwrap();
+        let address = listener.local_addr().unwrap();
         drop(listener);
         let error = block_on(TcpStream::connect(address)).err().unwrap();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);

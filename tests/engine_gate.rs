@@ -127,7 +127,7 @@ enum Outcome {
 
 async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
     let limit = async {
-        smol::Timer::after(Duration::from_secs(20)).await;
+        pg_witness::reactor::Timer::after(Duration::from_secs(20)).await;
         panic!("stalled: {what}");
     };
     smol::future::or(future, limit).await
@@ -516,7 +516,7 @@ impl World {
         let elected = async {
             while self.subject.engine.role() != Role::Leader {
                 smol::future::yield_now().await;
-                smol::Timer::after(Duration::from_micros(200)).await;
+                pg_witness::reactor::Timer::after(Duration::from_micros(200)).await;
             }
         };
         in_time("election", elected).await;

@@ -162,9 +162,6 @@ impl Member {
         let Append { term, commit, body } = append;
         match body {
             AppendBody::Entries { prev, entries } => {
-                if let (Some(last), []) = (prev, entries.as_slice()) {
-                    self.on_log_end(peer, connection, term, last.index);
-                }
                 let incoming = Incoming {
                     from: peer,
                     term,
@@ -249,6 +246,13 @@ impl Member {
             follower::append(&replica.log, &replica.vote, incoming, durable)
         };
         let from = incoming.from;
+        let end = match &verdict {
+            Verdict::Answer(NextNodeIdx { success: true, .. }) | Verdict::Append(_) => {
+                incoming.prev.filter(|_| incoming.entries.is_empty())
+            }
+            _ => None,
+        };
+        self.attend(from, incoming.term, end.map(|prev| prev.index));
         match verdict {
             Verdict::Ignore(why) => self.on_ignored(from, incoming.term, why),
             Verdict::Answer(answer) => {

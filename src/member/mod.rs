@@ -42,7 +42,7 @@ use futures_channel::oneshot;
 use self::clock::ElectionClock;
 use self::leading::Leadership;
 use self::sockets::Link;
-use self::standing::Peerage;
+use self::standing::{Attendance, Peerage};
 use crate::config::ClusterConfig;
 use crate::disk::{Standing, Worker};
 use crate::links::connection::Connection;
@@ -76,6 +76,7 @@ pub struct Member {
     /// The leader we heard last, and its term.
     leader: RefCell<Option<(Address, Term, Instant)>>,
     peerage: Peerage,
+    attendance: RefCell<Option<Attendance>>,
     diverged: Cell<Option<Divergence>>,
     /// The greatest term in which a vote of ours has left.
     voted: Cell<Term>,

@@ -81,8 +81,8 @@ impl Member {
         let me = config.self_addr.clone();
         let (disk, recovered) = Disk::open_async(&config.data_dir, worker).await?;
         report_condition(&name, &recovered);
+        let untouched = recovered.condition == Condition::Fresh;
         let fresh = recovered.checkpoint.is_none() && recovered.entries.is_empty();
-        let never_was = recovered.condition == Condition::Fresh;
         let members = if fresh {
             initial_members(&config, &keys).await
         } else {
@@ -115,6 +115,7 @@ impl Member {
             leader: RefCell::default(),
             peers_changed: Event::new(),
             peerage: Peerage::default(),
+            attendance: RefCell::default(),
             diverged: Cell::default(),
             voted: Cell::new(Term::ZERO),
             requests: RefCell::default(),
@@ -128,23 +129,25 @@ impl Member {
             reported_leader: RefCell::default(),
         });
         if fresh {
-            member.found(never_was).await?;
+            member.found(untouched).await?;
         }
         member.start_engine().await?;
         Ok(member)
     }
 
     /// Writes down the members with which an empty member begins: the
-    /// configuration may say something else at the next start.
-    /// `never_was`: there never was a state in this folder.
-    async fn found(&self, never_was: bool) -> Result<(), StartError> {
+    /// configuration may say something else at the next start. `untouched`:
+    /// there never was a state in this folder.
+    async fn found(&self, untouched: bool) -> Result<(), StartError> {
         let written = {
             let replica = self.replica.borrow();
             let (checkpoint, tail) = replica.checkpoint();
             replica.disk.install(checkpoint, tail, LogIndex::FIRST)
         };
         written.await?;
-        match self.first_standing(never_was) {
+        // S7: where a state was lost or set aside, `bootstrap: new` was said of
+        // the cluster's first day.
+        match self.first_standing().filter(|_| untouched) {
             Some(why) => self.become_voter(why),
             None => log::info!(
                 "{}: no state in {}: this witness votes once the cluster is known to be new, or \
@@ -189,6 +192,7 @@ impl Member {
         for task in tasks {
             task.cancel().await;
         }
+        self.hang_up();
         self.stop_engine().await;
         let closed = self.replica.borrow().disk.close();
         if let Err(error) = closed.await {
@@ -256,7 +260,7 @@ impl Member {
         let closed = self.replica.borrow().disk.close();
         let _ = closed.await;
         if let Trouble::StalePast { .. } = trouble {
-            match crate::disk::set_aside(&self.config.data_dir, "stale") {
+            match crate::disk::set_aside(&self.config.data_dir, "stale-past") {
                 Ok(folder) => log::error!(
                     "{}: our log is from a past that the cluster has left; it is kept in {}, and \
                      this witness starts anew",
@@ -281,6 +285,7 @@ impl Member {
     async fn reopen(self: &Rc<Self>) -> Result<(), StartError> {
         let (disk, recovered) = Disk::open_async(&self.config.data_dir, &self.worker).await?;
         report_condition(&self.name, &recovered);
+        let untouched = recovered.condition == Condition::Fresh;
         let fresh = recovered.checkpoint.is_none() && recovered.entries.is_empty();
         let members = self.replica.borrow().log.members().clone();
         let replica = Replica::new(
@@ -293,10 +298,12 @@ impl Member {
         )
         .map_err(StartError::Checkpoint)?;
         *self.replica.borrow_mut() = replica;
+        // What was reported meanwhile is about what is gone.
+        self.events.borrow_mut().clear();
         if fresh {
-            // What we lost while we ran, no configuration makes new (S7).
-            self.peerage.forget_log_ends();
-            self.found(false).await?;
+            // S7: what we listened to before, we may have helped to commit.
+            self.attendance.take();
+            self.found(untouched).await?;
         }
         self.start_engine().await
     }
@@ -427,7 +434,10 @@ impl Member {
                 .filter(|a| **a != self.me)
                 .collect();
             // S12: with no link to anybody the term is not raised.
-            let reachable = others.iter().filter(|a| up(a)).count();
+            // Nor with links to those only who do not take us for a member:
+            // nobody tells a node that it was removed.
+            let counts = |a: &Address| up(a) && !self.peerage.disowns(a);
+            let reachable = others.iter().filter(|a| counts(a)).count();
             let heard = others
                 .iter()
                 .filter(|a| up(a))

@@ -288,6 +288,18 @@ impl Member {
         self.notify();
     }
 
+    /// Ends every connection, and dials no more: this member's life is over.
+    pub(super) fn hang_up(&self) {
+        let links = std::mem::take(&mut *self.links.borrow_mut());
+        for connection in links.into_values().filter_map(|link| link.connection) {
+            connection.close();
+        }
+        let guests = std::mem::take(&mut *self.guests.borrow_mut());
+        for connection in guests.into_values() {
+            connection.close();
+        }
+    }
+
     /// Starts to dial the members that are ours to dial, and drops the links
     /// of those that are members no more.
     pub(super) fn sync_links(self: &Rc<Self>) {
