@@ -166,7 +166,8 @@ impl Member {
     ) {
         match hello {
             Hello::Member(address) => {
-                if !self.await_member(&address).await {
+                // Whoever says to be us would be heard as our own leader.
+                if address == self.me || !self.await_member(&address).await {
                     log::info!(
                         "{}: {from} says it is {address}, which is no member",
                         self.name
@@ -394,7 +395,7 @@ impl Member {
         if announced.get() {
             self.disconnected(peer, connection, &closed);
         } else if let Closed::Unreadable(error) = &closed {
-            log::warn!("{}: {peer} sent what cannot be read: {error}", self.name);
+            self.report_unreachable(peer, &io::Error::other(*error));
         } else {
             let refused = io::Error::other("it closed the connection; is its password ours?");
             self.report_unreachable(peer, &refused);
