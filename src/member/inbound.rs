@@ -433,10 +433,9 @@ impl Member {
                     connection.send(&Message::NextNodeIdx(self.voiced(&peer, answer)));
                 }
                 Ok(false) => {}
-                Err(error) => {
-                    self.report(Trouble::Stopped(error.to_string()));
-                    return;
-                }
+                // The link outlives the engine (S14): what comes later is
+                // answered by the next one.
+                Err(error) => self.report(Trouble::Stopped(error.to_string())),
             }
         }
     }
