@@ -13,6 +13,8 @@
 mod amnesia;
 mod fake;
 mod forming;
+mod hostile;
 mod memory;
 mod quorum;
 mod rig;
+mod storage;
