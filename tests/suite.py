@@ -110,12 +110,13 @@ def stages(options):
     stereo = [*PYTEST, "--witness", options.witness, "tests/stereo"]
     rust = ["cargo", "test", "--locked", "--workspace", "--quiet"]
     build = Stage("rust", rust, 1800)
+    bugs = Stage("bugs", ["tests/bugs"], 900)
     if options.quick:
         return [build, Stage("cluster", [*cluster, "--size", "quick"], 900)]
     if options.long:
-        return [build, Stage("cluster", [*cluster, "--size", "long"], 3 * 3600),
+        return [build, bugs, Stage("cluster", [*cluster, "--size", "long"], 3 * 3600),
                 Stage("stereo", [*stereo, "--size", "long"], 3600)]
-    return [build, Stage("cluster", cluster, 1500), Stage("stereo", stereo, 1200)]
+    return [build, bugs, Stage("cluster", cluster, 1500), Stage("stereo", stereo, 1200)]
 
 
 def main():
