@@ -89,7 +89,11 @@ impl Peerage {
 
     /// The peer is connected anew: it may have restarted.
     pub fn forget(&self, peer: &Address) {
-        self.update(peer, |known| known.verified = false);
+        self.update(peer, |known| {
+            known.verified = false;
+            // What was asked before says nothing of it as it is now.
+            known.asking = false;
+        });
     }
 
     fn update<T>(&self, peer: &Address, f: impl FnOnce(&mut Known) -> T) -> T {
@@ -215,6 +219,24 @@ impl Member {
             && term < log.last().term.term
             && commit > log.commit().get()
             && !planted(Bug::StaleLogKept)
+    }
+
+    /// Resolves when the peer has shown its status, or has had time enough: a
+    /// vote asked for on a new link should not be lost to that question.
+    pub(super) async fn acquainted(&self, peer: &Address) {
+        let known = async {
+            loop {
+                let changed = self.changed.listen();
+                if self.peerage.is_verified(peer) {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        smol::future::or(known, async {
+            Timer::after(limits::ACQUAINTANCE_TIME).await;
+        })
+        .await;
     }
 
     /// S7: provably new is a cluster of which every partner holds nothing.
