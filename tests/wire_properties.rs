@@ -107,11 +107,12 @@ fn message() -> impl Strategy<Value = Message> {
         (term(), id()).prop_map(|(term, last)| Message::RequestVote { term, last }),
         term().prop_map(|term| Message::ResponseVote { term }),
         (term(), id(), body()).prop_map(|(term, commit, body)| {
-            Message::AppendEntries(Append {
-                term,
-                commit: commit.index,
-                body,
-            })
+            // A snapshot carries no commit index: its receiver must not commit.
+            let commit = match body {
+                AppendBody::Snapshot(_) => LogIndex::FIRST,
+                _ => commit.index,
+            };
+            Message::AppendEntries(Append { term, commit, body })
         }),
         (any::<i64>(), any::<bool>(), any::<bool>()).prop_map(|(next, reset, success)| {
             Message::NextNodeIdx(NextNodeIdx {

@@ -309,6 +309,8 @@ impl Member {
         // What was reported meanwhile is about what is gone.
         self.events.borrow_mut().clear();
         if fresh {
+            // S7: what we listened to before, we may have helped to commit.
+            self.attendance.take();
             self.found(untouched).await?;
         }
         self.start_engine().await

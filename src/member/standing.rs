@@ -9,7 +9,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Member, Trouble};
 use crate::bugs::{Bug, planted};
@@ -31,6 +31,9 @@ pub struct Peerage(RefCell<BTreeMap<Address, Known>>);
 struct Known {
     verified: bool,
     asking: bool,
+    /// Not to be asked again before.
+    pause: Option<Instant>,
+    /// How often in a row, over this connection of ours, it did not answer.
     unanswered: u32,
     /// Knows `timeout_now` (0.3.16 and later).
     takes_leadership: bool,
@@ -93,6 +96,9 @@ impl Peerage {
             known.verified = false;
             // What was asked before says nothing of it as it is now.
             known.asking = false;
+            // It is there now: its vote request may come within a moment.
+            known.pause = None;
+            known.unanswered = 0;
         });
     }
 
@@ -116,6 +122,9 @@ fn takes_leadership(version: &str) -> bool {
 /// How often a peer that does not answer is asked before it counts as one that
 /// cannot: it may be reachable only from its side.
 const ASK_ATTEMPTS: u32 = 3;
+
+/// From an answer, or none, to the next question.
+const ASK_PAUSE: Duration = Duration::from_secs(1);
 
 impl Member {
     /// Says why a candidate gets no vote.
@@ -146,7 +155,8 @@ impl Member {
         for peer in members.into_iter().filter(|peer| *peer != self.me) {
             let ask = self.peerage.update(&peer, |known| {
                 let wanted = !known.verified || (self.standing() == Standing::Amnesic);
-                wanted && !std::mem::replace(&mut known.asking, true)
+                let paused = known.pause.is_some_and(|until| until > Instant::now());
+                wanted && !paused && !std::mem::replace(&mut known.asking, true)
             });
             if ask {
                 let member = self.clone();
@@ -160,13 +170,7 @@ impl Member {
         let reply = ask(&peer, &keys, Request::Status, limits::STATUS_TIME_MAX).await;
         let answer = reply.and_then(|reply| StatusReply::decode(&reply).ok());
         match answer {
-            Some(status) => {
-                self.on_status(&peer, &status);
-                if self.standing() == Standing::Voter {
-                    self.peerage.update(&peer, |known| known.asking = false);
-                    return;
-                }
-            }
+            Some(status) => self.on_status(&peer, &status),
             None => {
                 let tries = self.peerage.update(&peer, |known| {
                     known.unanswered = known.unanswered.saturating_add(1);
@@ -184,8 +188,10 @@ impl Member {
                 }
             }
         }
-        Timer::after(Duration::from_secs(1)).await;
-        self.peerage.update(&peer, |known| known.asking = false);
+        self.peerage.update(&peer, |known| {
+            known.asking = false;
+            known.pause = Some(Instant::now() + ASK_PAUSE);
+        });
     }
 
     fn on_status(&self, peer: &Address, status: &StatusReply) {

@@ -14,6 +14,7 @@ mod amnesia;
 mod fake;
 mod forming;
 mod hostile;
+mod memory;
 mod quorum;
 mod rig;
 mod storage;
