@@ -244,7 +244,7 @@ impl Member {
         let closed = self.replica.borrow().disk.close();
         let _ = closed.await;
         if let Trouble::StalePast { .. } = trouble {
-            match crate::disk::set_aside(&self.config.data_dir, "stale") {
+            match crate::disk::set_aside(&self.config.data_dir, "past") {
                 Ok(folder) => log::error!(
                     "{}: our log is from a past that the cluster has left; it is kept in {}, and \
                      this witness starts anew",
@@ -531,8 +531,8 @@ fn report_condition(name: &str, recovered: &Recovered) {
              leaves them; they were never acknowledged"
         ),
         Condition::Damaged { what, set_aside } => log::error!(
-            "{name}: the state on disk is damaged: {what}. It is kept in {}; this witness starts \
-             without it and does not vote until that is safe",
+            "{name}: the state on disk cannot be used: {what}. It is kept in {}; this witness \
+             starts without it and does not vote until that is safe",
             set_aside.display()
         ),
     }

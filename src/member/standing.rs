@@ -38,6 +38,8 @@ struct Known {
     new: bool,
     /// Why it was last told nothing when it asked for our vote.
     withheld: Option<&'static str>,
+    /// The term in which it claimed to lead beside another.
+    second_leader: Option<Term>,
     /// The term in which it leads, and where its log ended when we first heard
     /// so.
     ended: Option<(Term, LogIndex)>,
@@ -64,6 +66,14 @@ impl Peerage {
     /// it asks again every second.
     pub fn withhold(&self, peer: &Address, why: &'static str) -> bool {
         self.update(peer, |known| known.withheld.replace(why) != Some(why))
+    }
+
+    /// Notes that the peer claims to lead `term` beside another. Whether that is
+    /// news: it says so with every heartbeat.
+    pub fn claims(&self, peer: &Address, term: Term) -> bool {
+        self.update(peer, |known| {
+            known.second_leader.replace(term) != Some(term)
+        })
     }
 
     /// A leader of `term` sent no entries behind `last`, so it has none: what
