@@ -12,8 +12,12 @@
 //! * [`disk`]: what must survive a power cut: hard state, log, checkpoints.
 //! * [`kv`]: Patroni's `KVStoreTTL` as a pure state machine.
 //! * [`links`]: connections to peers and the translation of what is said there.
+//! * [`reactor`]: the one thread's sockets and timers;
 //! * [`wire`]: PySyncObj's bytes, without I/O.
+//!
+//! [`bugs`]: what the tests plant in these rooms to see whether they notice.
 
+pub mod bugs;
 pub mod cli;
 pub mod config;
 pub mod disk;
@@ -22,4 +26,5 @@ pub mod links;
 pub mod logging;
 pub mod member;
 pub mod raft;
+pub mod reactor;
 pub mod wire;

@@ -103,6 +103,9 @@ impl Peers for Generous {
     fn listen(&self) -> EventListener {
         self.changed.listen()
     }
+    fn wake(&self) {
+        self.changed.notify(usize::MAX);
+    }
 }
 
 /// What stands behind the follower under test.
@@ -124,7 +127,7 @@ enum Outcome {
 
 async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
     let limit = async {
-        smol::Timer::after(Duration::from_secs(20)).await;
+        pg_witness::reactor::Timer::after(Duration::from_secs(20)).await;
         panic!("stalled: {what}");
     };
     smol::future::or(future, limit).await
@@ -513,7 +516,7 @@ impl World {
         let elected = async {
             while self.subject.engine.role() != Role::Leader {
                 smol::future::yield_now().await;
-                smol::Timer::after(Duration::from_micros(200)).await;
+                pg_witness::reactor::Timer::after(Duration::from_micros(200)).await;
             }
         };
         in_time("election", elected).await;

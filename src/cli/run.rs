@@ -15,6 +15,7 @@ use crate::logging;
 use crate::member::Member;
 use crate::member::run::StartError;
 use crate::raft::runtime;
+use crate::reactor::Timer;
 use crate::wire::{Key, Secret};
 
 /// How long the old password is accepted beside the new one after a reload: the
@@ -34,7 +35,8 @@ pub fn main(config: Config, source: &ConfigSource) -> Result<(), Failure> {
     if let Source::Demo = config.source {
         introduce(&config);
     }
-    runtime::block_on(serve(config, source))
+    // A task of its own: what `block_on` is given is looked at after every event.
+    runtime::block_on(runtime::spawn(serve(config, source.clone())))
 }
 
 /// What a stranger who started us without a configuration should know.
@@ -54,7 +56,7 @@ fn introduce(config: &Config) {
     );
 }
 
-async fn serve(config: Config, source: &ConfigSource) -> Result<(), Failure> {
+async fn serve(config: Config, source: ConfigSource) -> Result<(), Failure> {
     let worker = Worker::start()
         .map_err(|error| Failure::Failed(format!("cannot start the disk's thread: {error}")))?;
     let notify = Rc::new(Notifier::new(&Env::of_process()));
@@ -71,7 +73,7 @@ async fn serve(config: Config, source: &ConfigSource) -> Result<(), Failure> {
     let fed = notify
         .watchdog_period()
         .map(|period| runtime::spawn(feed(notify.clone(), period)));
-    let ended = witness.until_told(source, &notify).await;
+    let ended = witness.until_told(&source, &notify).await;
     notify.stopping();
     for (member, _) in &witness.members {
         member.stop();
@@ -88,7 +90,7 @@ async fn serve(config: Config, source: &ConfigSource) -> Result<(), Failure> {
 async fn feed(notify: Rc<Notifier>, period: Duration) {
     loop {
         notify.watchdog();
-        smol::Timer::after(period).await;
+        Timer::after(period).await;
     }
 }
 
@@ -212,7 +214,7 @@ impl Witness {
 /// Goes on trying to start a cluster whose state cannot be opened.
 async fn retry(cluster: ClusterConfig, worker: Worker) {
     loop {
-        smol::Timer::after(RESTART_PAUSE).await;
+        Timer::after(RESTART_PAUSE).await;
         if let Ok(member) = start(cluster.clone(), worker.clone()).await {
             member.run().await;
             return;

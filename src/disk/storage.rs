@@ -10,6 +10,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use super::format::BLOCK;
+
 use crate::config::limits::DISK_SEGMENT_BYTES;
 
 /// A folder's own mode: commands hold what the operator stores, for no one else.
@@ -100,6 +102,7 @@ impl Storage for RealStorage {
             return Err(io::Error::new(ErrorKind::InvalidInput, "not a file"));
         }
         Ok(Box::new(RealFile {
+            direct: open_direct(path),
             file,
             device: meta.dev(),
         }))
@@ -146,9 +149,44 @@ impl Storage for RealStorage {
     }
 }
 
+/// A way to the file that leaves the page cache out: there a write of one block
+/// may make a whole folio of many dirty, of which the kernel then writes and
+/// counts more than was changed. Not every file system has one (tmpfs has not).
+fn open_direct(path: &Path) -> Option<fs::File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let flags = rustix::fs::OFlags::DIRECT.bits().cast_signed();
+    fs::OpenOptions::new()
+        .write(true)
+        .custom_flags(flags)
+        .open(path)
+        .ok()
+}
+
+/// Bytes that start at a multiple of a block in memory, as a direct write wants.
+struct Aligned {
+    buffer: Vec<u8>,
+    start: usize,
+}
+
+impl Aligned {
+    fn copy_of(bytes: &[u8]) -> Self {
+        let mut buffer: Vec<u8> = Vec::with_capacity(bytes.len().saturating_add(BLOCK));
+        let start = buffer.as_ptr().align_offset(BLOCK).min(BLOCK);
+        buffer.resize(start, 0);
+        buffer.extend_from_slice(bytes);
+        Self { buffer, start }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.buffer.get(self.start..).unwrap_or_default()
+    }
+}
+
 /// A file of the machine.
 struct RealFile {
     file: fs::File,
+    /// The same file, for whole blocks.
+    direct: Option<fs::File>,
     device: u64,
 }
 
@@ -166,7 +204,12 @@ impl File for RealFile {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, offset)
+        let block = BLOCK as u64;
+        let whole = offset.is_multiple_of(block) && bytes.len().is_multiple_of(BLOCK);
+        match &self.direct {
+            Some(direct) if whole => direct.write_all_at(Aligned::copy_of(bytes).bytes(), offset),
+            _ => self.file.write_all_at(bytes, offset),
+        }
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use futures_channel::oneshot;
 
+use crate::bugs::{Bug, planted};
 use crate::config::limits::{DISK_QUEUE_BYTES_MAX, DISK_ROUND_BYTES};
 use crate::wire::LogIndex;
 
@@ -401,6 +402,9 @@ impl Member {
         );
         let closing = self.closing.is_some();
         if (awaited || ordered || closing) && self.cluster.write_log(closing)? {
+            if planted(Bug::AcknowledgeBeforeFsync) {
+                self.complete();
+            }
             self.dirty = Some(Part::Log);
             return Ok(());
         }

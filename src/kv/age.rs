@@ -1,7 +1,7 @@
 //! How long a value has been ours (S8, H19): monotonic, and counting only time
 //! in which we could have heard of a refresh.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::limits::TICK_GAP_MAX;
 use crate::wire::value::Value;
@@ -82,6 +82,14 @@ fn lifetime(stored: &Value) -> Option<Duration> {
         _ => Duration::try_from_secs_f64(as_float(expire)? - as_float(updated)?).ok()?,
     };
     (!lifetime.is_zero()).then_some(lifetime)
+}
+
+/// How a Python leader decides (spec 6.5), and how we must not.
+pub(super) fn over_by_wall_clock(stored: &Value) -> bool {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.map_or(0.0, |now| now.as_secs_f64());
+    let expire = stored.get("expire").and_then(as_float);
+    expire.is_some_and(|expire| expire < now)
 }
 
 fn as_float(value: &Value) -> Option<f64> {

@@ -3,10 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::age::{Age, CountedClock};
+use super::age::{Age, CountedClock, over_by_wall_clock};
 use super::call::Call;
 use super::rules::{Effect, Poison, decide, same_writing};
 use super::table::{Row, Table};
+use crate::bugs::{Bug, planted};
 use crate::wire::ids::LogIndex;
 use crate::wire::value::Value;
 
@@ -193,7 +194,13 @@ impl Store {
         let counted = self.clock.at(now);
         let due = move |age: &Age| age.remaining(counted) == Some(Duration::ZERO);
         let rows = self.table.rows().iter();
-        rows.filter(move |row| !row.beside.age.proposed && due(&row.beside.age))
+        let due = move |row: &Row<Kept>| {
+            if planted(Bug::WallClockExpiry) {
+                return over_by_wall_clock(&row.stored);
+            }
+            due(&row.beside.age)
+        };
+        rows.filter(move |row| !row.beside.age.proposed && due(row))
             .map(|row| (&row.key, &row.stored))
     }
 

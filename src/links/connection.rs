@@ -13,11 +13,10 @@ use std::time::{Duration, Instant};
 
 use event_listener::Event;
 use rustix::net::sockopt::set_socket_linger;
-use smol::io::{AsyncReadExt, AsyncWriteExt};
-use smol::net::TcpStream;
 
 use super::leader::ConnId;
 use crate::config::limits;
+use crate::reactor::{TcpStream, Timer};
 use crate::wire::pickle::Encode;
 use crate::wire::{Codec, Session, SessionError, Value};
 
@@ -79,7 +78,7 @@ impl Connection {
             ConnId(id)
         });
         // Without it a heartbeat waits for the peer's delayed acknowledgement.
-        let _ = stream.set_nodelay(true);
+        stream.set_nodelay();
         let mut greeting = Vec::new();
         let started =
             CODEC.with_borrow_mut(|codec| session.start(codec, seal_time(), &mut greeting));
@@ -147,7 +146,7 @@ impl Connection {
     /// Ends the connection; what is queued is dropped.
     pub fn close(&self) {
         self.closing.set(true);
-        let _ = self.stream.shutdown(Shutdown::Both);
+        self.stream.shutdown(Shutdown::Both);
         self.wake.notify(1);
     }
 
@@ -197,7 +196,7 @@ impl Connection {
     where
         F: Future<Output = ()>,
     {
-        let mut stream = self.stream.clone();
+        let stream = &self.stream;
         let mut buffer = vec![0; limits::READ_BYTES];
         loop {
             let count = match stream.read(&mut buffer).await {
@@ -233,7 +232,7 @@ impl Connection {
     }
 
     async fn write(&self) -> Closed {
-        let mut stream = self.stream.clone();
+        let stream = &self.stream;
         let mut batch = Vec::new();
         loop {
             let wake = self.wake.listen();
@@ -247,7 +246,7 @@ impl Connection {
                 continue;
             }
             let written = smol::future::or(async { Some(stream.write_all(&batch).await) }, async {
-                smol::Timer::after(limits::WRITE_TIME_MAX).await;
+                Timer::after(limits::WRITE_TIME_MAX).await;
                 None
             });
             match written.await {

@@ -406,3 +406,6 @@ pub fn vote_request(
         },
     })
 }
+
+#[cfg(test)]
+mod tests;

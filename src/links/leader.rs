@@ -31,6 +31,7 @@ pub use action::{Action, CloseReason};
 use link::{Answer, Beat, Bound, Link, Send};
 pub use peer::{ConnId, Fence, Peer};
 
+use crate::bugs::{Bug, planted};
 use crate::wire::message::NextNodeIdx;
 use crate::wire::{EntryId, LogIndex, Term};
 
@@ -136,6 +137,7 @@ impl Leader {
                 .push((peer.clone(), old.conn, CloseReason::Replaced));
         }
         match fence {
+            Fence::Dirty if planted(Bug::StaleMatch) => progress.link = Some(Link::new(conn, now)),
             Fence::Clean => progress.link = Some(Link::new(conn, now)),
             Fence::Dirty => self.closes.push((peer, conn, CloseReason::Unfenced)),
         }

@@ -4,9 +4,8 @@
 use std::io;
 use std::net::SocketAddr;
 
-use smol::net::TcpStream;
-
 use crate::config::limits;
+use crate::reactor::{TcpStream, Timer};
 use crate::wire::Address;
 
 /// The addresses behind a member's name, IPv4 first as PySyncObj prefers
@@ -32,7 +31,7 @@ pub async fn connect(address: &Address) -> io::Result<TcpStream> {
         Err(last)
     };
     smol::future::or(connect, async {
-        smol::Timer::after(limits::CONNECT_TIME_MAX).await;
+        Timer::after(limits::CONNECT_TIME_MAX).await;
         Err(io::ErrorKind::TimedOut.into())
     })
     .await

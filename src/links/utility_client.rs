@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::connection::Connection;
 use super::resolve;
+use crate::reactor::Timer;
 use crate::wire::message::Hello;
 use crate::wire::utility::Request;
 use crate::wire::{Address, Key, Session, Value};
@@ -33,7 +34,7 @@ pub async fn ask(
         None
     };
     let limited = smol::future::or(exchange, async {
-        smol::Timer::after(limit).await;
+        Timer::after(limit).await;
         None
     });
     limited.await

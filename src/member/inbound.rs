@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::{Member, Trouble};
+use crate::bugs::{Bug, planted};
 use crate::links::connection::Connection;
 use crate::links::epoch::EpochTerm;
 use crate::links::follower::{self, EngineAppend, Ignored, Incoming, Verdict, noncommittal};
@@ -73,7 +74,7 @@ impl Member {
             // vote.
             link.fenced = Some((connection.id, term));
         }
-        self.notify();
+        self.peers_changed.notify(usize::MAX);
     }
 
     async fn on_request_vote(
@@ -161,9 +162,6 @@ impl Member {
         let Append { term, commit, body } = append;
         match body {
             AppendBody::Entries { prev, entries } => {
-                if let (Some(last), []) = (prev, entries.as_slice()) {
-                    self.on_log_end(peer, connection, term, last.index);
-                }
                 let incoming = Incoming {
                     from: peer,
                     term,
@@ -248,6 +246,13 @@ impl Member {
             follower::append(&replica.log, &replica.vote, incoming, durable)
         };
         let from = incoming.from;
+        let end = match &verdict {
+            Verdict::Answer(NextNodeIdx { success: true, .. }) | Verdict::Append(_) => {
+                incoming.prev.filter(|_| incoming.entries.is_empty())
+            }
+            _ => None,
+        };
+        self.attend(from, incoming.term, end.map(|prev| prev.index));
         match verdict {
             Verdict::Ignore(why) => self.on_ignored(from, incoming.term, why),
             Verdict::Answer(answer) => {
@@ -375,7 +380,8 @@ impl Member {
     /// What we may say as long as our word does not count: nothing that the
     /// leader could count as an acknowledgement (S7).
     fn voiced(&self, peer: &Address, answer: NextNodeIdx) -> NextNodeIdx {
-        if answer.success && !(self.has_voice() && self.peerage.is_verified(peer)) {
+        let counts = self.has_voice() && self.peerage.is_verified(peer);
+        if answer.success && !counts && !planted(Bug::AmnesicSuccess) {
             return NextNodeIdx {
                 success: false,
                 ..answer

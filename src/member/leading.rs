@@ -189,9 +189,13 @@ impl Member {
         let Some(leadership) = guard.as_mut() else {
             return;
         };
+        let before = leadership.leader.matched(peer);
         let progressed = leadership
             .leader
             .on_reply(peer, connection.id, reply, Instant::now());
+        let matched = leadership.leader.matched(peer);
+        // An idle peer's answer leaves nothing to send.
+        let idle = matched == before && matched == Some(self.replica.borrow().log.last().index);
         if let Some(progressed) = progressed {
             if progressed.reverted {
                 log::warn!(
@@ -204,7 +208,10 @@ impl Member {
             }
         }
         drop(guard);
-        self.notify();
+        self.peers_changed.notify(usize::MAX);
+        if !idle {
+            self.notify();
+        }
     }
 
     /// Sends what is due. Returns when to look again.

@@ -42,7 +42,7 @@ use futures_channel::oneshot;
 use self::clock::ElectionClock;
 use self::leading::Leadership;
 use self::sockets::Link;
-use self::standing::Peerage;
+use self::standing::{Attendance, Peerage};
 use crate::config::ClusterConfig;
 use crate::disk::{Standing, Worker};
 use crate::links::connection::Connection;
@@ -65,6 +65,8 @@ pub struct Member {
     worker: Worker,
     replica: Shared,
     changed: Rc<Event>,
+    /// What openraft waits for: answers, votes, terms of peers.
+    peers_changed: Event,
     engine: RefCell<Option<Rc<Engine>>>,
     clock: ElectionClock,
     links: RefCell<BTreeMap<Address, Link>>,
@@ -74,6 +76,7 @@ pub struct Member {
     /// The leader we heard last, and its term.
     leader: RefCell<Option<(Address, Term, Instant)>>,
     peerage: Peerage,
+    attendance: RefCell<Option<Attendance>>,
     diverged: Cell<Option<Divergence>>,
     /// The greatest term in which a vote of ours has left.
     voted: Cell<Term>,
@@ -186,7 +189,7 @@ impl Member {
         if term > link.seen {
             link.seen = term;
             drop(links);
-            self.notify();
+            self.peers_changed.notify(usize::MAX);
         }
     }
 }
@@ -229,6 +232,10 @@ impl Peers for Member {
     }
 
     fn listen(&self) -> EventListener {
-        self.changed.listen()
+        self.peers_changed.listen()
+    }
+
+    fn wake(&self) {
+        self.peers_changed.notify(usize::MAX);
     }
 }

@@ -16,6 +16,7 @@ use crate::raft::proposal::Origin;
 use crate::raft::replica::call_of;
 use crate::raft::runtime;
 use crate::raft::types::{Members, Payload};
+use crate::reactor::Timer;
 use crate::wire::EntryId;
 use crate::wire::command::Command;
 use crate::wire::message::{ApplyError, ApplyOutcome, Message};
@@ -211,7 +212,7 @@ impl Member {
             self.applied(id).await
         };
         let limited = smol::future::or(work, async {
-            smol::Timer::after(limit).await;
+            Timer::after(limit).await;
             None
         });
         limited.await.unwrap_or(false)

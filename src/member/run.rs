@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use event_listener::Event;
-use smol::net::TcpListener;
 
 use super::clock::ElectionClock;
 use super::standing::Peerage;
@@ -23,6 +22,7 @@ use crate::raft::engine::{Engine, Role, Stopped};
 use crate::raft::replica::Replica;
 use crate::raft::runtime;
 use crate::raft::types::Members;
+use crate::reactor::{TcpListener, Timer};
 use crate::wire::utility::{MembersReply, Request, Target};
 use crate::wire::{Address, EntryId, Key, LogIndex, Term, Value};
 
@@ -62,9 +62,12 @@ const MEMBERS_WAIT: Duration = Duration::from_millis(1500);
 /// When to look again at a deadline that has passed while the clock was held.
 const HELD_AGAIN: Duration = Duration::from_millis(20);
 
-/// How often a member that waits looks at its housekeeping; a leader does as
-/// often as it sends heartbeats.
+/// How often a member looks at its housekeeping; a leader sooner, if a key is
+/// due.
 const HOUSEKEEPING: Duration = Duration::from_millis(500);
+
+/// The least pause between two looks.
+const HOUSEKEEPING_MIN: Duration = Duration::from_millis(20);
 
 impl Member {
     /// Opens the cluster's state and starts everything. `keys` are derived from
@@ -78,6 +81,7 @@ impl Member {
         let me = config.self_addr.clone();
         let (disk, recovered) = Disk::open_async(&config.data_dir, worker).await?;
         report_condition(&name, &recovered);
+        let untouched = recovered.condition == Condition::Fresh;
         let fresh = recovered.checkpoint.is_none() && recovered.entries.is_empty();
         let members = if fresh {
             initial_members(&config, &keys).await
@@ -109,7 +113,9 @@ impl Member {
             strangers: Cell::default(),
             leadership: RefCell::default(),
             leader: RefCell::default(),
+            peers_changed: Event::new(),
             peerage: Peerage::default(),
+            attendance: RefCell::default(),
             diverged: Cell::default(),
             voted: Cell::new(Term::ZERO),
             requests: RefCell::default(),
@@ -123,22 +129,25 @@ impl Member {
             reported_leader: RefCell::default(),
         });
         if fresh {
-            member.found().await?;
+            member.found(untouched).await?;
         }
         member.start_engine().await?;
         Ok(member)
     }
 
     /// Writes down the members with which an empty member begins: the
-    /// configuration may say something else at the next start.
-    async fn found(&self) -> Result<(), StartError> {
+    /// configuration may say something else at the next start. `untouched`:
+    /// there never was a state in this folder.
+    async fn found(&self, untouched: bool) -> Result<(), StartError> {
         let written = {
             let replica = self.replica.borrow();
             let (checkpoint, tail) = replica.checkpoint();
             replica.disk.install(checkpoint, tail, LogIndex::FIRST)
         };
         written.await?;
-        match self.first_standing() {
+        // S7: where a state was lost or set aside, `bootstrap: new` was said of
+        // the cluster's first day.
+        match self.first_standing().filter(|_| untouched) {
             Some(why) => self.become_voter(why),
             None => log::info!(
                 "{}: no state in {}: this witness votes once the cluster is known to be new, or \
@@ -183,6 +192,7 @@ impl Member {
         for task in tasks {
             task.cancel().await;
         }
+        self.hang_up();
         self.stop_engine().await;
         let closed = self.replica.borrow().disk.close();
         if let Err(error) = closed.await {
@@ -210,7 +220,7 @@ impl Member {
         );
         let member = Rc::downgrade(self);
         runtime::spawn(async move {
-            smol::Timer::after(window).await;
+            Timer::after(window).await;
             if let Some(member) = member.upgrade() {
                 let is_old = |key: &Arc<Key>| old.iter().any(|old| Arc::ptr_eq(old, key));
                 member.keys.borrow_mut().retain(|key| !is_old(key));
@@ -233,6 +243,12 @@ impl Member {
                 listener.await;
                 continue;
             };
+            if let Trouble::StalePast { term, commit, .. } = trouble
+                && !self.is_stale(term, commit)
+            {
+                // Two peers showed it at once: it is set aside already.
+                continue;
+            }
             log::warn!("{}: starting again from disk: {trouble}", self.name);
             self.rebuild(&trouble).await;
         }
@@ -244,7 +260,7 @@ impl Member {
         let closed = self.replica.borrow().disk.close();
         let _ = closed.await;
         if let Trouble::StalePast { .. } = trouble {
-            match crate::disk::set_aside(&self.config.data_dir, "past") {
+            match crate::disk::set_aside(&self.config.data_dir, "stale-past") {
                 Ok(folder) => log::error!(
                     "{}: our log is from a past that the cluster has left; it is kept in {}, and \
                      this witness starts anew",
@@ -262,13 +278,14 @@ impl Member {
             if self.stopping.get() {
                 return;
             }
-            smol::Timer::after(limits::REBUILD_PAUSE).await;
+            Timer::after(limits::REBUILD_PAUSE).await;
         }
     }
 
     async fn reopen(self: &Rc<Self>) -> Result<(), StartError> {
         let (disk, recovered) = Disk::open_async(&self.config.data_dir, &self.worker).await?;
         report_condition(&self.name, &recovered);
+        let untouched = recovered.condition == Condition::Fresh;
         let fresh = recovered.checkpoint.is_none() && recovered.entries.is_empty();
         let members = self.replica.borrow().log.members().clone();
         let replica = Replica::new(
@@ -281,8 +298,10 @@ impl Member {
         )
         .map_err(StartError::Checkpoint)?;
         *self.replica.borrow_mut() = replica;
+        // What was reported meanwhile is about what is gone.
+        self.events.borrow_mut().clear();
         if fresh {
-            self.found().await?;
+            self.found(untouched).await?;
         }
         self.start_engine().await
     }
@@ -291,7 +310,7 @@ impl Member {
         let (ip, port) = self.bind_address().await;
         let mut reported = false;
         let listener = loop {
-            match TcpListener::bind((ip, port)).await {
+            match TcpListener::bind((ip, port).into()) {
                 Ok(listener) => break listener,
                 Err(error) => {
                     if !std::mem::replace(&mut reported, true) {
@@ -300,7 +319,7 @@ impl Member {
                             self.name
                         );
                     }
-                    smol::Timer::after(Duration::from_secs(1)).await;
+                    Timer::after(Duration::from_secs(1)).await;
                 }
             }
         };
@@ -322,7 +341,7 @@ impl Member {
                 self.name,
                 bind.host
             );
-            smol::Timer::after(Duration::from_secs(1)).await;
+            Timer::after(Duration::from_secs(1)).await;
         }
     }
 
@@ -366,7 +385,7 @@ impl Member {
             match self.pump() {
                 Some(at) => {
                     let timer = async {
-                        smol::Timer::at(at).await;
+                        Timer::at(at).await;
                     };
                     smol::future::or(changed, timer).await;
                 }
@@ -384,7 +403,7 @@ impl Member {
             }
             let deadline = self.clock.deadline().max(Instant::now() + HELD_AGAIN);
             let timer = async {
-                smol::Timer::at(deadline).await;
+                Timer::at(deadline).await;
             };
             if self.leadership.borrow().is_some() {
                 changed.await;
@@ -413,7 +432,10 @@ impl Member {
                 .filter(|a| **a != self.me)
                 .collect();
             // S12: with no link to anybody the term is not raised.
-            let reachable = others.iter().filter(|a| up(a)).count();
+            // Nor with links to those only who do not take us for a member:
+            // nobody tells a node that it was removed.
+            let counts = |a: &Address| up(a) && !self.peerage.disowns(a);
+            let reachable = others.iter().filter(|a| counts(a)).count();
             let heard = others
                 .iter()
                 .filter(|a| up(a))
@@ -467,16 +489,24 @@ impl Member {
         Ok(())
     }
 
+    /// How long a leader may rest: until a key is due, if that is soon.
+    fn until_due(&self) -> Duration {
+        let now = Instant::now();
+        let due = self.replica.borrow().store.next_due(now);
+        let rest = due.map_or(HOUSEKEEPING, |due| due.saturating_duration_since(now));
+        rest.clamp(HOUSEKEEPING_MIN, HOUSEKEEPING)
+    }
+
     async fn keep_house(self: Rc<Self>) {
         let mut ticked = Instant::now();
         loop {
             let leading = self.leadership.borrow().is_some();
             let pause = if leading {
-                self.config.timing.append_entries_period
+                self.until_due()
             } else {
                 HOUSEKEEPING
             };
-            smol::Timer::after(pause).await;
+            Timer::after(pause).await;
             let now = Instant::now();
             let steady = now.duration_since(ticked) <= limits::TICK_GAP_MAX;
             ticked = now;
@@ -518,7 +548,7 @@ impl Member {
                 let request = Request::Add(Target::Address(self.me.clone()));
                 ask(&partner, &keys, request, limits::MEMBERSHIP_TIME_MAX).await;
             }
-            smol::Timer::after(Duration::from_secs(1)).await;
+            Timer::after(Duration::from_secs(1)).await;
         }
     }
 }
@@ -531,8 +561,8 @@ fn report_condition(name: &str, recovered: &Recovered) {
              leaves them; they were never acknowledged"
         ),
         Condition::Damaged { what, set_aside } => log::error!(
-            "{name}: the state on disk cannot be used: {what}. It is kept in {}; this witness \
-             starts without it and does not vote until that is safe",
+            "{name}: the state on disk cannot be used: {what}. It is kept in {}; this witness starts \
+             without it and does not vote until that is safe",
             set_aside.display()
         ),
     }

@@ -8,8 +8,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use smol::net::{TcpListener, TcpStream};
-
 use super::Member;
 use super::assembly::Assembly;
 use super::inbound::{self, Pending};
@@ -19,6 +17,7 @@ use crate::links::connection::{Closed, Connection};
 use crate::links::leader::{ConnId, Peer};
 use crate::links::resolve;
 use crate::raft::runtime;
+use crate::reactor::{TcpListener, TcpStream, Timer};
 use crate::wire::message::{Hello, Message};
 use crate::wire::{Address, Key, Session, SessionError, Term, Value};
 
@@ -55,7 +54,7 @@ impl Member {
                 Err(error) => {
                     // Out of descriptors, most likely: let some be closed.
                     log::warn!("{}: cannot accept a connection: {error}", self.name);
-                    smol::Timer::after(Duration::from_millis(100)).await;
+                    Timer::after(Duration::from_millis(100)).await;
                 }
             }
         }
@@ -88,12 +87,12 @@ impl Member {
             async move { member.on_value(&connection, &greeting, &value, from).await }
         });
         let late = async {
-            smol::Timer::after(limits::HELLO_TIME_MAX).await;
+            Timer::after(limits::HELLO_TIME_MAX).await;
             if greeting.identity.borrow().is_none() && !greeting.utility.get() {
                 connection.close();
             }
             // A utility connection may stay silent while its request is served.
-            smol::Timer::after(limits::UTILITY_TIME_MAX).await;
+            Timer::after(limits::UTILITY_TIME_MAX).await;
             if greeting.identity.borrow().is_none() {
                 connection.close();
             }
@@ -208,7 +207,7 @@ impl Member {
             }
         };
         let limit = async {
-            smol::Timer::after(limits::PARKED_HELLO_TIME).await;
+            Timer::after(limits::PARKED_HELLO_TIME).await;
             false
         };
         smol::future::or(found, limit).await
@@ -289,6 +288,18 @@ impl Member {
         self.notify();
     }
 
+    /// Ends every connection, and dials no more: this member's life is over.
+    pub(super) fn hang_up(&self) {
+        let links = std::mem::take(&mut *self.links.borrow_mut());
+        for connection in links.into_values().filter_map(|link| link.connection) {
+            connection.close();
+        }
+        let guests = std::mem::take(&mut *self.guests.borrow_mut());
+        for connection in guests.into_values() {
+            connection.close();
+        }
+    }
+
     /// Starts to dial the members that are ours to dial, and drops the links
     /// of those that are members no more.
     pub(super) fn sync_links(self: &Rc<Self>) {
@@ -346,7 +357,7 @@ impl Member {
             // A peer that refuses us at once is not to be hammered.
             let next = began + pause;
             if next > Instant::now() {
-                smol::Timer::at(next).await;
+                Timer::at(next).await;
             }
         }
     }
@@ -387,7 +398,7 @@ impl Member {
             async move { member.on_link(&peer, &connection, &value).await }
         });
         let late = async {
-            smol::Timer::after(limits::HELLO_TIME_MAX).await;
+            Timer::after(limits::HELLO_TIME_MAX).await;
             if !announced.get() {
                 connection.close();
             }

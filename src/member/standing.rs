@@ -12,16 +12,16 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Member, Trouble};
+use crate::bugs::{Bug, planted};
 use crate::config::Bootstrap;
 use crate::config::limits;
 use crate::disk::Standing;
-use crate::links::connection::Connection;
 use crate::links::utility_client::ask;
 use crate::raft::runtime;
-use crate::wire::command::noop;
+use crate::reactor::Timer;
 use crate::wire::message::Message;
 use crate::wire::utility::{Request, StatusReply};
-use crate::wire::{Address, LogIndex, Term};
+use crate::wire::{Address, LogIndex, Term, command};
 
 /// What the peers have shown of themselves since the start.
 #[derive(Default)]
@@ -40,9 +40,22 @@ struct Known {
     withheld: Option<&'static str>,
     /// The term in which it claimed to lead beside another.
     second_leader: Option<Term>,
-    /// The term in which it leads, and where its log ended when we first heard
-    /// so.
-    ended: Option<(Term, LogIndex)>,
+    /// It does not list us among its partners.
+    disowns: bool,
+}
+
+/// How long an amnesic witness has been listening to a leader (S7).
+///
+/// A commit proves that a majority is there without us only if no promise of
+/// ours that we have forgotten can be in it, nor an old answer that a leader
+/// which was paused finds in its sockets. Both concern entries that were in its
+/// log when we began to listen.
+#[derive(Debug)]
+pub struct Attendance {
+    leader: Address,
+    term: Term,
+    /// The end of its log when it first was seen whole; none before.
+    since: Option<LogIndex>,
 }
 
 impl Peerage {
@@ -76,24 +89,12 @@ impl Peerage {
         })
     }
 
-    /// A leader of `term` sent no entries behind `last`, so it has none: what
-    /// comes behind it in this term is younger than our start. Whether that is
-    /// the first we hear of it.
-    fn log_ends(&self, leader: &Address, term: Term, last: LogIndex) -> bool {
-        self.update(leader, |known| match known.ended {
-            Some((of, _)) if of == term => false,
-            _ => {
-                known.ended = Some((term, last));
-                true
-            }
-        })
-    }
-
-    /// Whether the leader of `term` made the entry at `index` since our start.
-    fn is_younger(&self, leader: &Address, term: Term, index: LogIndex) -> bool {
-        let known = self.0.borrow();
-        let ended = known.get(leader).and_then(|known| known.ended);
-        ended.is_some_and(|(of, last)| of == term && index > last)
+    /// Whether the peer does not take us for a member.
+    pub fn disowns(&self, peer: &Address) -> bool {
+        self.0
+            .borrow()
+            .get(peer)
+            .is_some_and(|known| known.verified && known.disowns)
     }
 
     /// The peer is connected anew: it may have restarted.
@@ -189,19 +190,13 @@ impl Member {
                 }
             }
         }
-        smol::Timer::after(Duration::from_secs(1)).await;
+        Timer::after(Duration::from_secs(1)).await;
         self.peerage.update(&peer, |known| known.asking = false);
     }
 
     fn on_status(&self, peer: &Address, status: &StatusReply) {
-        let (ours, commit) = {
-            let replica = self.replica.borrow();
-            (replica.log.last().term.term, replica.log.commit())
-        };
         let established = status.leader.is_some();
-        let stale = established && status.raft_term < ours && status.commit_idx > commit.get();
-        if stale && self.standing() == Standing::Voter {
-            // S13
+        if established && self.is_stale(status.raft_term, status.commit_idx) {
             self.report(Trouble::StalePast {
                 peer: peer.clone(),
                 term: status.raft_term,
@@ -210,13 +205,26 @@ impl Member {
             return;
         }
         let new = status.commit_idx == LogIndex::FIRST.get() && status.log_len == 1;
+        let disowns = established && !status.partners.iter().any(|p| p.address == self.me);
         self.peerage.update(peer, |known| {
             known.verified = true;
             known.new = new;
+            known.disowns = disowns;
             known.takes_leadership = takes_leadership(&status.version);
         });
         self.consider_new();
         self.notify();
+    }
+
+    /// S13: whether our log is from before a leader of this term began, who has
+    /// committed up to `commit`.
+    pub(super) fn is_stale(&self, term: Term, commit: u64) -> bool {
+        let replica = self.replica.borrow();
+        let log = &replica.log;
+        replica.standing == Standing::Voter
+            && term < log.last().term.term
+            && commit > log.commit().get()
+            && !planted(Bug::StaleLogKept)
     }
 
     /// S7: provably new is a cluster of which every partner holds nothing.
@@ -239,48 +247,62 @@ impl Member {
         }
     }
 
-    /// S7: our word counts when an entry that the leader made in its own term,
-    /// and since our start, is committed without it; that leader then is our
-    /// vote of that term. An older entry proves nothing: it may have been
-    /// committed before the lost state voted in a later term, or with its help.
+    /// Listens to a leader while our word does not count. `end`: where its log
+    /// ends, if its message shows that: one without entries that fits.
+    pub(super) fn attend(&self, leader: &Address, term: Term, end: Option<LogIndex>) {
+        if self.standing() == Standing::Voter {
+            return;
+        }
+        let mut attendance = self.attendance.borrow_mut();
+        let attendance = match &mut *attendance {
+            Some(known) if known.leader == *leader && known.term == term => known,
+            other => other.insert(Attendance {
+                leader: leader.clone(),
+                term,
+                since: None,
+            }),
+        };
+        if attendance.since.is_some() || end.is_none() {
+            return;
+        }
+        attendance.since = end;
+        // An idle cluster would commit nothing for long; this changes nothing
+        // and proves as much as any write.
+        if let Some(connection) = self.connection(leader) {
+            connection.send(&Message::ApplyCommand {
+                command: command::noop(),
+                request_id: None,
+            });
+        }
+    }
+
+    /// S7: our word counts when an entry of the leader's own term, younger than
+    /// our listening, is committed without it; that leader then is our vote of
+    /// that term.
     pub(super) fn consider_voice(&self, leader: &Address) {
         let replica = self.replica.borrow();
         if replica.standing == Standing::Voter {
             return;
         }
         let vote = &replica.vote;
-        let (term, commit) = (vote.term.term, replica.log.commit());
         let follows = vote.committed && vote.node == *leader;
+        let commit = replica.log.commit();
         let committed = replica.log.id_at(commit);
-        let of_its_term = committed.is_some_and(|id| id.term.term == term);
+        let of_its_term = committed.is_some_and(|id| id.term.term == vote.term.term);
+        let attended = self.attendance.borrow().as_ref().is_some_and(|attendance| {
+            attendance.leader == *leader
+                && attendance.term == vote.term.term
+                && attendance.since.is_some_and(|since| commit > since)
+        });
         drop(replica);
-        if follows && of_its_term && self.peerage.is_younger(leader, term, commit) {
+        if follows && of_its_term && attended {
             self.become_voter("an entry of the leader's own term was committed without us");
-        }
-    }
-
-    /// The leader has sent all of its log. While our word does not count it is
-    /// asked, once, for an entry that changes nothing: if that is committed, we
-    /// need not wait for the next write (S7).
-    pub(super) fn on_log_end(
-        &self,
-        leader: &Address,
-        connection: &Connection,
-        term: Term,
-        last: LogIndex,
-    ) {
-        let news = self.peerage.log_ends(leader, term, last);
-        if news && self.standing() == Standing::Amnesic {
-            connection.send(&Message::ApplyCommand {
-                command: noop(),
-                request_id: None,
-            });
         }
     }
 
     /// Says what an operator can do when our word does not count for long.
     pub(super) async fn watch_standing(self: Rc<Self>) {
-        smol::Timer::after(limits::AMNESIA_PATIENCE).await;
+        Timer::after(limits::AMNESIA_PATIENCE).await;
         loop {
             if self.standing() == Standing::Amnesic {
                 log::warn!(
@@ -291,7 +313,7 @@ impl Member {
                     self.name
                 );
             }
-            smol::Timer::after(limits::AMNESIA_REMINDER).await;
+            Timer::after(limits::AMNESIA_REMINDER).await;
         }
     }
 

@@ -12,7 +12,7 @@ use crate::wire::utility::{
     MemberStatus, MembersReply, PartnerStatus, Request, State, StatusReply, Target,
     set_version_reply,
 };
-use crate::wire::{Address, Term, command};
+use crate::wire::{Address, command};
 
 /// A reply of ours.
 pub enum Reply {
@@ -140,9 +140,11 @@ impl Member {
             log_len: u64::try_from(log.len()).unwrap_or(u64::MAX),
             last_applied: replica.applied.get(),
             commit_idx: log.commit().get(),
+            // While the engine is rebuilt too: a term of 0 would look like a past
+            // that was forgotten (S13).
             raft_term: self
                 .engine()
-                .map_or(Term::ZERO, |engine| engine.plain_term()),
+                .map_or(replica.vote.term.term, |engine| engine.plain_term()),
             leader_commit_idx: leader.is_some().then(|| log.commit().get()),
             leader,
             uptime_s: self.started.elapsed().as_secs(),

@@ -11,6 +11,7 @@ use smol::net::UdpSocket;
 
 use super::Member;
 use crate::config::limits;
+use crate::reactor::Timer;
 use crate::wire::Address;
 
 /// Where `self_addr` leads.
@@ -55,7 +56,7 @@ impl Member {
                 self.report_whereabouts(before.as_ref(), &now);
                 before = Some(now);
             }
-            smol::Timer::after(limits::SELF_ADDR_PERIOD).await;
+            Timer::after(limits::SELF_ADDR_PERIOD).await;
         }
     }
 

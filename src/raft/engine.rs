@@ -67,6 +67,7 @@ pub enum Role {
 pub struct Engine {
     raft: Raft<TypeConfig, Machine>,
     replica: Shared,
+    peers: Rc<dyn Peers>,
     alive: Rc<Cell<bool>>,
 }
 
@@ -115,7 +116,7 @@ impl Engine {
         let me = replica.borrow().me.clone();
         let config = config(&name).validate().map_err(stopped)?;
         let network = Network {
-            peers,
+            peers: peers.clone(),
             alive: alive.clone(),
         };
         let machine = Machine {
@@ -129,6 +130,7 @@ impl Engine {
         Ok(Self {
             raft,
             replica,
+            peers,
             alive,
         })
     }
@@ -136,7 +138,7 @@ impl Engine {
     /// Ends it. Its clients find nobody from this moment on (E8).
     pub async fn stop(&self) {
         self.alive.set(false);
-        self.replica.borrow().notify();
+        self.peers.wake();
         if SmolRuntime::timeout(SHUTDOWN_LIMIT, self.raft.shutdown())
             .await
             .is_err()

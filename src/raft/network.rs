@@ -23,6 +23,7 @@ use openraft::type_config::alias::SnapshotOf;
 use super::machine::SnapshotData;
 use super::types::{TypeConfig, Vote, epoch_id, log_id};
 use crate::links::epoch::{EpochId, EpochTerm};
+use crate::reactor::Timer;
 use crate::wire::{Address, EntryId, LogIndex, Term};
 
 /// What is known of one peer while we lead.
@@ -48,6 +49,8 @@ pub trait Peers {
     fn progress(&self, peer: &Address, term: Term) -> Progress;
     /// Resolves when one of these answers may have changed.
     fn listen(&self) -> EventListener;
+    /// Wakes all that listen.
+    fn wake(&self);
 }
 
 /// Makes openraft's clients. Those of an engine that was dropped find nobody
@@ -108,7 +111,7 @@ impl Client {
             }
         };
         smol::future::or(wait, async {
-            smol::Timer::after(limit).await;
+            Timer::after(limit).await;
             None
         })
         .await

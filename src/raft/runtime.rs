@@ -5,6 +5,7 @@
 //! at the end). Nothing that blocks may be spawned here.
 
 use std::cell::{Cell, Ref, RefCell};
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::ops::Deref;
@@ -20,6 +21,8 @@ use openraft_rt::{
 };
 use smol::LocalExecutor;
 
+use crate::reactor::{self, Timer};
+
 thread_local! {
     static EXECUTOR: &'static LocalExecutor<'static> = Box::leak(Box::new(LocalExecutor::new()));
 }
@@ -32,7 +35,7 @@ pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> smol::Tas
 /// Runs this thread's executor until `future` is done.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     let executor = EXECUTOR.with(|executor| *executor);
-    smol::block_on(executor.run(future))
+    reactor::block_on(executor.run(future))
 }
 
 /// The runtime's name in openraft's types.
@@ -62,13 +65,13 @@ impl AsyncRuntime for SmolRuntime {
 
     fn sleep(duration: Duration) -> Self::Sleep {
         Box::pin(async move {
-            smol::Timer::after(duration).await;
+            Timer::after(duration).await;
         })
     }
 
     fn sleep_until(deadline: Instant) -> Self::Sleep {
         Box::pin(async move {
-            smol::Timer::at(deadline).await;
+            Timer::at(deadline).await;
         })
     }
 
@@ -78,7 +81,7 @@ impl AsyncRuntime for SmolRuntime {
     ) -> Timeout<F> {
         Timeout {
             future: Box::pin(future),
-            timer: smol::Timer::after(duration),
+            timer: Timer::after(duration),
         }
     }
 
@@ -88,7 +91,7 @@ impl AsyncRuntime for SmolRuntime {
     ) -> Timeout<F> {
         Timeout {
             future: Box::pin(future),
-            timer: smol::Timer::at(deadline),
+            timer: Timer::at(deadline),
         }
     }
 
@@ -159,7 +162,7 @@ impl fmt::Display for Elapsed {
 /// A future with a deadline.
 pub struct Timeout<F> {
     future: Pin<Box<F>>,
-    timer: smol::Timer,
+    timer: Timer,
 }
 
 impl<F: Future> Future for Timeout<F> {
@@ -173,21 +176,46 @@ impl<F: Future> Future for Timeout<F> {
     }
 }
 
-/// Bounded channels of many senders and one receiver.
+/// Bounded channels of many senders and one receiver. Memory is taken as
+/// messages wait, not for all that could: openraft needs thousands of slots to
+/// be free of deadlocks (E7), and hardly ever fills one.
 pub struct SmolMpsc;
 
+struct Queue<T> {
+    messages: VecDeque<T>,
+    capacity: usize,
+    senders: usize,
+    receiving: bool,
+    receiver: Option<Waker>,
+    waiting: Vec<Waker>,
+}
+
 /// The sending end.
-pub struct Sender<T>(smol::channel::Sender<T>);
+pub struct Sender<T>(Rc<RefCell<Queue<T>>>);
 
 /// The receiving end.
-pub struct Receiver<T>(smol::channel::Receiver<T>);
+pub struct Receiver<T>(Rc<RefCell<Queue<T>>>);
 
 /// A sending end that does not keep the channel open.
-pub struct WeakSender<T>(smol::channel::WeakSender<T>);
+pub struct WeakSender<T>(Rc<RefCell<Queue<T>>>);
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
+        let mut queue = self.0.borrow_mut();
+        queue.senders = queue.senders.saturating_add(1);
         Self(self.0.clone())
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        let mut queue = self.0.borrow_mut();
+        queue.senders = queue.senders.saturating_sub(1);
+        if queue.senders == 0
+            && let Some(receiver) = queue.receiver.take()
+        {
+            receiver.wake();
+        }
     }
 }
 
@@ -197,43 +225,115 @@ impl<T> Clone for WeakSender<T> {
     }
 }
 
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        let messages = {
+            let mut queue = self.0.borrow_mut();
+            queue.receiving = false;
+            queue.waiting.drain(..).for_each(Waker::wake);
+            std::mem::take(&mut queue.messages)
+        };
+        // What a message holds may send when it is dropped.
+        drop(messages);
+    }
+}
+
 impl Mpsc for SmolMpsc {
     type Sender<T: OptionalSend> = Sender<T>;
     type Receiver<T: OptionalSend> = Receiver<T>;
     type WeakSender<T: OptionalSend> = WeakSender<T>;
 
     fn channel<T: OptionalSend>(capacity: usize) -> (Sender<T>, Receiver<T>) {
-        let (sender, receiver) = smol::channel::bounded(capacity.max(1));
-        (Sender(sender), Receiver(receiver))
+        let queue = Rc::new(RefCell::new(Queue {
+            messages: VecDeque::new(),
+            capacity: capacity.max(1),
+            senders: 1,
+            receiving: true,
+            receiver: None,
+            waiting: Vec::new(),
+        }));
+        (Sender(queue.clone()), Receiver(queue))
     }
 }
 
 impl<T> MpscSender<SmolMpsc, T> for Sender<T> {
     async fn send(&self, message: T) -> Result<(), mpsc::SendError<T>> {
-        self.0.send(message).await.map_err(|e| mpsc::SendError(e.0))
+        let mut message = Some(message);
+        std::future::poll_fn(|cx| {
+            let mut queue = self.0.borrow_mut();
+            let Some(ready) = message.take() else {
+                return Poll::Ready(Ok(()));
+            };
+            if !queue.receiving {
+                return Poll::Ready(Err(mpsc::SendError(ready)));
+            }
+            if queue.messages.len() >= queue.capacity {
+                message = Some(ready);
+                queue.waiting.push(cx.waker().clone());
+                return Poll::Pending;
+            }
+            queue.messages.push_back(ready);
+            if let Some(receiver) = queue.receiver.take() {
+                receiver.wake();
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
     }
 
     fn downgrade(&self) -> WeakSender<T> {
-        WeakSender(self.0.downgrade())
+        WeakSender(self.0.clone())
     }
 }
 
 impl<T> MpscWeakSender<SmolMpsc, T> for WeakSender<T> {
     fn upgrade(&self) -> Option<Sender<T>> {
-        self.0.upgrade().map(Sender)
+        let mut queue = self.0.borrow_mut();
+        if queue.senders == 0 {
+            return None;
+        }
+        queue.senders = queue.senders.saturating_add(1);
+        Some(Sender(self.0.clone()))
     }
 }
 
+impl<T> Queue<T> {
+    fn pop(&mut self) -> Option<T> {
+        let message = self.messages.pop_front()?;
+        self.waiting.drain(..).for_each(Waker::wake);
+        if self.messages.is_empty() && self.messages.capacity() > QUEUE_SLOTS_KEPT {
+            self.messages.shrink_to(QUEUE_SLOTS_KEPT);
+        }
+        Some(message)
+    }
+}
+
+/// Slots that an empty queue keeps.
+const QUEUE_SLOTS_KEPT: usize = 64;
+
 impl<T> MpscReceiver<T> for Receiver<T> {
     async fn recv(&mut self) -> Option<T> {
-        self.0.recv().await.ok()
+        std::future::poll_fn(|cx| {
+            let mut queue = self.0.borrow_mut();
+            if let Some(message) = queue.pop() {
+                return Poll::Ready(Some(message));
+            }
+            if queue.senders == 0 {
+                return Poll::Ready(None);
+            }
+            queue.receiver = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await
     }
 
     fn try_recv(&mut self) -> Result<T, mpsc::TryRecvError> {
-        self.0.try_recv().map_err(|e| match e {
-            smol::channel::TryRecvError::Empty => mpsc::TryRecvError::Empty,
-            smol::channel::TryRecvError::Closed => mpsc::TryRecvError::Disconnected,
-        })
+        let mut queue = self.0.borrow_mut();
+        match queue.pop() {
+            Some(message) => Ok(message),
+            None if queue.senders == 0 => Err(mpsc::TryRecvError::Disconnected),
+            None => Err(mpsc::TryRecvError::Empty),
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use super::runtime;
 use super::types::{
     LogId, Payload, RaftLogEntry, TypeConfig, Vote, epoch_id, log_id, log_index, raft_index,
 };
+use crate::bugs::{Bug, planted};
 use crate::disk::StoredEntry;
 use crate::links::epoch::EpochId;
 use crate::links::follower::VoteView;
@@ -123,12 +124,13 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let vote = vote_from_raft(vote);
         let saved = {
             let replica = self.0.borrow();
-            replica
-                .disk
-                .save_hard_state(replica.hard_state(&vote, replica.standing))
+            let state = replica.hard_state(&vote, replica.standing);
+            (!planted(Bug::VoteTwice)).then(|| replica.disk.save_hard_state(state))
         };
-        // E7: done only when all earlier writes are durable too.
-        saved.await.map_err(io::Error::other)?;
+        if let Some(saved) = saved {
+            // E7: done only when all earlier writes are durable too.
+            saved.await.map_err(io::Error::other)?;
+        }
         let mut replica = self.0.borrow_mut();
         replica.vote = vote;
         replica.notify();

@@ -72,7 +72,7 @@ class Faults:
         self.leaders = collections.Counter()
         self._weights = {
             self.kill: 5, self.kill_two: 1, self.stall: 3, self.cut: 3, self.cut_one_way: 2,
-            self.unplug: 2, self.compact: 2, self.campaign: 2, self.breathe: 2,
+            self.unplug: 2, self.compact: 2, self.campaign: 2, self.lend: 2, self.breathe: 2,
         }
 
     def one(self):
@@ -137,6 +137,19 @@ class Faults:
     def campaign(self):
         self._ask(self.random.choice(self.cluster.nodes), "campaign")
         self._wait(0.2, 2)
+
+    def lend(self):
+        """Neither node stands for election and the leader stalls: the witness leads."""
+        for node in self.cluster.nodes:
+            self._ask(node, "hold")
+        leader = self.cluster.leader()
+        if leader in self.cluster.nodes:
+            leader.pause()
+            self._wait(4, 6)
+            leader.resume()
+        self._wait(1, 4)
+        for node in self.cluster.nodes:
+            self._ask(node, "release")
 
     def breathe(self):
         self._wait(1, 4)

@@ -132,9 +132,18 @@ class Node:
         """Campaign again as PySyncObj does."""
         self._election_timeouts(0.4, 1.4)
 
-    def campaign(self):
-        """Stand for election at the next tick."""
-        self._kv._SyncObj__raftElectionDeadline = 0
+    def campaign(self, limit_s=2):
+        """Stand for election now. With no more than an earlier deadline the next append of
+        the leader would put it off again, on a busy machine each time."""
+        timeouts = self._kv.conf.raftMinTimeout, self._kv.conf.raftMaxTimeout
+        term, until = self._term(), time.monotonic() + limit_s
+        self._election_timeouts(0, 0)
+        while self._term() == term and time.monotonic() < until:
+            time.sleep(0.002)
+        self._election_timeouts(*timeouts)
+
+    def _term(self):
+        return self._kv._SyncObj__raftCurrentTerm
 
     def _election_timeouts(self, least, most):
         self._kv.conf.raftMinTimeout, self._kv.conf.raftMaxTimeout = least, most

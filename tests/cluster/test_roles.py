@@ -1,6 +1,7 @@
 """What a member of the group does all day: it forms, follows, votes, leads, and
 expires keys when it leads."""
 
+import threading
 import time
 
 import pytest
@@ -120,4 +121,43 @@ def test_a_refreshed_key_stays(cluster):
         assert cluster.b.ask("get", key="/leader")["value"] == "a"
         time.sleep(0.5)
     await_that(lambda: cluster.b.ask("get", key="/leader") is None, 6, "the key to expire at last")
+    cluster.check()
+
+
+@pytest.mark.ours
+def test_what_was_refreshed_while_the_leader_was_stopped_stays(cluster):
+    """S8: the leading witness is stopped for two TTLs (SIGSTOP, a stalled board) while a
+    primary goes on refreshing its key. The refreshes wait in the sockets when it wakes;
+    the key must not expire before they are read, and must expire when they end."""
+    ttl_s = 5
+    cluster.lead(cluster.witness)
+    assert cluster.write(cluster.a, "/leader", "a", ttl=ttl_s) is True
+    refreshing, refreshed = threading.Event(), []
+    refreshing.set()
+
+    def refresh():
+        line = cluster.a.another_line()
+        while refreshing.is_set():
+            refreshed.append(cluster.write(line, "/leader", "a", ttl=ttl_s))
+            time.sleep(0.3)
+
+    primary = threading.Thread(target=refresh)
+    primary.start()
+    try:
+        time.sleep(1)
+        cluster.witness.pause()
+        time.sleep(2 * ttl_s)
+        cluster.witness.resume()
+        awake = time.monotonic()
+        while time.monotonic() < awake + 2 * ttl_s:
+            assert cluster.b.ask("get", key="/leader") is not None, cluster.describe()
+            time.sleep(0.05)
+        assert "key expired" not in cluster.witness.output()
+        assert refreshed[-1] is True, refreshed
+        assert cluster.leader() is cluster.witness
+    finally:
+        refreshing.clear()
+        primary.join()
+    await_that(lambda: cluster.b.ask("get", key="/leader") is None, 2 * ttl_s, "the key to expire")
+    assert "key expired" in cluster.witness.output()
     cluster.check()

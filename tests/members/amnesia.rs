@@ -1,0 +1,256 @@
+//! S7 and S13: a witness that lost its state promises nothing that it cannot
+//! know, and one with a stale past gives way to the cluster.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use pg_witness::wire::Address;
+use pg_witness::wire::message::Message;
+use pg_witness::wire::utility::State;
+
+use crate::fake::{Fake, fresh_status, id, noop, term};
+use crate::rig::{Rig, Running, addresses, during, run, until};
+
+/// The status of a node that follows `leader`, or leads.
+fn lived(fake: &Fake, leader: &Address, t: u64, commit: u64) {
+    let mut status = fresh_status(&fake.address);
+    status.raft_term = term(t);
+    status.commit_idx = commit;
+    status.log_len = commit;
+    status.leader = Some(leader.clone());
+    if fake.address == *leader {
+        status.state = State::Leader;
+    }
+    *fake.status.borrow_mut() = Some(status);
+}
+
+/// An amnesic witness, and the two nodes of a cluster that has lived: `a` leads
+/// term 5 and has committed six entries.
+async fn amnesic() -> (Rig, Running, Rc<Fake>, Rc<Fake>) {
+    let rig = Rig::new();
+    let [w, a, b] = addresses();
+    let all = [&w, &a, &b];
+    let (fake_a, fake_b) = (Fake::listen(&a, &all).await, Fake::listen(&b, &all).await);
+    lived(&fake_a, &a, 5, 6);
+    lived(&fake_b, &a, 5, 6);
+    let witness = rig.start(rig.config(&w, &[&a, &b])).await;
+    fake_a.dial(&w).await;
+    fake_b.dial(&w).await;
+    (rig, witness, fake_a, fake_b)
+}
+
+fn history() -> Vec<pg_witness::wire::Entry> {
+    let mut log: Vec<_> = (2..=4).map(|i| noop(i, 3)).collect();
+    log.extend([noop(5, 5), noop(6, 5)]);
+    log
+}
+
+/// Appends until the answer says success; returns how often it did not.
+async fn no_success(leader: &Fake, t: u64, prev: (u64, u64), commit: u64, times: u32) {
+    for _ in 0..times {
+        leader.append(t, id(prev.0, prev.1), &[], commit);
+        let answer = leader.answer().await;
+        assert!(!answer.success && !answer.reset, "{answer:?}");
+        pg_witness::reactor::Timer::after(Duration::from_millis(50)).await;
+    }
+}
+
+#[test]
+fn an_old_commit_proves_nothing() {
+    // S7: what was committed before we listened may have been committed with
+    // the help that we have forgotten: the leader may be a stale one, resumed,
+    // and our lost vote another's.
+    run(async {
+        let (_rig, witness, a, b) = amnesic().await;
+        a.append(5, id(1, 0), &history(), 6);
+        let answer = a.answer().await;
+        assert!(
+            !answer.success && !answer.reset && answer.next == 7,
+            "{answer:?}"
+        );
+        witness.shows("the entries", |s| s.commit_idx == 6).await;
+        no_success(&a, 5, (6, 5), 6, 10).await;
+
+        // It gives no vote either, not even to a good log of a later term.
+        b.ask_vote(6, id(9, 6));
+        during(Duration::from_secs(2), async || {
+            no_success(&a, 5, (6, 5), 6, 1).await;
+            let voted = b
+                .drain()
+                .into_iter()
+                .any(|m| matches!(m, Message::ResponseVote { .. }));
+            assert!(!voted);
+            assert_eq!(witness.status().await.unwrap().state, State::Follower);
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_commit_without_us_makes_a_voter() {
+    // S7: an entry that came while we listened, of the leader's own term, and
+    // that others made a majority for.
+    run(async {
+        let (_rig, _witness, a, b) = amnesic().await;
+        a.append(5, id(1, 0), &history(), 6);
+        assert!(!a.answer().await.success);
+        a.append(5, id(6, 5), &[], 6);
+        assert!(!a.answer().await.success);
+        a.append(5, id(6, 5), &[noop(7, 5)], 6);
+        let answer = a.answer().await;
+        assert!(!answer.success && answer.next == 8, "{answer:?}");
+        // Committed: `b` holds it.
+        a.append(5, id(7, 5), &[], 7);
+        a.answer().await;
+        a.append(5, id(7, 5), &[noop(8, 5)], 7);
+        let answer = a.answer().await;
+        assert!(answer.success && answer.next == 9, "{answer:?}");
+
+        // Its leader counts as its vote of that term.
+        b.ask_vote(5, id(9, 5));
+        b.ask_vote(6, id(8, 5));
+        let vote = b
+            .next("a vote", |message| match message {
+                Message::ResponseVote { term } => Some(*term),
+                _ => None,
+            })
+            .await;
+        assert_eq!(vote, term(6));
+    });
+}
+
+#[test]
+fn a_commit_of_an_earlier_term_makes_no_voter() {
+    // S7, Raft 5.4.2: only an entry of the leader's own term counts.
+    run(async {
+        let (_rig, _witness, a, _b) = amnesic().await;
+        lived(&a, &a.address, 8, 6);
+        let mut log = history();
+        a.append(8, id(1, 0), &log, 2);
+        assert!(!a.answer().await.success);
+        // All that it brings while we listen is of term 5.
+        a.append(8, id(6, 5), &[], 2);
+        assert!(!a.answer().await.success);
+        let more = [noop(7, 5), noop(8, 5)];
+        a.append(8, id(6, 5), &more, 2);
+        assert!(!a.answer().await.success);
+        log.extend(more);
+        no_success(&a, 8, (8, 5), 8, 10).await;
+    });
+}
+
+#[test]
+fn an_amnesic_witness_asks_for_the_proof() {
+    // S7: in a cluster that is idle nothing would be committed for long; a
+    // NO_OP proves as much as any write.
+    run(async {
+        let (_rig, _witness, a, _b) = amnesic().await;
+        a.append(5, id(1, 0), &history(), 6);
+        assert!(!a.answer().await.success);
+        a.append(5, id(6, 5), &[], 6);
+        a.next("a proposal", |message| match message {
+            Message::ApplyCommand {
+                command,
+                request_id: None,
+            } => {
+                assert_eq!(**command, [1]);
+                Some(())
+            }
+            _ => None,
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_stale_leader_finds_no_ally() {
+    // S7: `b` leads term 6, elected and acknowledged by the witness that we
+    // were; `a` was paused meanwhile and leads term 5 still. The card is
+    // replaced. `a` resumes first: it must not find a majority.
+    run(async {
+        let (_rig, witness, a, b) = amnesic().await;
+        lived(&b, &b.address, 6, 9);
+        a.append(5, id(1, 0), &history(), 6);
+        assert!(!a.answer().await.success);
+        // What it adds now could only be committed by us.
+        a.append(5, id(6, 5), &[noop(7, 5)], 6);
+        assert!(!a.answer().await.success);
+        no_success(&a, 5, (7, 5), 6, 10).await;
+
+        // The real leader comes back: its log replaces the other's.
+        b.append(6, id(6, 5), &[noop(7, 6), noop(8, 6), noop(9, 6)], 9);
+        let answer = b.answer().await;
+        assert!(!answer.success && answer.next == 10, "{answer:?}");
+        witness.shows("its entries", |s| s.commit_idx == 9).await;
+        a.drain();
+        a.append(5, id(7, 5), &[], 7);
+        b.append(6, id(9, 6), &[], 9);
+        assert!(!b.answer().await.success);
+        b.append(6, id(9, 6), &[noop(10, 6)], 9);
+        assert!(!b.answer().await.success);
+        b.append(6, id(10, 6), &[], 10);
+        b.answer().await;
+        b.append(6, id(10, 6), &[], 10);
+        until("success", async || {
+            b.append(6, id(10, 6), &[], 10);
+            b.answer().await.success
+        })
+        .await;
+        assert!(
+            !a.drain()
+                .iter()
+                .any(|m| matches!(m, Message::NextNodeIdx(_)))
+        );
+    });
+}
+
+#[test]
+fn a_stale_past_is_set_aside() {
+    // S13, H7: the data nodes forgot their terms (0.3.15 and older), began
+    // again at term 1 and have committed more than we hold.
+    run(async {
+        let rig = Rig::new();
+        let [w, a, b] = addresses();
+        let all = [&w, &a, &b];
+        let (fake_a, fake_b) = (Fake::listen(&a, &all).await, Fake::listen(&b, &all).await);
+        let config = rig.voter(&w, &[&a, &b]);
+        let witness = rig.start(config.clone()).await;
+        fake_a.dial(&w).await;
+        fake_b.dial(&w).await;
+        let log: Vec<_> = (2..=4).map(|i| noop(i, 17)).collect();
+        until("success", async || {
+            fake_a.append(17, id(1, 0), &log, 4);
+            fake_a.answer().await.success
+        })
+        .await;
+        witness.stop().await;
+
+        for fake in [&fake_a, &fake_b] {
+            lived(fake, &a, 1, 40);
+            fake.drain();
+        }
+        let witness = rig.start(config.clone()).await;
+        let status = witness
+            .shows("a log that begins anew", |s| {
+                s.commit_idx == 1 && s.log_len == 1
+            })
+            .await;
+        assert_ne!(status.state, State::Leader);
+        let kept: Vec<_> = std::fs::read_dir(&config.data_dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.starts_with("stale"))
+            .collect();
+        assert_eq!(kept.len(), 1, "{kept:?}");
+
+        // Amnesic, although the configuration says `bootstrap: new`.
+        fake_a.dial(&w).await;
+        fake_b.dial(&w).await;
+        fake_b.ask_vote(3, id(41, 1));
+        fake_a.append(1, id(1, 0), &[noop(2, 1)], 2);
+        let answer = fake_a.answer().await;
+        assert!(!answer.success, "{answer:?}");
+        let voted = |m: &Message| matches!(m, Message::ResponseVote { .. });
+        assert!(!fake_b.drain().iter().any(voted));
+    });
+}

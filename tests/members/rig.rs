@@ -1,0 +1,230 @@
+//! Real members in this process, each test with loopback addresses, a folder and
+//! an executor of its own.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use pg_witness::config::{Bind, Bootstrap, ClusterConfig, Election, Timing};
+use pg_witness::disk::Worker;
+use pg_witness::links::utility_client::ask;
+use pg_witness::member::Member;
+use pg_witness::raft::runtime;
+use pg_witness::wire::utility::{MembersReply, Request, State, StatusReply};
+use pg_witness::wire::{Address, Key, Value};
+
+/// Longest that anything here may take, on a busy machine.
+pub const LIMIT: Duration = Duration::from_secs(30);
+
+/// Runs a test on this thread's executor.
+pub fn run(test: impl Future<Output = ()>) {
+    // RUST_LOG shows what a failing test's members say.
+    let _ = env_logger::builder().is_test(true).try_init();
+    runtime::block_on(test);
+}
+
+/// `N` addresses that no other test uses, in ascending order: the later one
+/// dials the earlier. All of 127.0.0.0/8 is this machine; the process id keeps
+/// test runs apart.
+pub fn addresses<const N: usize>() -> [Address; N] {
+    static NEXT: AtomicU32 = AtomicU32::new(100);
+    let pid = std::process::id();
+    let taken = u32::try_from(N).unwrap();
+    let first = NEXT.fetch_add(taken, Ordering::Relaxed);
+    assert!(first + taken <= 250, "more tests than addresses");
+    let net = (1 + (pid >> 8) % 254, pid & 0xff);
+    std::array::from_fn(|n| {
+        let host = first + u32::try_from(n).unwrap();
+        format!("127.{}.{}.{host}:5010", net.0, net.1)
+            .parse()
+            .unwrap()
+    })
+}
+
+/// Times short enough for a test and long enough for a busy machine.
+pub fn quick() -> Timing {
+    let ms = Duration::from_millis;
+    Timing {
+        append_entries_period: ms(50),
+        min_timeout: ms(300),
+        max_timeout: ms(700),
+        connection_timeout: ms(2_000),
+        connection_retry_time: ms(100),
+        leader_fallback_timeout: ms(1_500),
+        ..Timing::default()
+    }
+}
+
+/// What the members of one test share.
+pub struct Rig {
+    folder: tempfile::TempDir,
+    pub worker: Worker,
+}
+
+impl Rig {
+    pub fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            worker: Worker::start().unwrap(),
+        }
+    }
+
+    /// A member's configuration: equal among equals, joining.
+    pub fn config(&self, me: &Address, partners: &[&Address]) -> ClusterConfig {
+        ClusterConfig {
+            name: me.host().into(),
+            self_addr: me.clone(),
+            bind_addr: Some(Bind {
+                host: me.host().into(),
+                port: me.port(),
+            }),
+            partner_addrs: partners.iter().map(|a| (*a).clone()).collect(),
+            data_dir: self.folder.path().join(me.host()),
+            password: None,
+            password_file: None,
+            bootstrap: Bootstrap::Join,
+            election: Election::Equal,
+            timing: quick(),
+        }
+    }
+
+    /// A member whose vote counts from the start.
+    pub fn voter(&self, me: &Address, partners: &[&Address]) -> ClusterConfig {
+        ClusterConfig {
+            bootstrap: Bootstrap::New,
+            ..self.config(me, partners)
+        }
+    }
+
+    pub async fn start(&self, config: ClusterConfig) -> Running {
+        self.start_with(config, Vec::new()).await
+    }
+
+    pub async fn start_with(&self, config: ClusterConfig, keys: Vec<Arc<Key>>) -> Running {
+        let address = config.self_addr.clone();
+        let member = Member::start(config, keys.clone(), &self.worker)
+            .await
+            .unwrap();
+        let task = runtime::spawn(member.clone().run());
+        Running {
+            address,
+            keys,
+            member,
+            task: RefCell::new(Some(task)),
+        }
+    }
+}
+
+/// A member that runs.
+pub struct Running {
+    pub address: Address,
+    keys: Vec<Arc<Key>>,
+    member: Rc<Member>,
+    task: RefCell<Option<smol::Task<()>>>,
+}
+
+impl Running {
+    /// Ends it; its links are gone when this returns.
+    pub async fn stop(&self) {
+        self.member.stop();
+        let task = self.task.borrow_mut().take();
+        in_time("stopping", task.unwrap()).await;
+    }
+
+    /// Asks it, as an operator would.
+    pub async fn ask(&self, request: Request) -> Option<Value> {
+        ask(&self.address, &self.keys, request, Duration::from_secs(15)).await
+    }
+
+    pub async fn status(&self) -> Option<StatusReply> {
+        StatusReply::decode(&self.ask(Request::Status).await?).ok()
+    }
+
+    /// Waits until its status satisfies `wanted`.
+    pub async fn shows(&self, what: &str, wanted: impl Fn(&StatusReply) -> bool) -> StatusReply {
+        let shown = Rc::new(RefCell::new(None));
+        let poll = async {
+            loop {
+                let status = self.status().await;
+                if let Some(status) = status.clone().filter(&wanted) {
+                    return Some(status);
+                }
+                *shown.borrow_mut() = status;
+                pg_witness::reactor::Timer::after(Duration::from_millis(20)).await;
+            }
+        };
+        let end = async {
+            pg_witness::reactor::Timer::after(LIMIT).await;
+            None
+        };
+        smol::future::or(poll, end)
+            .await
+            .unwrap_or_else(|| panic!("{} never shows {what}: {:?}", self.address, shown.borrow()))
+    }
+
+    /// The members as it tells them.
+    pub async fn members(&self) -> Vec<Address> {
+        let reply = self.ask(Request::Members).await.unwrap();
+        let mut members: Vec<Address> = MembersReply::decode(&reply)
+            .unwrap()
+            .0
+            .into_iter()
+            .map(|member| member.address)
+            .collect();
+        members.sort();
+        members
+    }
+}
+
+/// Waits for a condition, asked every few milliseconds.
+pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    in_time(what, async {
+        while !condition().await {
+            pg_witness::reactor::Timer::after(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
+/// What must happen within [`LIMIT`].
+pub async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let limit = async {
+        pg_witness::reactor::Timer::after(LIMIT).await;
+        panic!("never: {what}");
+    };
+    smol::future::or(future, limit).await
+}
+
+/// Waits until all of `members` name one of themselves as leader, all the same
+/// one; returns it.
+pub async fn leader_of<'a>(members: &[&'a Running]) -> &'a Running {
+    let found = RefCell::new(None);
+    until("one leader", async || {
+        let mut named = Vec::new();
+        for member in members {
+            let status = member.status().await;
+            named.push(status.and_then(|status| status.leader));
+        }
+        let first = named[0].clone();
+        let all = first.is_some() && named.iter().all(|name| *name == first);
+        let leader = members.iter().find(|m| Some(&m.address) == first.as_ref());
+        if let Some(leader) = leader.filter(|_| all) {
+            let leads = leader.status().await.map(|s| s.state) == Some(State::Leader);
+            *found.borrow_mut() = leads.then_some(*leader);
+        }
+        found.borrow().is_some()
+    })
+    .await;
+    found.take().unwrap()
+}
+
+/// What is expected not to happen while `time` passes.
+pub async fn during(time: Duration, mut check: impl AsyncFnMut()) {
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        check().await;
+        pg_witness::reactor::Timer::after(Duration::from_millis(20)).await;
+    }
+}
