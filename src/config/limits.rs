@@ -24,6 +24,10 @@ pub const LOG_ENTRIES_MAX: usize = 1024;
 /// Requests that may wait in the engine's queue.
 pub const ENGINE_REQUESTS_MAX: u64 = 256;
 
+/// Greatest term taken from a peer: half of what Python's journal holds, so that
+/// no peer can bring the terms to their end.
+pub const TERM_MAX: u64 = 1 << 62;
+
 /// Bytes read from a socket at once.
 pub const READ_BYTES: usize = 16 << 10;
 

@@ -38,6 +38,8 @@
 
 mod cluster;
 mod error;
+#[cfg(feature = "test-hooks")]
+mod faults;
 mod folder;
 mod format;
 mod recover;
@@ -60,6 +62,8 @@ use futures_channel::oneshot;
 use crate::wire::{Address, Entry, EntryId, LogIndex, Term};
 
 pub use error::DiskError;
+#[cfg(feature = "test-hooks")]
+pub use faults::Faults;
 pub use worker::Worker;
 
 use storage::{RealStorage, Storage};
@@ -212,7 +216,7 @@ impl Disk {
         dir: &Path,
         worker: &Worker,
     ) -> impl Future<Output = Result<(Self, Recovered), DiskError>> + 'static {
-        Self::open_on(dir, worker, Arc::new(RealStorage))
+        Self::open_on(dir, worker, worker.storage())
     }
 
     fn open_on(

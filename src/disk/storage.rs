@@ -42,6 +42,12 @@ pub(super) trait Storage: Send + Sync {
     }
 }
 
+impl std::fmt::Debug for dyn Storage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Storage")
+    }
+}
+
 /// One open file.
 pub(super) trait File: Send {
     /// Its size in bytes.

@@ -24,7 +24,7 @@ use crate::config::limits::{DISK_QUEUE_BYTES_MAX, DISK_ROUND_BYTES};
 use crate::wire::LogIndex;
 
 use super::cluster::Cluster;
-use super::storage::{File, Storage};
+use super::storage::{File, RealStorage, Storage};
 use super::{Checkpoint, DiskError, HardState, Recovered, Stats, StoredEntry};
 
 /// From how many waiting clusters of one file system on its sync replaces their
@@ -41,6 +41,7 @@ const OP_BYTES: usize = 128;
 pub struct Worker {
     jobs: Sender<Job>,
     next_id: Arc<AtomicU64>,
+    storage: Arc<dyn Storage>,
 }
 
 type Done = oneshot::Sender<Result<(), DiskError>>;
@@ -144,6 +145,19 @@ impl Worker {
     /// # Errors
     /// The system has no thread for us.
     pub fn start() -> io::Result<Self> {
+        Self::start_on(Arc::new(RealStorage))
+    }
+
+    /// As [`Worker::start`], on a disk that does wrong what a test wants.
+    ///
+    /// # Errors
+    /// As [`Worker::start`].
+    #[cfg(feature = "test-hooks")]
+    pub fn start_with(faults: super::Faults) -> io::Result<Self> {
+        Self::start_on(Arc::new(faults))
+    }
+
+    fn start_on(storage: Arc<dyn Storage>) -> io::Result<Self> {
         let (jobs, inbox) = channel();
         thread::Builder::new()
             .name("disk".into())
@@ -151,7 +165,13 @@ impl Worker {
         Ok(Self {
             jobs,
             next_id: Arc::new(AtomicU64::new(0)),
+            storage,
         })
+    }
+
+    /// Where its clusters live.
+    pub(super) fn storage(&self) -> Arc<dyn Storage> {
+        Arc::clone(&self.storage)
     }
 
     /// Gives out the id of the cluster that is opened next.

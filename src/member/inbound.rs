@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::{Member, Trouble};
 use crate::bugs::{Bug, planted};
+use crate::config::limits;
 use crate::links::connection::Connection;
 use crate::links::epoch::EpochTerm;
 use crate::links::follower::{self, EngineAppend, Ignored, Incoming, Verdict, noncommittal};
@@ -19,6 +20,17 @@ use crate::wire::message::{
 };
 use crate::wire::snapshot::Snapshot;
 use crate::wire::{Address, Entry, EntryId, Term};
+
+/// The term in which a message was said.
+fn term_of(message: &Message) -> Option<Term> {
+    match message {
+        Message::AppendEntries(Append { term, .. })
+        | Message::RequestVote { term, .. }
+        | Message::ResponseVote { term }
+        | Message::TimeoutNow { term } => Some(*term),
+        _ => None,
+    }
+}
 
 /// Resolves when all that was taken is durable: whether it was accepted.
 type Done = Pin<Box<dyn Future<Output = Result<bool, Stopped>>>>;
@@ -39,6 +51,11 @@ impl Member {
         connection: &Rc<Connection>,
         message: Message,
     ) {
+        if term_of(&message).is_some_and(|term| term.get() > limits::TERM_MAX) {
+            log::warn!("{}: {peer} names a term that no cluster reaches", self.name);
+            connection.close();
+            return;
+        }
         match message {
             Message::AppendEntries(append) => self.on_append(peer, connection, append).await,
             Message::NextNodeIdx(reply) => {
@@ -414,10 +431,9 @@ impl Member {
                     connection.send(&Message::NextNodeIdx(self.voiced(&peer, answer)));
                 }
                 Ok(false) => {}
-                Err(error) => {
-                    self.report(Trouble::Stopped(error.to_string()));
-                    return;
-                }
+                // The link outlives the engine (S14): what comes later is
+                // answered by the next one.
+                Err(error) => self.report(Trouble::Stopped(error.to_string())),
             }
         }
     }

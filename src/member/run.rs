@@ -270,10 +270,18 @@ impl Member {
                 Err(error) => log::error!("{}: {error}", self.name),
             }
         }
+        let mut attempts = 0_u64;
         loop {
+            attempts = attempts.saturating_add(1);
             match self.reopen().await {
                 Ok(()) => return,
-                Err(error) => log::error!("{}: {error}; trying again", self.name),
+                // Every second, perhaps for days.
+                Err(error) if attempts.is_power_of_two() => log::error!(
+                    "{}: this witness neither votes nor acknowledges: {error}; trying again \
+                     ({attempts} so far)",
+                    self.name
+                ),
+                Err(_) => {}
             }
             if self.stopping.get() {
                 return;

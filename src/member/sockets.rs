@@ -166,7 +166,8 @@ impl Member {
     ) {
         match hello {
             Hello::Member(address) => {
-                if !self.await_member(&address).await {
+                // Whoever says to be us would be heard as our own leader.
+                if address == self.me || !self.await_member(&address).await {
                     log::info!(
                         "{}: {from} says it is {address}, which is no member",
                         self.name

@@ -199,7 +199,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let shared = self.0.clone();
         runtime::spawn(async move {
             let result = flushed.await.map_err(io::Error::other);
-            {
+            // After a failure it stays pending for ever: what this log holds is
+            // durable no more, and must not be acknowledged until it is read
+            // from the disk again (S14, E8).
+            if result.is_ok() {
                 let mut replica = shared.borrow_mut();
                 replica.writes_pending = replica.writes_pending.saturating_sub(1);
                 replica.notify();

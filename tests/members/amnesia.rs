@@ -12,7 +12,7 @@ use crate::fake::{Fake, fresh_status, id, noop, term};
 use crate::rig::{Rig, Running, addresses, during, run, until};
 
 /// The status of a node that follows `leader`, or leads.
-fn lived(fake: &Fake, leader: &Address, t: u64, commit: u64) {
+pub fn lived(fake: &Fake, leader: &Address, t: u64, commit: u64) {
     let mut status = fresh_status(&fake.address);
     status.raft_term = term(t);
     status.commit_idx = commit;

@@ -12,7 +12,9 @@ use pg_witness::links::connection::Connection;
 use pg_witness::links::resolve;
 use pg_witness::raft::runtime;
 use pg_witness::reactor::{TcpListener, TcpStream};
-use pg_witness::wire::message::{Append, AppendBody, ApplyOutcome, Hello, Message, NextNodeIdx};
+use pg_witness::wire::message::{
+    Append, AppendBody, ApplyOutcome, Hello, Message, NextNodeIdx, SnapshotChunk,
+};
 use pg_witness::wire::utility::{MemberStatus, MembersReply, Request, State, StatusReply};
 use pg_witness::wire::value::Str;
 use pg_witness::wire::{Address, Entry, EntryId, Key, LogIndex, Session, Term, Value, command};
@@ -97,7 +99,9 @@ pub struct Plain {
 
 pub struct Fake {
     pub address: Address,
-    keys: Vec<Arc<Key>>,
+    pub keys: RefCell<Vec<Arc<Key>>>,
+    /// How many links there were.
+    pub links: Cell<u32>,
     hello: Hello,
     /// What it answers to `status`; none: it keeps silent.
     pub status: RefCell<Option<StatusReply>>,
@@ -116,7 +120,8 @@ impl Fake {
     fn new(address: &Address, hello: Hello) -> Rc<Self> {
         Rc::new(Self {
             address: address.clone(),
-            keys: Vec::new(),
+            keys: RefCell::default(),
+            links: Cell::new(0),
             hello,
             status: RefCell::new(Some(fresh_status(address))),
             members: RefCell::default(),
@@ -162,7 +167,7 @@ impl Fake {
 
     async fn accept(self: Rc<Self>, listener: TcpListener) {
         while let Ok((stream, _)) = listener.accept().await {
-            let session = Session::accept(&self.keys, rand::random());
+            let session = Session::accept(&self.keys.borrow(), rand::random());
             runtime::spawn(self.clone().serve(stream, session, false)).detach();
         }
     }
@@ -180,7 +185,7 @@ impl Fake {
         .await;
         let session = Session::dial(
             self.hello.clone(),
-            self.keys.first().cloned(),
+            self.keys.borrow().first().cloned(),
             rand::random(),
         );
         runtime::spawn(self.clone().serve(stream, session, true)).detach();
@@ -217,8 +222,7 @@ impl Fake {
         let linked = Cell::new(false);
         let announce = || {
             if dialled && connection.is_up() && !linked.replace(true) {
-                *self.link.borrow_mut() = Some(connection.clone());
-                self.linked.notify(usize::MAX);
+                self.take_link(&connection);
             }
         };
         announce();
@@ -240,8 +244,7 @@ impl Fake {
                 Hello::Utility(request) => self.on_utility(connection, &request),
                 Hello::Member(_) | Hello::ReadOnly => {
                     linked.set(true);
-                    *self.link.borrow_mut() = Some(connection.clone());
-                    self.linked.notify(usize::MAX);
+                    self.take_link(connection);
                 }
             }
             return;
@@ -257,6 +260,12 @@ impl Fake {
             message => self.inbox.borrow_mut().push(message),
         }
         self.arrived.notify(usize::MAX);
+    }
+
+    fn take_link(&self, connection: &Rc<Connection>) {
+        *self.link.borrow_mut() = Some(connection.clone());
+        self.links.set(self.links.get() + 1);
+        self.linked.notify(usize::MAX);
     }
 
     fn on_utility(&self, connection: &Connection, request: &Request) {
@@ -350,6 +359,19 @@ impl Fake {
                 prev: Some(prev),
                 entries: entries.to_vec(),
             },
+        }));
+    }
+
+    /// A whole snapshot in one chunk.
+    pub fn snapshot(&self, t: u64, commit: u64, data: &[u8]) {
+        self.send(&Message::AppendEntries(Append {
+            term: term(t),
+            commit: index(commit),
+            body: AppendBody::Snapshot(Some(SnapshotChunk {
+                data: data.into(),
+                first: true,
+                last: true,
+            })),
         }));
     }
 

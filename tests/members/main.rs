@@ -13,5 +13,7 @@
 mod amnesia;
 mod fake;
 mod forming;
+mod hostile;
 mod quorum;
 mod rig;
+mod storage;

@@ -3,12 +3,12 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use pg_witness::config::{Bind, Bootstrap, ClusterConfig, Election, Timing};
-use pg_witness::disk::Worker;
+use pg_witness::disk::{Faults, Worker};
 use pg_witness::links::utility_client::ask;
 use pg_witness::member::Member;
 use pg_witness::raft::runtime;
@@ -20,9 +20,33 @@ pub const LIMIT: Duration = Duration::from_secs(30);
 
 /// Runs a test on this thread's executor.
 pub fn run(test: impl Future<Output = ()>) {
-    // RUST_LOG shows what a failing test's members say.
-    let _ = env_logger::builder().is_test(true).try_init();
+    LOGGER.get_or_init(|| {
+        log::set_boxed_logger(Box::new(Lines)).unwrap();
+        log::set_max_level(log::LevelFilter::Info);
+    });
     runtime::block_on(test);
+}
+
+static LOGGER: OnceLock<()> = OnceLock::new();
+static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Keeps what the members log, and shows it when a test fails.
+struct Lines;
+
+impl log::Log for Lines {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.target().starts_with("pg_witness")
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let line = format!("{} {}", record.level(), record.args());
+            println!("{line}");
+            LINES.lock().unwrap().push(line);
+        }
+    }
+
+    fn flush(&self) {}
 }
 
 /// `N` addresses that no other test uses, in ascending order: the later one
@@ -61,13 +85,16 @@ pub fn quick() -> Timing {
 pub struct Rig {
     folder: tempfile::TempDir,
     pub worker: Worker,
+    pub faults: Faults,
 }
 
 impl Rig {
     pub fn new() -> Self {
+        let faults = Faults::default();
         Self {
             folder: tempfile::tempdir().unwrap(),
-            worker: Worker::start().unwrap(),
+            worker: Worker::start_with(faults.clone()).unwrap(),
+            faults,
         }
     }
 
@@ -131,6 +158,14 @@ impl Running {
         self.member.stop();
         let task = self.task.borrow_mut().take();
         in_time("stopping", task.unwrap()).await;
+    }
+
+    /// The lines of its log that hold `what`.
+    pub fn logged(&self, what: &str) -> Vec<String> {
+        let name = format!(" {}: ", self.address.host());
+        let lines = LINES.lock().unwrap();
+        let about = |line: &&String| line.contains(&name) && line.contains(what);
+        lines.iter().filter(about).cloned().collect()
     }
 
     /// Asks it, as an operator would.
