@@ -238,7 +238,7 @@ impl Member {
     }
 
     fn on_ignored(&self, peer: &Address, term: Term, why: Ignored) {
-        if why == Ignored::SecondLeader {
+        if why == Ignored::SecondLeader && self.peerage.claims(peer, term) {
             let ours = self.replica.borrow().vote.node.clone();
             log::error!(
                 "{}: {peer} and {ours} both lead term {term}: a member voted twice; \

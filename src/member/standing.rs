@@ -41,6 +41,8 @@ struct Known {
     new: bool,
     /// Why it was last told nothing when it asked for our vote.
     withheld: Option<&'static str>,
+    /// The term in which it claimed to lead beside another.
+    second_leader: Option<Term>,
     /// It does not list us among its partners.
     disowns: bool,
 }
@@ -80,6 +82,14 @@ impl Peerage {
     /// it asks again every second.
     pub fn withhold(&self, peer: &Address, why: &'static str) -> bool {
         self.update(peer, |known| known.withheld.replace(why) != Some(why))
+    }
+
+    /// Notes that the peer claims to lead `term` beside another. Whether that is
+    /// news: it says so with every heartbeat.
+    pub fn claims(&self, peer: &Address, term: Term) -> bool {
+        self.update(peer, |known| {
+            known.second_leader.replace(term) != Some(term)
+        })
     }
 
     /// Whether the peer does not take us for a member.
