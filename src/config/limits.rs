@@ -197,3 +197,7 @@ pub const SNAPSHOT_CHUNK_BYTES: usize = 64 << 10;
 /// Bytes of a snapshot that may be queued to one peer before its connection
 /// reports that it takes more.
 pub const SNAPSHOT_WINDOW_BYTES: usize = 256 << 10;
+
+/// How long a vote request waits for the status of a peer that has just
+/// connected.
+pub const ACQUAINTANCE_TIME: Duration = Duration::from_millis(300);

@@ -15,6 +15,7 @@ use crate::links::leader::Peer;
 use crate::raft::checkpoint::State;
 use crate::raft::engine::Stopped;
 use crate::raft::runtime;
+use crate::reactor::Timer;
 use crate::wire::message::{
     Append, AppendBody, FragmentPart, Message, NextNodeIdx, SnapshotChunk, decode_entry,
 };
@@ -102,6 +103,9 @@ impl Member {
         last: EntryId,
     ) {
         self.saw_term(peer, term);
+        if self.has_voice() {
+            self.acquainted(peer).await;
+        }
         if !self.has_voice() || !self.is_member(peer) || !self.peerage.is_verified(peer) {
             self.withhold_vote(peer, term);
             return;
@@ -143,6 +147,24 @@ impl Member {
         }
     }
 
+    /// Resolves when there is an engine: one is rebuilt in a moment, if the disk
+    /// allows, and an append that comes meanwhile is to be answered.
+    async fn engine_back(&self) {
+        let back = async {
+            loop {
+                let changed = self.changed.listen();
+                if self.engine().is_some() {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        smol::future::or(back, async {
+            Timer::after(limits::REBUILD_PAUSE).await;
+        })
+        .await;
+    }
+
     /// A leader was heard of.
     fn contact(&self, peer: &Address, term: Term) {
         self.clock.restart();
@@ -176,6 +198,7 @@ impl Member {
             return;
         }
         self.contact(peer, append.term);
+        self.engine_back().await;
         let Append { term, commit, body } = append;
         match body {
             AppendBody::Entries { prev, entries } => {
@@ -215,7 +238,7 @@ impl Member {
     }
 
     fn on_ignored(&self, peer: &Address, term: Term, why: Ignored) {
-        if why == Ignored::SecondLeader {
+        if why == Ignored::SecondLeader && self.peerage.claims(peer, term) {
             let ours = self.replica.borrow().vote.node.clone();
             log::error!(
                 "{}: {peer} and {ours} both lead term {term}: a member voted twice; \

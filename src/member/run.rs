@@ -571,7 +571,7 @@ fn report_condition(name: &str, recovered: &Recovered) {
              leaves them; they were never acknowledged"
         ),
         Condition::Damaged { what, set_aside } => log::error!(
-            "{name}: the state on disk is damaged: {what}. It is kept in {}; this witness starts \
+            "{name}: the state on disk cannot be used: {what}. It is kept in {}; this witness starts \
              without it and does not vote until that is safe",
             set_aside.display()
         ),

@@ -41,6 +41,8 @@ struct Known {
     new: bool,
     /// Why it was last told nothing when it asked for our vote.
     withheld: Option<&'static str>,
+    /// The term in which it claimed to lead beside another.
+    second_leader: Option<Term>,
     /// It does not list us among its partners.
     disowns: bool,
 }
@@ -82,6 +84,14 @@ impl Peerage {
         self.update(peer, |known| known.withheld.replace(why) != Some(why))
     }
 
+    /// Notes that the peer claims to lead `term` beside another. Whether that is
+    /// news: it says so with every heartbeat.
+    pub fn claims(&self, peer: &Address, term: Term) -> bool {
+        self.update(peer, |known| {
+            known.second_leader.replace(term) != Some(term)
+        })
+    }
+
     /// Whether the peer does not take us for a member.
     pub fn disowns(&self, peer: &Address) -> bool {
         self.0
@@ -94,6 +104,8 @@ impl Peerage {
     pub fn forget(&self, peer: &Address) {
         self.update(peer, |known| {
             known.verified = false;
+            // What was asked before says nothing of it as it is now.
+            known.asking = false;
             // It is there now: its vote request may come within a moment.
             known.pause = None;
             known.unanswered = 0;
@@ -223,6 +235,24 @@ impl Member {
             && term < log.last().term.term
             && commit > log.commit().get()
             && !planted(Bug::StaleLogKept)
+    }
+
+    /// Resolves when the peer has shown its status, or has had time enough: a
+    /// vote asked for on a new link should not be lost to that question.
+    pub(super) async fn acquainted(&self, peer: &Address) {
+        let known = async {
+            loop {
+                let changed = self.changed.listen();
+                if self.peerage.is_verified(peer) {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        smol::future::or(known, async {
+            Timer::after(limits::ACQUAINTANCE_TIME).await;
+        })
+        .await;
     }
 
     /// S7: provably new is a cluster of which every partner holds nothing.
