@@ -121,7 +121,7 @@ fn a_damaged_state_is_not_a_new_cluster() {
             lived(fake, &a.address, 1, 2);
         }
         let witness = rig.start(config).await;
-        assert_eq!(witness.logged("is damaged").len(), 1);
+        assert_eq!(witness.logged("cannot be used").len(), 1);
         for fake in [&a, &b] {
             fake.dial(&here[0]).await;
             fake.drain();
