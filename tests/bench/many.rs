@@ -22,6 +22,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::{BufRead, BufReader, Write};
+use std::ops::Range;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
@@ -45,12 +46,15 @@ use smol::net::TcpStream;
 const IDLE: Duration = Duration::from_secs(10);
 /// Writes and elections measured in each cluster.
 const ROUNDS: u64 = 20;
+/// The cluster that has a process to itself.
+const ALONE: Range<usize> = 250..251;
 
 fn main() {
     let mut args = std::env::args().skip(1).filter(|arg| arg != "--bench");
     match args.next().as_deref() {
         Some("witness") => {
-            let clusters = args.next().unwrap().parse().unwrap();
+            let mut number = || args.next().unwrap().parse::<usize>().unwrap();
+            let clusters = number()..number();
             runtime::block_on(witness(clusters, Path::new(&args.next().unwrap())));
         }
         Some(clusters) => measure(clusters.parse().unwrap()),
@@ -84,10 +88,10 @@ fn config(cluster: usize, folder: &Path) -> ClusterConfig {
 }
 
 /// The process under measurement.
-async fn witness(clusters: usize, folder: &Path) {
+async fn witness(clusters: Range<usize>, folder: &Path) {
     let worker = Worker::start().unwrap();
     let mut members = Vec::new();
-    for cluster in 0..clusters {
+    for cluster in clusters {
         let start = Member::start(config(cluster, folder), Vec::new(), &worker);
         let member = start.await.unwrap();
         runtime::spawn(member.clone().run()).detach();
@@ -98,9 +102,20 @@ async fn witness(clusters: usize, folder: &Path) {
     std::future::pending::<()>().await;
 }
 
-fn spawn(clusters: usize, folder: &Path) -> Child {
+/// The witness process; it ends with the measurement, however that ends.
+struct Witness(Child);
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn spawn(clusters: &Range<usize>, folder: &Path) -> Witness {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["witness", &clusters.to_string()])
+        .arg("witness")
+        .args([clusters.start.to_string(), clusters.end.to_string()])
         .arg(folder)
         .stdout(Stdio::piped())
         .spawn()
@@ -109,31 +124,30 @@ fn spawn(clusters: usize, folder: &Path) -> Child {
     let out = child.stdout.as_mut().unwrap();
     BufReader::new(out).read_line(&mut line).unwrap();
     assert_eq!(line, "ready\n");
-    child
+    Witness(child)
 }
 
 fn measure(clusters: usize) {
     let folder = tempfile::tempdir().unwrap();
-    let mut child = spawn(1, folder.path());
-    let alone = runtime::block_on(drive(&child, 1));
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let alone = {
+        // Addresses of its own: the peers' stay bound.
+        let witness = spawn(&ALONE, folder.path());
+        runtime::block_on(drive(&witness.0, ALONE))
+    };
     report("alone", 1, &alone);
 
     let folder = tempfile::tempdir().unwrap();
     if clusters > 2 {
         // The state of one is damaged before the process begins.
-        let mut child = spawn(clusters, folder.path());
-        child.kill().unwrap();
-        child.wait().unwrap();
+        drop(spawn(&(0..clusters), folder.path()));
         let state = folder.path().join("1/hard-state");
         let length = std::fs::metadata(&state).unwrap().len();
         std::fs::write(state, vec![0x55; usize::try_from(length).unwrap()]).unwrap();
     }
-    let mut child = spawn(clusters, folder.path());
-    let among = runtime::block_on(drive(&child, clusters));
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let among = {
+        let witness = spawn(&(0..clusters), folder.path());
+        runtime::block_on(drive(&witness.0, 0..clusters))
+    };
     report("among", clusters, &among);
 }
 
@@ -189,20 +203,17 @@ fn cpu(child: &Child) -> Duration {
     Duration::from_nanos(ns)
 }
 
-async fn drive(child: &Child, clusters: usize) -> Seen {
-    let hostile = (clusters > 2).then_some(0);
+async fn drive(child: &Child, clusters: Range<usize>) -> Seen {
+    let many = clusters.len() > 2;
     let mut drivers = Vec::new();
-    for cluster in 0..clusters {
+    for cluster in clusters {
         drivers.push(Driver::start(cluster).await);
     }
-    if let Some(cluster) = hostile {
-        runtime::spawn(pester(address(cluster, 0))).detach();
+    if many {
+        runtime::spawn(pester(address(0, 0))).detach();
     }
     // The one with damage is served, but does not vote: it is not measured.
-    let measured: Vec<&Rc<Driver>> = drivers
-        .iter()
-        .filter(|d| clusters <= 2 || d.cluster > 1)
-        .collect();
+    let measured: Vec<&Rc<Driver>> = drivers.iter().filter(|d| !many || d.cluster > 1).collect();
     for driver in &measured {
         driver.voter().await;
     }
@@ -359,7 +370,7 @@ impl Driver {
             }
         };
         smol::future::or(wait, async {
-            Timer::after(Duration::from_secs(60)).await;
+            Timer::after(Duration::from_secs(20)).await;
             panic!("cluster {}: never {what}", self.cluster);
         })
         .await;
