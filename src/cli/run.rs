@@ -1,5 +1,6 @@
 //! `pg-witness run`: the witness itself, in the foreground.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,7 +64,7 @@ async fn serve(config: Config, source: ConfigSource) -> Result<(), Failure> {
     let mut witness = Witness {
         config,
         worker,
-        members: Vec::new(),
+        members: Members::default(),
     };
     witness
         .start()
@@ -75,10 +76,11 @@ async fn serve(config: Config, source: ConfigSource) -> Result<(), Failure> {
         .map(|period| runtime::spawn(feed(notify.clone(), period)));
     let ended = witness.until_told(&source, &notify).await;
     notify.stopping();
-    for (member, _) in &witness.members {
+    let members = witness.members.take();
+    for (member, _) in &members {
         member.stop();
     }
-    for (_, running) in witness.members {
+    for (_, running) in members {
         running.await;
     }
     drop(fed);
@@ -94,10 +96,18 @@ async fn feed(notify: Rc<Notifier>, period: Duration) {
     }
 }
 
+/// The members that run; one that could not start joins them later.
+type Members = Rc<RefCell<Vec<(Rc<Member>, smol::Task<()>)>>>;
+
+fn run(members: &Members, member: Rc<Member>) {
+    let running = runtime::spawn(member.clone().run());
+    members.borrow_mut().push((member, running));
+}
+
 struct Witness {
     config: Config,
     worker: Worker,
-    members: Vec<(Rc<Member>, smol::Task<()>)>,
+    members: Members,
 }
 
 async fn keys_of(passwords: impl IntoIterator<Item = Secret>) -> Vec<Arc<Key>> {
@@ -134,24 +144,19 @@ impl Witness {
         let mut first_error = None;
         for (cluster, started) in starts {
             match started.await {
-                Ok(member) => self.run(member),
+                Ok(member) => run(&self.members, member),
                 Err(error) => {
                     log::error!("{}: {error}", cluster.name);
                     first_error.get_or_insert(error);
-                    let retry = retry(cluster, self.worker.clone());
+                    let retry = retry(cluster, self.worker.clone(), self.members.clone());
                     runtime::spawn(retry).detach();
                 }
             }
         }
         match first_error {
-            Some(error) if self.members.is_empty() => Err(error),
+            Some(error) if self.members.borrow().is_empty() => Err(error),
             _ => Ok(()),
         }
-    }
-
-    fn run(&mut self, member: Rc<Member>) {
-        let running = runtime::spawn(member.clone().run());
-        self.members.push((member, running));
     }
 
     /// Serves signals until one ends the program.
@@ -197,12 +202,12 @@ impl Witness {
             logging::set_level(level);
         }
         for (name, password) in plan.passwords {
-            let member = self
-                .members
-                .iter()
-                .find(|(member, _)| *member.name == *name);
-            let Some((member, _)) = member else { continue };
-            let member = member.clone();
+            let member = {
+                let members = self.members.borrow();
+                let found = members.iter().find(|(member, _)| *member.name == *name);
+                found.map(|(member, _)| member.clone())
+            };
+            let Some(member) = member else { continue };
             let keys = keys_of([password]).await;
             member.change_keys(keys, PASSWORD_WINDOW);
         }
@@ -212,11 +217,11 @@ impl Witness {
 }
 
 /// Goes on trying to start a cluster whose state cannot be opened.
-async fn retry(cluster: ClusterConfig, worker: Worker) {
+async fn retry(cluster: ClusterConfig, worker: Worker, members: Members) {
     loop {
         Timer::after(RESTART_PAUSE).await;
         if let Ok(member) = start(cluster.clone(), worker.clone()).await {
-            member.run().await;
+            run(&members, member);
             return;
         }
     }
