@@ -8,4 +8,3 @@ pub mod follower;
 pub mod leader;
 pub mod resolve;
 pub mod utility_client;
-pub mod votes;

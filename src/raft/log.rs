@@ -202,7 +202,8 @@ impl LocalLog for Log {
     }
 }
 
-fn id_of(stored: &StoredEntry) -> EpochId {
+/// A stored entry's identity.
+pub fn id_of(stored: &StoredEntry) -> EpochId {
     let EntryId { index, term } = stored.entry.id;
     EpochId {
         term: EpochTerm {

@@ -11,11 +11,11 @@ use event_listener::{Event, EventListener};
 use futures_channel::oneshot;
 
 use super::checkpoint;
-use super::log::Log;
+use super::log::{Log, id_of};
 use super::types::{LogId, Members, StoredMembership, log_id, membership};
 use crate::disk::{Disk, HardState, Recovered, Standing, StoredEntry};
 use crate::kv::{Applied, Call, Change, Poison, Store, Tail};
-use crate::links::epoch::{EpochId, EpochTerm};
+use crate::links::epoch::EpochTerm;
 use crate::links::follower::{EngineAppend, VoteView};
 use crate::wire::command::REGULAR;
 use crate::wire::snapshot::Snapshot;
@@ -77,7 +77,8 @@ impl Replica {
         let mut purged = None;
         if let Some(saved) = &recovered.checkpoint {
             let state = checkpoint::decode(&saved.body)?;
-            purged = (state.last.entry.id.index > LogIndex::FIRST).then(|| log_id(id(&state.last)));
+            purged =
+                (state.last.entry.id.index > LogIndex::FIRST).then(|| log_id(id_of(&state.last)));
             log = state.log();
             store = Store::load(state.data, now);
         }
@@ -290,17 +291,6 @@ pub fn call_of(command: &[u8]) -> Option<Result<Call, Poison>> {
         // H29: unreadable here, so it cannot be told what Python made of it.
         Err(_) => Err(Poison::Shape),
     })
-}
-
-fn id(stored: &StoredEntry) -> EpochId {
-    let EntryId { index, term } = stored.entry.id;
-    EpochId {
-        term: EpochTerm {
-            epoch: stored.epoch,
-            term,
-        },
-        index,
-    }
 }
 
 fn vote_of(hard: &HardState, me: &Address) -> VoteView {

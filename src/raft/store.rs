@@ -12,6 +12,7 @@ use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 
+use super::log::id_of;
 use super::replica::Shared;
 use super::runtime;
 use super::types::{
@@ -19,7 +20,6 @@ use super::types::{
 };
 use crate::bugs::{Bug, planted};
 use crate::disk::StoredEntry;
-use crate::links::epoch::EpochId;
 use crate::links::follower::VoteView;
 use crate::wire::message::ApplyOutcome;
 use crate::wire::{Entry, EntryId, LogIndex};
@@ -73,13 +73,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
             .from(log_index(first))
             .take_while(|stored| raft_index(stored.entry.id.index) < end)
             .map(|stored| {
-                let id = EpochId {
-                    term: crate::links::epoch::EpochTerm {
-                        epoch: stored.epoch,
-                        term: stored.entry.id.term,
-                    },
-                    index: stored.entry.id.index,
-                };
+                let id = id_of(stored);
                 let initial = id.index == LogIndex::FIRST;
                 let members = log
                     .members_from(id.index)
