@@ -150,6 +150,9 @@ impl Member {
     /// Resolves when there is an engine: one is rebuilt in a moment, if the disk
     /// allows, and an append that comes meanwhile is to be answered.
     async fn engine_back(&self) {
+        if self.engine.borrow().is_some() {
+            return;
+        }
         let back = async {
             loop {
                 let changed = self.changed.listen();
