@@ -201,3 +201,7 @@ pub const SNAPSHOT_WINDOW_BYTES: usize = 256 << 10;
 /// How long a vote request waits for the status of a peer that has just
 /// connected.
 pub const ACQUAINTANCE_TIME: Duration = Duration::from_millis(300);
+
+/// How long a voter may hear a leader and accept nothing of it. Longer than a
+/// sync that dawdles and a snapshot that is sent.
+pub const STALL_TIME: Duration = Duration::from_secs(15);

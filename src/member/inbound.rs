@@ -424,6 +424,9 @@ impl Member {
     /// leader could count as an acknowledgement (S7).
     fn voiced(&self, peer: &Address, answer: NextNodeIdx) -> NextNodeIdx {
         let counts = self.has_voice() && self.peerage.is_verified(peer);
+        if answer.success {
+            self.accepted.set(Instant::now());
+        }
         if answer.success && !counts && !planted(Bug::AmnesicSuccess) {
             return NextNodeIdx {
                 success: false,

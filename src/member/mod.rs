@@ -76,6 +76,8 @@ pub struct Member {
     /// The leader we heard last, and its term.
     leader: RefCell<Option<(Address, Term, Instant)>>,
     peerage: Peerage,
+    /// When a leader was last told a success, or none was due.
+    accepted: Cell<Instant>,
     attendance: RefCell<Option<Attendance>>,
     diverged: Cell<Option<Divergence>>,
     /// The greatest term in which a vote of ours has left.
@@ -110,6 +112,8 @@ pub enum Trouble {
     },
     /// Membership changes were truncated (E10).
     MembersTruncated,
+    /// A leader is heard of, but nothing that it sends is accepted (E7).
+    Stalled,
 }
 
 impl fmt::Display for Trouble {
@@ -123,6 +127,7 @@ impl fmt::Display for Trouble {
                     "{peer} follows a leader of term {term} that has committed up to {commit}"
                 )
             }
+            Self::Stalled => f.write_str("the leader is heard of, but nothing of it is accepted"),
             Self::MembersTruncated => f.write_str("changes of the members were undone"),
         }
     }

@@ -114,6 +114,7 @@ impl Member {
             leadership: RefCell::default(),
             leader: RefCell::default(),
             peers_changed: Event::new(),
+            accepted: Cell::new(Instant::now()),
             peerage: Peerage::default(),
             attendance: RefCell::default(),
             diverged: Cell::default(),
@@ -499,6 +500,24 @@ impl Member {
         Ok(())
     }
 
+    /// E7: a voter that hears a leader and accepts nothing of it for long is
+    /// stuck, whatever the cause; link and engine begin anew.
+    fn watch_progress(&self) {
+        let leader = self.known_leader().filter(|leader| *leader != self.me);
+        let due = leader.filter(|leader| self.has_voice() && self.peerage.is_verified(leader));
+        let Some(leader) = due else {
+            self.accepted.set(Instant::now());
+            return;
+        };
+        if self.accepted.get().elapsed() >= limits::STALL_TIME {
+            self.accepted.set(Instant::now());
+            if let Some(connection) = self.connection(&leader) {
+                connection.abort();
+            }
+            self.report(Trouble::Stalled);
+        }
+    }
+
     /// How long a leader may rest: until a key is due, if that is soon.
     fn until_due(&self) -> Duration {
         let now = Instant::now();
@@ -522,6 +541,7 @@ impl Member {
             ticked = now;
             self.replica.borrow_mut().store.tick(now);
             self.keep_alive();
+            self.watch_progress();
             self.verify_peers();
             // S8: after a gap what waits in the sockets is read first.
             if leading && steady {
