@@ -459,7 +459,10 @@ impl Member {
                     self.consider_voice(&peer);
                     connection.send(&Message::NextNodeIdx(self.voiced(&peer, answer)));
                 }
-                Ok(false) => {}
+                Ok(false) => {
+                    let count = self.refused_appends.get().saturating_add(1);
+                    self.refused_appends.set(count);
+                }
                 // The link outlives the engine (S14): what comes later is
                 // answered by the next one.
                 Err(error) => self.report(Trouble::Stopped(error.to_string())),

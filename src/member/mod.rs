@@ -78,6 +78,8 @@ pub struct Member {
     peerage: Peerage,
     /// When a leader was last told a success, or none was due.
     accepted: Cell<Instant>,
+    /// Appends that the engine did not accept.
+    refused_appends: Cell<u64>,
     attendance: RefCell<Option<Attendance>>,
     diverged: Cell<Option<Divergence>>,
     /// The greatest term in which a vote of ours has left.

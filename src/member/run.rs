@@ -115,6 +115,7 @@ impl Member {
             leader: RefCell::default(),
             peers_changed: Event::new(),
             accepted: Cell::new(Instant::now()),
+            refused_appends: Cell::default(),
             peerage: Peerage::default(),
             attendance: RefCell::default(),
             diverged: Cell::default(),
@@ -514,6 +515,11 @@ impl Member {
             if let Some(connection) = self.connection(&leader) {
                 connection.abort();
             }
+            log::warn!(
+                "{}: {} appends were not accepted by the engine since the start",
+                self.name,
+                self.refused_appends.get()
+            );
             self.report(Trouble::Stalled);
         }
     }
