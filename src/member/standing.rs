@@ -349,7 +349,7 @@ impl Member {
     pub(super) fn become_voter(&self, why: &str) {
         let mut replica = self.replica.borrow_mut();
         replica.standing = Standing::Voter;
-        let hard_state = replica.hard_state(&replica.vote, Standing::Voter);
+        let hard_state = replica.hard_state();
         let saved = replica.disk.save_hard_state(hard_state);
         drop(replica);
         // Should the disk fail, the next start is amnesic again, which is safe.
