@@ -12,6 +12,7 @@
 //! * [`disk`]: what must survive a power cut: hard state, log, checkpoints.
 //! * [`kv`]: Patroni's `KVStoreTTL` as a pure state machine.
 //! * [`links`]: connections to peers and the translation of what is said there.
+//! * [`probe`]: whether PostgreSQL accepts connections, asked without a password;
 //! * [`reactor`]: the one thread's sockets and timers;
 //! * [`wire`]: PySyncObj's bytes, without I/O.
 //!
@@ -25,6 +26,7 @@ pub mod kv;
 pub mod links;
 pub mod logging;
 pub mod member;
+pub mod probe;
 pub mod raft;
 pub mod reactor;
 pub mod wire;
