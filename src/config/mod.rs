@@ -33,6 +33,7 @@ mod yaml;
 
 pub use env::Env;
 pub use error::{ConfigError, Place, shown};
+pub use file::read_password;
 pub use load::load;
 pub use placement::{PlacementConfig, VotePolicy, ZonePolicy};
 pub use probe::ProbeConfig;
