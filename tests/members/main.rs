@@ -15,6 +15,7 @@ mod fake;
 mod forming;
 mod hostile;
 mod memory;
+mod placement;
 mod quorum;
 mod rig;
 mod storage;
