@@ -63,7 +63,7 @@ def test_reserved_connections_are_none_for_us(server, ask, ask_until):
 
 def test_starting_up(server, ask, ask_until):
     server.recover(restore_command="'sleep 600'")
-    server.start(until="entering standby mode")
+    server.start(until="listening on")
     said = ask_until(lambda said: said["answer"] != "refused", server.url())
     assert (said["answer"], said["sqlstate"]) == ("starting-up", "57P03")
     assert said["message"] == "the database system is starting up"
@@ -71,7 +71,7 @@ def test_starting_up(server, ask, ask_until):
 
 def test_in_recovery_without_hot_standby(server, ask, ask_until):
     server.recover(hot_standby="off")
-    server.start(until="entering standby mode")
+    server.start(until="listening on")
     # Before 14 it cannot be told from a start.
     expected = "not-accepting" if server.major >= 14 else "starting-up"
     said = ask_until(lambda said: said["answer"] == expected, server.url())
