@@ -205,3 +205,7 @@ pub const ACQUAINTANCE_TIME: Duration = Duration::from_millis(300);
 /// How long a voter may hear a leader and accept nothing of it. Longer than a
 /// sync that dawdles and a snapshot that is sent.
 pub const STALL_TIME: Duration = Duration::from_secs(15);
+
+/// How long peers that forgot their terms at a restart are left to find a leader
+/// of their own (S13): some rounds of theirs, and what is promised for ours.
+pub const FORGETFUL_PEER_TIME: Duration = Duration::from_secs(5);

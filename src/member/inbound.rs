@@ -195,6 +195,7 @@ impl Member {
         };
         if let Some(why) = outdated {
             self.on_ignored(peer, append.term, why);
+            self.consider_stale(peer, append.term, append.commit);
             return;
         }
         if self.diverged.get().is_some() {

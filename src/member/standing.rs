@@ -37,6 +37,8 @@ struct Known {
     unanswered: u32,
     /// Knows `timeout_now` (0.3.16 and later).
     takes_leadership: bool,
+    /// Begins again at term 0 when it restarts (0.3.15 and earlier; H7).
+    forgets_terms: bool,
     /// It holds nothing but the entry that every log starts with.
     new: bool,
     /// Why it was last told nothing when it asked for our vote.
@@ -78,6 +80,13 @@ impl Peerage {
             .is_some_and(|known| known.takes_leadership)
     }
 
+    fn forgets_terms(&self, peer: &Address) -> bool {
+        self.0
+            .borrow()
+            .get(peer)
+            .is_some_and(|known| known.forgets_terms)
+    }
+
     /// Notes why the peer gets no vote. Whether that is news: without a leader
     /// it asks again every second.
     pub fn withhold(&self, peer: &Address, why: &'static str) -> bool {
@@ -117,16 +126,15 @@ impl Peerage {
     }
 }
 
-/// Whether a node of this version of pysyncobj understands `timeout_now`
-/// (spec 5.7). Another witness would only hand it on.
-fn takes_leadership(version: &str) -> bool {
-    let mut parts = version.split('.').map(str::parse::<u32>);
-    let (Some(Ok(major)), Some(Ok(minor)), Some(Ok(patch))) =
-        (parts.next(), parts.next(), parts.next())
-    else {
-        return false;
-    };
-    (major, minor, patch) >= (0, 3, 16)
+/// The first pysyncobj that keeps its term and understands `timeout_now` (spec
+/// 5.7, H7).
+const KEEPS_ITS_TERM: [u32; 3] = [0, 3, 16];
+
+/// The version of a pysyncobj node; none of another witness, which would only
+/// hand leadership on, and forgets nothing.
+fn pysyncobj(version: &str) -> Option<[u32; 3]> {
+    let mut parts = version.split('.').map(|part| part.parse().ok());
+    Some([parts.next()??, parts.next()??, parts.next()??])
 }
 
 /// How often a peer that does not answer is asked before it counts as one that
@@ -215,13 +223,21 @@ impl Member {
             return;
         }
         let new = status.commit_idx == LogIndex::FIRST.get() && status.log_len == 1;
+        let version = pysyncobj(&status.version);
+        let forgets_terms = version.is_some_and(|version| version < KEEPS_ITS_TERM);
         let disowns = established && !status.partners.iter().any(|p| p.address == self.me);
         self.peerage.update(peer, |known| {
             known.verified = true;
             known.new = new;
             known.disowns = disowns;
-            known.takes_leadership = takes_leadership(&status.version);
+            known.takes_leadership = version.is_some_and(|version| version >= KEEPS_ITS_TERM);
+            known.forgets_terms = forgets_terms;
         });
+        if forgets_terms && status.raft_term < self.replica.borrow().log.last().term.term {
+            // It has restarted, and our last term would win over what it
+            // commits from now on: it shall have found its leader first (S13).
+            self.clock.defer(limits::FORGETFUL_PEER_TIME);
+        }
         self.consider_new();
         self.notify();
     }
@@ -235,6 +251,24 @@ impl Member {
             && term < log.last().term.term
             && commit > log.commit().get()
             && !planted(Bug::StaleLogKept)
+    }
+
+    /// S13, once more: a leader of a term that is over for us, among peers that
+    /// forget their terms. Is it one of the past, of which our log knows all
+    /// that it committed, or one after it, whose commits our log would erase?
+    pub(super) fn consider_stale(&self, peer: &Address, term: Term, commit: LogIndex) {
+        if !self.peerage.forgets_terms(peer) || !self.is_stale(term, commit.get()) {
+            return;
+        }
+        // What a leader of the past committed has no later term than its own.
+        let known = self.replica.borrow().log.id_at(commit);
+        if known.is_none_or(|ours| ours.term.term > term) {
+            self.report(Trouble::StalePast {
+                peer: peer.clone(),
+                term,
+                commit: commit.get(),
+            });
+        }
     }
 
     /// Resolves when the peer has shown its status, or has had time enough: a
