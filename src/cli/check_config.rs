@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::config::{ClusterConfig, Config, shown};
+use crate::config::{ClusterConfig, Config, ProbeConfig, shown};
 
 /// The whole report, ending in a line end.
 pub fn report(config: &Config) -> String {
@@ -24,6 +24,7 @@ fn write(config: &Config, text: &mut String) -> std::fmt::Result {
         Some(http) => writeln!(text, "http: {}", http.listen)?,
         None => writeln!(text, "http: off")?,
     }
+    write_probe(&config.probe, text)?;
     for cluster in &config.clusters {
         write_cluster(cluster, text)?;
     }
@@ -34,6 +35,26 @@ fn write(config: &Config, text: &mut String) -> std::fmt::Result {
         write_dial_note(cluster, text)?;
     }
     writeln!(text, "\nok")
+}
+
+fn write_probe(probe: &ProbeConfig, text: &mut String) -> std::fmt::Result {
+    if !probe.enabled {
+        return writeln!(text, "probe: off");
+    }
+    let login = match &probe.password_file {
+        Some(file) => format!("logs in with the password of {}", file.display()),
+        None => "does not log in".into(),
+    };
+    writeln!(
+        text,
+        "probe: every {} s, {} s each, {} tries {} s apart; as {} at {}, {login}",
+        probe.interval.as_secs_f64(),
+        probe.timeout.as_secs_f64(),
+        probe.tries,
+        probe.retry_pause.as_secs_f64(),
+        shown(&probe.user),
+        shown(&probe.database),
+    )
 }
 
 fn write_cluster(cluster: &ClusterConfig, text: &mut String) -> std::fmt::Result {
@@ -50,6 +71,11 @@ fn write_cluster(cluster: &ClusterConfig, text: &mut String) -> std::fmt::Result
     };
     let data_dir = std::path::absolute(&cluster.data_dir);
     let data_dir = data_dir.as_deref().unwrap_or(&cluster.data_dir);
+    let placement = &cluster.placement;
+    let zone = match &placement.zone {
+        Some(zone) => format!("{}, {}", shown(zone), placement.zone_policy),
+        None => "not given: where it stands is not checked".into(),
+    };
     writeln!(text, "\ncluster {}", shown(&cluster.name))?;
     for (key, value) in [
         ("self_addr", cluster.self_addr.to_string()),
@@ -59,6 +85,8 @@ fn write_cluster(cluster: &ClusterConfig, text: &mut String) -> std::fmt::Result
         ("password", password),
         ("bootstrap", cluster.bootstrap.to_string()),
         ("election", cluster.election.to_string()),
+        ("vote", cluster.placement.vote.to_string()),
+        ("zone", zone),
     ] {
         writeln!(text, "    {key:<24} {value}")?;
     }

@@ -15,6 +15,7 @@ use crate::disk::Worker;
 use crate::logging;
 use crate::member::Member;
 use crate::member::run::StartError;
+use crate::probe::{Prober, Target};
 use crate::raft::runtime;
 use crate::reactor::Timer;
 use crate::wire::{Key, Secret};
@@ -62,9 +63,9 @@ async fn serve(config: Config, source: ConfigSource) -> Result<(), Failure> {
         .map_err(|error| Failure::Failed(format!("cannot start the disk's thread: {error}")))?;
     let notify = Rc::new(Notifier::new(&Env::of_process()));
     let mut witness = Witness {
+        members: Members::new(Prober::new(&config.probe)),
         config,
         worker,
-        members: Members::default(),
     };
     witness
         .start()
@@ -76,12 +77,12 @@ async fn serve(config: Config, source: ConfigSource) -> Result<(), Failure> {
         .map(|period| runtime::spawn(feed(notify.clone(), period)));
     let ended = witness.until_told(&source, &notify).await;
     notify.stopping();
-    let members = witness.members.take();
-    for (member, _) in &members {
-        member.stop();
+    let members = witness.members.running.take();
+    for member in &members {
+        member.member.stop();
     }
-    for (_, running) in members {
-        running.await;
+    for member in members {
+        member.life.await;
     }
     drop(fed);
     ended
@@ -96,12 +97,54 @@ async fn feed(notify: Rc<Notifier>, period: Duration) {
     }
 }
 
-/// The members that run; one that could not start joins them later.
-type Members = Rc<RefCell<Vec<(Rc<Member>, smol::Task<()>)>>>;
+/// The members that run, and who asks their servers; a member that could not
+/// start joins them later.
+#[derive(Clone)]
+struct Members {
+    running: Rc<RefCell<Vec<Running>>>,
+    prober: Prober,
+}
 
-fn run(members: &Members, member: Rc<Member>) {
-    let running = runtime::spawn(member.clone().run());
-    members.borrow_mut().push((member, running));
+struct Running {
+    member: Rc<Member>,
+    life: smol::Task<()>,
+    /// Ended with it.
+    _probing: smol::Task<()>,
+}
+
+impl Members {
+    fn new(prober: Prober) -> Self {
+        Self {
+            running: Rc::default(),
+            prober,
+        }
+    }
+
+    fn run(&self, member: Rc<Member>) {
+        let running = Running {
+            life: runtime::spawn(member.clone().run()),
+            _probing: runtime::spawn(probe(member.clone(), self.prober.clone())),
+            member,
+        };
+        self.running.borrow_mut().push(running);
+    }
+}
+
+/// Has the servers probed that a cluster's store names, as it changes.
+async fn probe(member: Rc<Member>, prober: Prober) {
+    loop {
+        let changed = member.nodes_changed();
+        let nodes = member.nodes();
+        let targets = nodes.iter().filter_map(|node| {
+            Some(Target {
+                scope: node.scope.clone(),
+                member: node.name.clone(),
+                conn_url: node.conn_url.clone()?,
+            })
+        });
+        prober.set_targets(&member.name, targets.collect());
+        changed.await;
+    }
 }
 
 struct Witness {
@@ -144,7 +187,7 @@ impl Witness {
         let mut first_error = None;
         for (cluster, started) in starts {
             match started.await {
-                Ok(member) => run(&self.members, member),
+                Ok(member) => self.members.run(member),
                 Err(error) => {
                     log::error!("{}: {error}", cluster.name);
                     first_error.get_or_insert(error);
@@ -154,7 +197,7 @@ impl Witness {
             }
         }
         match first_error {
-            Some(error) if self.members.borrow().is_empty() => Err(error),
+            Some(error) if self.members.running.borrow().is_empty() => Err(error),
             _ => Ok(()),
         }
     }
@@ -201,11 +244,14 @@ impl Witness {
         if let Some(level) = plan.level {
             logging::set_level(level);
         }
+        if let Some(probe) = plan.probe {
+            self.members.prober.configure(&probe);
+        }
         for (name, password) in plan.passwords {
             let member = {
-                let members = self.members.borrow();
-                let found = members.iter().find(|(member, _)| *member.name == *name);
-                found.map(|(member, _)| member.clone())
+                let members = self.members.running.borrow();
+                let found = members.iter().find(|r| *r.member.name == *name);
+                found.map(|r| r.member.clone())
             };
             let Some(member) = member else { continue };
             let keys = keys_of([password]).await;
@@ -221,7 +267,7 @@ async fn retry(cluster: ClusterConfig, worker: Worker, members: Members) {
     loop {
         Timer::after(RESTART_PAUSE).await;
         if let Ok(member) = start(cluster.clone(), worker.clone()).await {
-            run(&members, member);
+            members.run(member);
             return;
         }
     }

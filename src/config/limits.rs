@@ -209,3 +209,47 @@ pub const STALL_TIME: Duration = Duration::from_secs(15);
 /// How long peers that forgot their terms at a restart are left to find a leader
 /// of their own (S13): some rounds of theirs, and what is promised for ours.
 pub const FORGETFUL_PEER_TIME: Duration = Duration::from_secs(5);
+/// Longest `conn_url` of a member that is read, in bytes.
+pub const CONN_URL_BYTES_MAX: usize = 2048;
+
+/// Most hosts of one `conn_url`.
+pub const CONN_URL_HOSTS_MAX: usize = 8;
+
+/// Longest name of a host, in bytes: DNS' own, and room for an IPv6 zone.
+pub const HOST_BYTES_MAX: usize = 255;
+
+/// Most PostgreSQL servers that one process probes.
+pub const PROBE_SERVERS_MAX: usize = 4096;
+
+/// Most PostgreSQL servers that one cluster's store may name.
+pub const PROBE_MEMBERS_MAX: usize = 256;
+
+/// Most probes that run at once: they bound the sockets and the memory. So many
+/// that a hundred silent servers are still asked in turn.
+pub const PROBES_AT_ONCE: usize = 32;
+
+/// Most names that are resolved at once for probes: each takes a thread until
+/// the system's resolver gives up.
+pub const RESOLUTIONS_AT_ONCE: usize = 4;
+
+/// Most addresses of one name that are tried.
+pub const PROBE_ADDRESSES_MAX: usize = 8;
+
+/// Largest message of a PostgreSQL server that is read, in bytes; its errors are
+/// some hundred.
+pub const PG_MESSAGE_BYTES_MAX: usize = 8 << 10;
+
+/// Most bytes read from a PostgreSQL server in one probe.
+pub const PG_PROBE_BYTES_MAX: usize = 64 << 10;
+
+/// Most bytes kept of one text of a PostgreSQL server.
+pub const PG_TEXT_BYTES_MAX: usize = 256;
+
+/// Longest that a server may take to hang up after we have said goodbye.
+pub const PG_FAREWELL_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// Most failures in a row that may be asked for before a server is unhealthy.
+pub const PROBE_TRIES_MAX: u32 = 100;
+
+/// Longest name of a zone, in bytes.
+pub const ZONE_BYTES_MAX: usize = 64;

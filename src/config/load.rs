@@ -8,9 +8,11 @@ use log::LevelFilter;
 use super::env::Env;
 use super::error::{ConfigError, Place, shown};
 use super::node::Node;
+use super::probe::RawProbe;
 use super::raw::{self, Dialect, RawCluster};
 use super::{
     Bind, Bootstrap, ClusterConfig, Config, ConfigSource, Election, HttpConfig, LogConfig,
+    PlacementConfig,
 };
 use super::{Source, Timing, file, limits, own, patroni, yaml};
 
@@ -125,12 +127,13 @@ fn warn_of_password(cluster: &RawCluster, file: &file::Text, warnings: &mut Vec<
 
 /// The configuration of Patroni's one cluster.
 fn one(
-    cluster: RawCluster,
+    mut cluster: RawCluster,
     level: Option<LevelFilter>,
     source: Source,
     env: &Env,
     mut warnings: Vec<String>,
 ) -> Result<Config, ConfigError> {
+    cluster.placement.overlay(env, true)?;
     if cluster.data_dir.is_none() {
         warnings.push(format!(
             "{}: not given; the state goes to the current directory, as Patroni's would",
@@ -153,6 +156,7 @@ fn one(
             level: level.unwrap_or(LevelFilter::Info),
         },
         http: None,
+        probe: RawProbe::default().believe(env)?,
         source,
         warnings,
     })
@@ -187,7 +191,9 @@ fn load_own(
     let data_dir = read.data_dir.map(|said| PathBuf::from(said.value));
     let mut clusters = Vec::new();
     let mut places = Vec::new();
-    for cluster in read.clusters {
+    let alone = read.clusters.len() == 1;
+    for mut cluster in read.clusters {
+        cluster.placement.overlay(env, alone)?;
         places.push(cluster.place.clone());
         clusters.push(cluster.believe(Dialect::Own, data_dir.clone(), env)?);
     }
@@ -203,6 +209,7 @@ fn load_own(
                 .unwrap_or(LevelFilter::Info),
         },
         http: read.http,
+        probe: read.probe.believe(env)?,
         source: Source::Own(path.into()),
         warnings,
     })
@@ -293,11 +300,13 @@ fn demo(env: &Env, warnings: Vec<String>) -> Result<Config, ConfigError> {
             bootstrap: Bootstrap::New,
             election: Election::Reluctant,
             timing: Timing::default(),
+            placement: PlacementConfig::default(),
         }],
         log: LogConfig {
             level: patroni::level_variable(env)?.unwrap_or(LevelFilter::Info),
         },
         http: None,
+        probe: RawProbe::default().believe(env)?,
         source: Source::Demo,
         warnings,
     })

@@ -20,6 +20,8 @@ mod load;
 mod node;
 mod own;
 mod patroni;
+mod placement;
+mod probe;
 mod raw;
 mod reload;
 mod scalar;
@@ -32,6 +34,8 @@ mod yaml;
 pub use env::Env;
 pub use error::{ConfigError, Place, shown};
 pub use load::load;
+pub use placement::{PlacementConfig, VotePolicy, ZonePolicy};
+pub use probe::ProbeConfig;
 pub use reload::{ReloadPlan, reload};
 pub use suggest::nearest;
 pub use timing::Timing;
@@ -45,6 +49,8 @@ pub struct Config {
     pub log: LogConfig,
     /// Where to serve the status; none unless asked for.
     pub http: Option<HttpConfig>,
+    /// How PostgreSQL servers are probed.
+    pub probe: ProbeConfig,
     /// Where all this came from.
     pub source: Source,
     /// What is odd but no reason to stop; to be logged at start.
@@ -75,6 +81,8 @@ pub struct ClusterConfig {
     pub election: Election,
     /// The times.
     pub timing: Timing,
+    /// Where the members stand, and what follows from it.
+    pub placement: PlacementConfig,
 }
 
 impl ClusterConfig {

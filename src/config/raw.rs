@@ -7,6 +7,7 @@ use super::env::Env;
 use super::error::{ConfigError, Place, Said, shown};
 use super::file;
 use super::limits::{CLUSTER_NAME_BYTES_MAX, PARTNERS_MAX};
+use super::placement::RawPlacement;
 use super::suggest::nearest;
 use super::timing::{self, Timing};
 use super::{Bind, Bootstrap, ClusterConfig, Election};
@@ -36,6 +37,8 @@ pub struct RawCluster {
     pub election: Option<Said<String>>,
     /// The times, in the order of [`timing::KEYS`].
     pub timing: timing::Written,
+    /// `zone` and what belongs to it.
+    pub placement: RawPlacement,
 }
 
 /// Whose rules hold where a value is missing.
@@ -62,6 +65,7 @@ impl RawCluster {
             bootstrap: None,
             election: None,
             timing: Default::default(),
+            placement: RawPlacement::default(),
         }
     }
 
@@ -126,6 +130,7 @@ impl RawCluster {
             bootstrap,
             election,
             timing: Timing::new(self.timing, &self.place)?,
+            placement: self.placement.believe()?,
         })
     }
 
@@ -258,7 +263,7 @@ fn path_text(said: &Said<String>) -> Result<&str, ConfigError> {
 }
 
 /// One of a few words.
-fn choice<T: Copy>(said: &Said<String>, words: &[(&str, T)]) -> Result<T, ConfigError> {
+pub fn choice<T: Copy>(said: &Said<String>, words: &[(&str, T)]) -> Result<T, ConfigError> {
     if let Some((_, meaning)) = words.iter().find(|(word, _)| *word == said.value) {
         return Ok(*meaning);
     }

@@ -106,7 +106,7 @@ impl Member {
         if self.has_voice() {
             self.acquainted(peer).await;
         }
-        if !self.has_voice() || !self.is_member(peer) || !self.peerage.is_verified(peer) {
+        if !self.may_vote() || !self.is_member(peer) || !self.peerage.is_verified(peer) {
             self.withhold_vote(peer, term);
             return;
         }

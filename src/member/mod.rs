@@ -8,6 +8,8 @@
 //! * [`standing`]: whether our word counts (S7, S13);
 //! * [`inbound`]: what peers send;
 //! * [`leading`]: what we send while we lead;
+//! * [`nodes`]: the PostgreSQL servers that the store names;
+//! * [`placement`]: where the members stand, and whether to vote there;
 //! * [`propose`]: commands on their way into the log;
 //! * [`sockets`]: who is connected;
 //! * [`offline`]: what an operator does while it is stopped;
@@ -21,7 +23,9 @@ pub mod assembly;
 pub mod clock;
 pub mod inbound;
 pub mod leading;
+pub mod nodes;
 pub mod offline;
+pub mod placement;
 pub mod propose;
 pub mod run;
 pub mod sockets;
@@ -94,6 +98,10 @@ pub struct Member {
     refused_connections: Cell<u64>,
     unreadable: Cell<u64>,
     reported_leader: RefCell<Option<Address>>,
+    nodes: RefCell<nodes::Nodes>,
+    nodes_changed: Event,
+    known_nodes: RefCell<placement::Known>,
+    placement: RefCell<Rc<placement::Placement>>,
 }
 
 /// What makes the supervisor rebuild the engine from disk (S14).
@@ -116,6 +124,8 @@ pub enum Trouble {
     MembersTruncated,
     /// A leader is heard of, but nothing that it sends is accepted (E7).
     Stalled,
+    /// Leading, and told not to vote.
+    VoteWithheld,
 }
 
 impl fmt::Display for Trouble {
@@ -130,6 +140,7 @@ impl fmt::Display for Trouble {
                 )
             }
             Self::Stalled => f.write_str("the leader is heard of, but nothing of it is accepted"),
+            Self::VoteWithheld => f.write_str("this witness must not lead"),
             Self::MembersTruncated => f.write_str("changes of the members were undone"),
         }
     }

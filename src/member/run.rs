@@ -13,7 +13,7 @@ use event_listener::Event;
 use super::clock::ElectionClock;
 use super::standing::Peerage;
 use super::{Member, Trouble};
-use crate::config::{Bootstrap, ClusterConfig, Election, limits};
+use crate::config::{Bootstrap, ClusterConfig, Election, VotePolicy, limits};
 use crate::disk::{Condition, Disk, DiskError, Recovered, Standing, Worker};
 use crate::links::follower;
 use crate::links::utility_client::ask;
@@ -129,10 +129,16 @@ impl Member {
             refused_connections: Cell::default(),
             unreadable: Cell::default(),
             reported_leader: RefCell::default(),
+            nodes: RefCell::default(),
+            nodes_changed: Event::new(),
+            known_nodes: RefCell::default(),
+            placement: RefCell::default(),
         });
         if fresh {
             member.found(untouched).await?;
         }
+        // Before the first vote.
+        member.consider_placement();
         member.start_engine().await?;
         Ok(member)
     }
@@ -455,7 +461,7 @@ impl Member {
             let enough = reachable.saturating_add(1) > others.len().saturating_add(1) / 2;
             replica.log.members().contains(&self.me) && heard && enough
         };
-        if !connected || !self.has_voice() || self.leadership.borrow().is_some() {
+        if !connected || !self.may_vote() || self.leadership.borrow().is_some() {
             return;
         }
         let Some(engine) = self.engine() else { return };
@@ -548,6 +554,7 @@ impl Member {
             self.replica.borrow_mut().store.tick(now);
             self.keep_alive();
             self.watch_progress();
+            self.consider_placement();
             self.verify_peers();
             // S8: after a gap what waits in the sockets is read first.
             if leading && steady {
@@ -567,9 +574,12 @@ impl Member {
     }
 
     /// Gets into the group: asks the members for us to be added until we are
-    /// (H20). A witness that was removed while it ran does not ask.
+    /// (H20). A witness that was removed while it ran does not ask, nor one that
+    /// never votes: the majority would be reckoned with it.
     async fn join(self: Rc<Self>) {
-        while !self.config.partner_addrs.is_empty() && self.leadership.borrow().is_none() {
+        let never = self.config.placement.vote == VotePolicy::Never;
+        while !never && !self.config.partner_addrs.is_empty() && self.leadership.borrow().is_none()
+        {
             for partner in self.config.partner_addrs.clone() {
                 let keys = self.keys.borrow().clone();
                 let reply = ask(&partner, &keys, Request::Members, limits::STATUS_TIME_MAX).await;

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::placement::Withheld;
 use super::{Member, Trouble};
 use crate::bugs::{Bug, planted};
 use crate::config::Bootstrap;
@@ -159,6 +160,11 @@ impl Member {
             "this witness has diverged"
         } else if self.standing() == Standing::Amnesic {
             "this witness is new here and waits for an entry that commits without it"
+        } else if let Some(withheld) = self.placement.borrow().withheld {
+            match withheld {
+                Withheld::Configured => "this witness is configured never to vote",
+                Withheld::SharedZone => "this witness shares its zone with a data node",
+            }
         } else if !self.is_member(peer) {
             "it is no member"
         } else {

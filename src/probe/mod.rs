@@ -11,7 +11,12 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+pub mod ask;
+pub mod conn_url;
+pub mod conversation;
 mod prober;
+pub mod schedule;
+mod verdict;
 
 pub use prober::Prober;
 
