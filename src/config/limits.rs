@@ -205,3 +205,14 @@ pub const ACQUAINTANCE_TIME: Duration = Duration::from_millis(300);
 /// How long a voter may hear a leader and accept nothing of it. Longer than a
 /// sync that dawdles and a snapshot that is sent.
 pub const STALL_TIME: Duration = Duration::from_secs(15);
+
+/// How often a cluster's engine is asked whether it is there.
+pub const PULSE_PERIOD: Duration = Duration::from_secs(5);
+
+/// How long an engine, or a supervisor without one, may show no progress until
+/// its cluster counts as stopped. Longer than any pause of a worn SD card.
+pub const ENGINE_SILENCE_MAX: Duration = Duration::from_secs(20);
+
+/// How long a process with a stopped cluster waits for whoever watches it; then
+/// it ends by itself, for not everybody is watched.
+pub const LAST_RESORT: Duration = Duration::from_secs(30);

@@ -8,6 +8,7 @@
 //! * [`standing`]: whether our word counts (S7, S13);
 //! * [`inbound`]: what peers send;
 //! * [`leading`]: what we send while we lead;
+//! * [`liveness`]: whether its engine makes progress;
 //! * [`propose`]: commands on their way into the log;
 //! * [`sockets`]: who is connected;
 //! * [`offline`]: what an operator does while it is stopped;
@@ -21,6 +22,7 @@ pub mod assembly;
 pub mod clock;
 pub mod inbound;
 pub mod leading;
+pub mod liveness;
 pub mod offline;
 pub mod propose;
 pub mod run;
@@ -41,6 +43,7 @@ use futures_channel::oneshot;
 
 use self::clock::ElectionClock;
 use self::leading::Leadership;
+use self::liveness::Pulse;
 use self::sockets::Link;
 use self::standing::{Attendance, Peerage};
 use crate::config::ClusterConfig;
@@ -94,6 +97,7 @@ pub struct Member {
     refused_connections: Cell<u64>,
     unreadable: Cell<u64>,
     reported_leader: RefCell<Option<Address>>,
+    pulse: Rc<Pulse>,
 }
 
 /// What makes the supervisor rebuild the engine from disk (S14).

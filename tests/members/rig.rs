@@ -148,7 +148,7 @@ impl Rig {
 pub struct Running {
     pub address: Address,
     keys: Vec<Arc<Key>>,
-    member: Rc<Member>,
+    pub member: Rc<Member>,
     task: RefCell<Option<smol::Task<()>>>,
 }
 
