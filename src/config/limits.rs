@@ -253,3 +253,13 @@ pub const PROBE_TRIES_MAX: u32 = 100;
 
 /// Longest name of a zone, in bytes.
 pub const ZONE_BYTES_MAX: usize = 64;
+/// How often a cluster's engine is asked whether it is there.
+pub const PULSE_PERIOD: Duration = Duration::from_secs(5);
+
+/// How long an engine, or a supervisor without one, may show no progress until
+/// its cluster counts as stopped. Longer than any pause of a worn SD card.
+pub const ENGINE_SILENCE_MAX: Duration = Duration::from_secs(20);
+
+/// How long a process with a stopped cluster waits for whoever watches it; then
+/// it ends by itself, for not everybody is watched.
+pub const LAST_RESORT: Duration = Duration::from_secs(30);

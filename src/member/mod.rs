@@ -8,6 +8,7 @@
 //! * [`standing`]: whether our word counts (S7, S13);
 //! * [`inbound`]: what peers send;
 //! * [`leading`]: what we send while we lead;
+//! * [`liveness`]: whether its engine makes progress;
 //! * [`nodes`]: the PostgreSQL servers that the store names;
 //! * [`placement`]: where the members stand, and whether to vote there;
 //! * [`propose`]: commands on their way into the log;
@@ -23,6 +24,7 @@ pub mod assembly;
 pub mod clock;
 pub mod inbound;
 pub mod leading;
+pub mod liveness;
 pub mod nodes;
 pub mod offline;
 pub mod placement;
@@ -45,6 +47,7 @@ use futures_channel::oneshot;
 
 use self::clock::ElectionClock;
 use self::leading::Leadership;
+use self::liveness::Pulse;
 use self::sockets::Link;
 use self::standing::{Attendance, Peerage};
 use crate::config::ClusterConfig;
@@ -102,6 +105,7 @@ pub struct Member {
     nodes_changed: Event,
     known_nodes: RefCell<placement::Known>,
     placement: RefCell<Rc<placement::Placement>>,
+    pulse: Rc<Pulse>,
 }
 
 /// What makes the supervisor rebuild the engine from disk (S14).

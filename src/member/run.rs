@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use event_listener::Event;
 
 use super::clock::ElectionClock;
+use super::liveness::Pulse;
 use super::standing::Peerage;
 use super::{Member, Trouble};
 use crate::config::{Bootstrap, ClusterConfig, Election, VotePolicy, limits};
@@ -99,6 +100,7 @@ impl Member {
         )
         .map_err(StartError::Checkpoint)?;
         let member = Rc::new(Self {
+            pulse: Rc::new(Pulse::new(name.clone())),
             name,
             me,
             clock: ElectionClock::new(election_timeout(&config)),
@@ -195,6 +197,7 @@ impl Member {
             runtime::spawn(self.clone().join()),
             runtime::spawn(self.clone().watch_self_addr()),
             runtime::spawn(self.clone().watch_standing()),
+            runtime::spawn(self.clone().feel_pulse()),
         ];
         self.supervise().await;
         for task in tasks {
@@ -281,6 +284,7 @@ impl Member {
         let mut attempts = 0_u64;
         loop {
             attempts = attempts.saturating_add(1);
+            self.pulse.beat();
             match self.reopen().await {
                 Ok(()) => return,
                 // Every second, perhaps for days.

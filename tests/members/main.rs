@@ -14,6 +14,7 @@ mod amnesia;
 mod fake;
 mod forming;
 mod hostile;
+mod liveness;
 mod memory;
 mod quorum;
 mod rig;

@@ -149,7 +149,7 @@ impl Rig {
 pub struct Running {
     pub address: Address,
     keys: Vec<Arc<Key>>,
-    member: Rc<Member>,
+    pub member: Rc<Member>,
     task: RefCell<Option<smol::Task<()>>>,
 }
 
