@@ -13,6 +13,7 @@
 //! * [`kv`]: Patroni's `KVStoreTTL` as a pure state machine.
 //! * [`links`]: connections to peers and the translation of what is said there.
 //! * [`probe`]: whether PostgreSQL accepts connections, asked without a password;
+//! * [`status`]: what is known, as one model, and whether a failover would work;
 //! * [`reactor`]: the one thread's sockets and timers;
 //! * [`wire`]: PySyncObj's bytes, without I/O.
 //!
@@ -29,4 +30,5 @@ pub mod member;
 pub mod probe;
 pub mod raft;
 pub mod reactor;
+pub mod status;
 pub mod wire;

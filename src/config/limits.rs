@@ -253,3 +253,18 @@ pub const PROBE_TRIES_MAX: u32 = 100;
 
 /// Longest name of a zone, in bytes.
 pub const ZONE_BYTES_MAX: usize = 64;
+/// Longest value of Patroni's that the status looks into, in bytes; its own
+/// largest, the dynamic configuration, takes a few thousand.
+pub const STATUS_JSON_BYTES_MAX: usize = 64 << 10;
+
+/// Deepest nesting in such a value.
+pub const STATUS_JSON_DEPTH_MAX: usize = 32;
+
+/// PostgreSQL clusters shown of one Raft group.
+pub const STATUS_SCOPES_MAX: usize = 16;
+
+/// PostgreSQL members shown of one of them.
+pub const STATUS_MEMBERS_MAX: usize = 32;
+
+/// Longest text of somebody else's that is shown, in characters.
+pub const STATUS_TEXT_MAX: usize = 128;
