@@ -260,6 +260,23 @@ pub const STATUS_JSON_BYTES_MAX: usize = 64 << 10;
 /// Deepest nesting in such a value.
 pub const STATUS_JSON_DEPTH_MAX: usize = 32;
 
+/// How old what a peer told of itself may be before whoever looks has it asked
+/// again.
+pub const TOLD_FRESH: Duration = Duration::from_secs(5);
+
+/// How long whoever looks waits for that.
+pub const TOLD_TIME_MAX: Duration = Duration::from_millis(500);
+
+/// How old the answer of a probe may be: several periods and tries.
+pub const PROBE_FRESH: Duration = Duration::from_secs(60);
+
+/// First and largest size of the buffer into which one piece of JSON goes, in
+/// bytes: a cluster of [`STATUS_SCOPES_MAX`] full scopes.
+pub const JSON_BYTES_FIRST: usize = 4 << 10;
+
+/// See [`JSON_BYTES_FIRST`].
+pub const JSON_BYTES_MAX: usize = 2 << 20;
+
 /// PostgreSQL clusters shown of one Raft group.
 pub const STATUS_SCOPES_MAX: usize = 16;
 

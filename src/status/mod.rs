@@ -7,6 +7,7 @@
 //!
 //! * [`patroni`]: what Patroni wrote into the replicated store;
 //! * [`verdict`]: the one sentence;
+//! * [`table`], [`json`], [`metrics`]: its faces;
 //! * [`field`]: one field of a JSON text that somebody else wrote.
 //!
 //! Names, states and messages come from the network: [`shown`] bounds them, and
@@ -15,7 +16,11 @@
 use serde::Serialize;
 
 pub mod field;
+pub mod json;
+pub mod metrics;
 pub mod patroni;
+mod probe;
+pub mod table;
 pub mod verdict;
 
 pub use patroni::{Candidacy, PgMember, Scope, Sync, SyncMode};
