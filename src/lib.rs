@@ -4,6 +4,7 @@
 //!
 //! * [`cli`]: the commands, one file each; [`logging`]: where their words go.
 //! * [`cli`]: one file a command;
+//! * [`http`]: the status, the page and the metrics, served;
 //! * [`member`]: one cluster's member: it ties the rooms below together;
 //! * [`raft`]: openraft made at home: votes, commit, order of durability;
 //! * [`links`]: connections to peers, and the pure translation of what they say;
@@ -23,6 +24,7 @@ pub mod bugs;
 pub mod cli;
 pub mod config;
 pub mod disk;
+pub mod http;
 pub mod kv;
 pub mod links;
 pub mod logging;

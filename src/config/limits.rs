@@ -277,6 +277,37 @@ pub const JSON_BYTES_FIRST: usize = 4 << 10;
 /// See [`JSON_BYTES_FIRST`].
 pub const JSON_BYTES_MAX: usize = 2 << 20;
 
+/// Lines of the log that are kept in memory.
+pub const EVENTS_MAX: usize = 100;
+
+/// Longest of them, in characters.
+pub const EVENT_CHARS_MAX: usize = 240;
+
+/// Networks in one list of those that may reach the Raft port.
+pub const NETWORKS_MAX: usize = 64;
+
+/// HTTP connections served at once; one more is refused.
+pub const HTTP_CONNECTIONS_MAX: usize = 16;
+
+/// Largest head of an HTTP request, in bytes: a browser sends to the loopback
+/// the cookies of everything else there.
+pub const HTTP_HEAD_BYTES_MAX: usize = 8 << 10;
+
+/// Most headers of an HTTP request.
+pub const HTTP_HEADERS_MAX: usize = 48;
+
+/// Longest that the head of an HTTP request may take to arrive.
+pub const HTTP_HEAD_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Longest that an HTTP answer may take, a health check's probes included.
+pub const HTTP_ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// How long a closed HTTP connection may go on sending.
+pub const HTTP_LINGER_MAX: Duration = Duration::from_secs(1);
+
+/// Bytes of an HTTP answer that are collected before they are sent.
+pub const HTTP_PART_BYTES: usize = 16 << 10;
+
 /// PostgreSQL clusters shown of one Raft group.
 pub const STATUS_SCOPES_MAX: usize = 16;
 
