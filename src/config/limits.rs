@@ -263,3 +263,66 @@ pub const ENGINE_SILENCE_MAX: Duration = Duration::from_secs(20);
 /// How long a process with a stopped cluster waits for whoever watches it; then
 /// it ends by itself, for not everybody is watched.
 pub const LAST_RESORT: Duration = Duration::from_secs(30);
+/// Longest value of Patroni's that the status looks into, in bytes; its own
+/// largest, the dynamic configuration, takes a few thousand.
+pub const STATUS_JSON_BYTES_MAX: usize = 64 << 10;
+
+/// Deepest nesting in such a value.
+pub const STATUS_JSON_DEPTH_MAX: usize = 32;
+
+/// How old what a peer told of itself may be before whoever looks has it asked
+/// again.
+pub const TOLD_FRESH: Duration = Duration::from_secs(5);
+
+/// How long whoever looks waits for that.
+pub const TOLD_TIME_MAX: Duration = Duration::from_millis(500);
+
+/// How old the answer of a probe may be: several periods and tries.
+pub const PROBE_FRESH: Duration = Duration::from_secs(60);
+
+/// First and largest size of the buffer into which one piece of JSON goes, in
+/// bytes: a cluster of [`STATUS_SCOPES_MAX`] full scopes.
+pub const JSON_BYTES_FIRST: usize = 4 << 10;
+
+/// See [`JSON_BYTES_FIRST`].
+pub const JSON_BYTES_MAX: usize = 2 << 20;
+
+/// Lines of the log that are kept in memory.
+pub const EVENTS_MAX: usize = 100;
+
+/// Longest of them, in characters.
+pub const EVENT_CHARS_MAX: usize = 240;
+
+/// Networks in one list of those that may reach the Raft port.
+pub const NETWORKS_MAX: usize = 64;
+
+/// HTTP connections served at once; one more is refused.
+pub const HTTP_CONNECTIONS_MAX: usize = 16;
+
+/// Largest head of an HTTP request, in bytes: a browser sends to the loopback
+/// the cookies of everything else there.
+pub const HTTP_HEAD_BYTES_MAX: usize = 8 << 10;
+
+/// Most headers of an HTTP request.
+pub const HTTP_HEADERS_MAX: usize = 48;
+
+/// Longest that the head of an HTTP request may take to arrive.
+pub const HTTP_HEAD_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Longest that an HTTP answer may take, a health check's probes included.
+pub const HTTP_ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// How long a closed HTTP connection may go on sending.
+pub const HTTP_LINGER_MAX: Duration = Duration::from_secs(1);
+
+/// Bytes of an HTTP answer that are collected before they are sent.
+pub const HTTP_PART_BYTES: usize = 16 << 10;
+
+/// PostgreSQL clusters shown of one Raft group.
+pub const STATUS_SCOPES_MAX: usize = 16;
+
+/// PostgreSQL members shown of one of them.
+pub const STATUS_MEMBERS_MAX: usize = 32;
+
+/// Longest text of somebody else's that is shown, in characters.
+pub const STATUS_TEXT_MAX: usize = 128;

@@ -6,6 +6,7 @@
 //!
 //! * [`clock`]: when to campaign;
 //! * [`standing`]: whether our word counts (S7, S13);
+//! * [`condition`]: all of it, for whoever looks;
 //! * [`inbound`]: what peers send;
 //! * [`leading`]: what we send while we lead;
 //! * [`liveness`]: whether its engine makes progress;
@@ -22,6 +23,7 @@
 
 pub mod assembly;
 pub mod clock;
+pub mod condition;
 pub mod inbound;
 pub mod leading;
 pub mod liveness;
@@ -98,6 +100,7 @@ pub struct Member {
     trouble: Event,
     started: Instant,
     stopping: Cell<bool>,
+    rebuilds: Cell<u64>,
     refused_connections: Cell<u64>,
     unreadable: Cell<u64>,
     reported_leader: RefCell<Option<Address>>,

@@ -128,6 +128,7 @@ impl Member {
             trouble: Event::new(),
             started: Instant::now(),
             stopping: Cell::default(),
+            rebuilds: Cell::default(),
             refused_connections: Cell::default(),
             unreadable: Cell::default(),
             reported_leader: RefCell::default(),
@@ -266,6 +267,7 @@ impl Member {
     }
 
     async fn rebuild(self: &Rc<Self>, trouble: &Trouble) {
+        self.rebuilds.set(self.rebuilds.get().saturating_add(1));
         self.stop_leading();
         self.stop_engine().await;
         let closed = self.replica.borrow().disk.close();

@@ -20,6 +20,7 @@ use crate::disk::Standing;
 use crate::links::utility_client::ask;
 use crate::raft::runtime;
 use crate::reactor::Timer;
+use crate::status::shown;
 use crate::wire::message::Message;
 use crate::wire::utility::{Request, StatusReply};
 use crate::wire::{Address, LogIndex, Term, command};
@@ -28,8 +29,12 @@ use crate::wire::{Address, LogIndex, Term, command};
 #[derive(Default)]
 pub struct Peerage(RefCell<BTreeMap<Address, Known>>);
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Known {
+    /// What it told last, for whoever looks.
+    told: Option<Told>,
+    /// A question for that is on its way.
+    refreshing: bool,
     verified: bool,
     asking: bool,
     /// Not to be asked again before.
@@ -50,6 +55,17 @@ struct Known {
     disowns: bool,
 }
 
+/// What a peer's `status` tells for the eye.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// What it runs, or claims to.
+    pub version: Rc<str>,
+    /// Its commit index.
+    pub commit: u64,
+    /// When it said so.
+    pub at: Instant,
+}
+
 /// How long an amnesic witness has been listening to a leader (S7).
 ///
 /// A commit proves that a majority is there without us only if no promise of
@@ -62,6 +78,16 @@ pub struct Attendance {
     term: Term,
     /// The end of its log when it first was seen whole; none before.
     since: Option<LogIndex>,
+}
+
+impl Told {
+    fn of(status: &StatusReply) -> Self {
+        Self {
+            version: shown(&status.version).into(),
+            commit: status.commit_idx,
+            at: Instant::now(),
+        }
+    }
 }
 
 impl Peerage {
@@ -86,6 +112,32 @@ impl Peerage {
             .borrow()
             .get(peer)
             .is_some_and(|known| known.forgets_terms)
+    }
+
+    /// What the peer told of itself last.
+    pub fn told(&self, peer: &Address) -> Option<Told> {
+        self.0.borrow().get(peer)?.told.clone()
+    }
+
+    /// Whether to ask the peer anew for the eye's sake: what it told is old, and
+    /// nobody asks yet.
+    pub fn begin_refresh(&self, peer: &Address) -> bool {
+        self.update(peer, |known| {
+            let old = known
+                .told
+                .as_ref()
+                .is_none_or(|told| told.at.elapsed() >= limits::TOLD_FRESH);
+            old && !std::mem::replace(&mut known.refreshing, true)
+        })
+    }
+
+    /// Ends what [`Peerage::begin_refresh`] began. The answer is only shown: what
+    /// is believed of the peer is for `verify` to learn.
+    pub fn end_refresh(&self, peer: &Address, answer: Option<&StatusReply>) {
+        self.update(peer, |known| {
+            known.refreshing = false;
+            known.told = answer.map(Told::of).or(known.told.take());
+        });
     }
 
     /// Notes why the peer gets no vote. Whether that is news: without a leader
@@ -238,6 +290,7 @@ impl Member {
             known.disowns = disowns;
             known.takes_leadership = version.is_some_and(|version| version >= KEEPS_ITS_TERM);
             known.forgets_terms = forgets_terms;
+            known.told = Some(Told::of(status));
         });
         if forgets_terms && status.raft_term < self.replica.borrow().log.last().term.term {
             // It has restarted, and our last term would win over what it

@@ -115,6 +115,7 @@ impl Rig {
             election: Election::Equal,
             timing: quick(),
             placement: PlacementConfig::default(),
+            allow_from: Vec::new(),
         }
     }
 
