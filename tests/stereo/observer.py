@@ -20,32 +20,36 @@ EVERY_S = 0.1
 
 
 class Observer:
-    """`members`: name -> Raft address; `nodes`: name -> PostgreSQL host."""
+    """What it sees of the members and nodes that it was told of last (`watch`)."""
 
-    def __init__(self, machine, folder, members, nodes, password):
+    def __init__(self, machine, folder, password):
         self.machine = machine
         self.notes = folder / "events"
         self.log = folder / "observer.log"
-        self._config = {"notes": str(self.notes), "members": members, "nodes": nodes,
-                        "password": password}
+        self._password = password
+        self._events = []
+        self._offset = 0
         self.process = None
 
-    def start(self):
+    def watch(self, members, nodes):
+        """`members`: name -> Raft address; `nodes`: name -> PostgreSQL host."""
+        if self.process is not None:
+            self.process.kill()
         self.notes.touch()
         root = str(Path(__file__).resolve().parent.parent)
-        self.process = Process(
-            [paths.python(), __file__, json.dumps(self._config)],
-            self.log, self.machine, env={"PYTHONPATH": root})
-
-    def stop(self):
-        self.process.kill()
-        self.process = None
+        config = {"notes": str(self.notes), "members": members, "nodes": nodes, "password": self._password}
+        self.process = Process([paths.python(), __file__, json.dumps(config)],
+                               self.log, self.machine, env={"PYTHONPATH": root})
 
     def events(self, kind=None, since=0.0, **wanted):
         """Events of a kind whose fields are as wanted, oldest first."""
-        lines = self.notes.read_text().splitlines(keepends=True)
-        events = (json.loads(line) for line in lines if line.endswith("\n"))
-        return [event for event in events
+        if self.notes.exists():
+            with open(self.notes) as notes:
+                notes.seek(self._offset)
+                while (line := notes.readline()).endswith("\n"):
+                    self._events.append(json.loads(line))
+                    self._offset = notes.tell()
+        return [event for event in self._events
                 if (kind is None or event["kind"] == kind) and event["time"] >= since
                 and all(event.get(name) == value for name, value in wanted.items())]
 
@@ -97,9 +101,11 @@ def watch_keys(notes, members, password):
 
 def watch_member(notes, name, address, password):
     """`raft`: what a member says of itself and of its leader."""
+    # One for all questions: a key is derived from the password for each.
+    utility = TcpUtility(password, 1)
     while True:
         try:
-            status = TcpUtility(password, 1).executeCommand(address, ["status"])
+            status = utility.executeCommand(address, ["status"])
             leader = status["leader"]
             notes.note("raft", name, leads=status["state"] == 2, term=status["raft_term"],
                        leader=getattr(leader, "id", leader))
