@@ -111,9 +111,10 @@ class Application:
         await_that(lambda: len(self.acknowledged()) >= wanted, limit_s,
                    lambda: f"{number} more writes of {self.name}: {self.log.read_text()[-500:]}")
 
-    def longest_silence_s(self, since):
-        """The longest time without an acknowledgement, from `since` on."""
-        times = [write.end for write in self.acknowledged() if write.end >= since]
+    def longest_silence_s(self, since, until=None):
+        """The longest time without an acknowledgement, from `since` on, until now."""
+        until = until or time.time()
+        times = [write.end for write in self.acknowledged() if since <= write.end <= until] + [until]
         return max((later - earlier for earlier, later in zip(times, times[1:])), default=0.0)
 
 

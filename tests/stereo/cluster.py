@@ -18,6 +18,7 @@ from rig.network import Network
 from rig.process import Process, await_that
 
 from .application import Application, conninfo
+from .history import two_primaries
 from .node import POSTGRES_PORT, RAFT_PORT, Node
 from .observer import Observer
 from .witness_machine import WitnessMachine
@@ -28,6 +29,9 @@ DEFAULTS = {"ttl": 30, "loop_wait": 10, "retry_timeout": 10}
 
 #: No word of any log.
 PASSWORD = "kept-quiet-4711"
+
+#: A longer silence is an outage; shorter ones a busy machine has by itself.
+UNNOTICED_S = 1.5
 
 FOLDER_PREFIX = "pg-witness-stereo-"
 STORE = str(Path(__file__).with_name("store.py"))
@@ -52,6 +56,7 @@ class Stereo:
         self.folder.chmod(0o755)
         self.network = Network("s")
         self.steps = []  # (time, what was done)
+        self.began = 0.0  # when the scenario did
         self.nodes = {}
         self.witness = None
         self._addresses = iter(range(14, 20))
@@ -304,13 +309,54 @@ class Stereo:
         since = self.steps[-1][0]
 
         def done():
-            primary = self.primary()
-            return primary is not None and primary is not from_ and self.application.first_after(since)
+            primary, written = self.primary(), self.application.acknowledged()
+            return (primary is not None and primary is not from_
+                    and written[-1].server == primary.machine.address)
 
         await_that(done, limit_s + 60, self.describe)
         outage_s = self.application.longest_silence_s(since - 1)
         assert outage_s <= limit_s, f"no write was acknowledged for {outage_s:.1f} s, more than {limit_s}"
         return self.primary()
+
+    def await_promotion(self, node):
+        """`node` was promoted since the last step, whoever else takes itself for primary."""
+        self.observer.await_event("postgres", self.steps[-1][0], 3 * self.timing["ttl"],
+                                  subject=node.name, role="primary")
+
+    def await_unchanged(self, primary):
+        """`primary` is well, and no other was promoted since the scenario began."""
+        assert self.await_well() is primary, self.describe()
+        others = {event["subject"] for event in
+                  self.observer.events("postgres", self.began, role="primary")} - {primary.name}
+        assert not others, f"{others} was promoted"
+
+    def await_unnoticed(self, primary):
+        """Nothing changed for who uses the database."""
+        self.await_unchanged(primary)
+        silence_s = self.application.longest_silence_s(self.began)
+        assert silence_s < UNNOTICED_S, f"no write was acknowledged for {silence_s:.1f} s"
+
+    def endure(self, seconds):
+        """Leaves the fault as it is for so long. Whoever acknowledges meanwhile is alone."""
+        until = time.monotonic() + seconds
+
+        def over():
+            found = two_primaries(write for application in self.applications()
+                                  for write in application.acknowledged())
+            assert not found, found[0]
+            return time.monotonic() > until
+
+        await_that(over, seconds + 30, "time to pass", every_s=1)
+
+    def raise_term(self, by):
+        """So many elections: the leader of the Raft group is frozen until another leads."""
+        for _ in range(by):
+            leader = self.await_raft(*self.members)
+            program = self.witness.program if leader == "witness" else self.nodes[leader].patroni
+            program.pause()
+            self.await_raft(*(name for name in self.members if name != leader))
+            program.resume()
+            self.await_well()
 
     def raft_leader(self):
         """The name of the member that leads the Raft group, by its own word."""

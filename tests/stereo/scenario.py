@@ -38,6 +38,8 @@ class Variant:
     formed: bool
     #: In the selection for CI.
     ci: bool
+    #: About pg-witness alone.
+    only_ours: bool
     #: What of it the reference is known to fail, and why; None: nothing.
     reference: str | None
     arguments: tuple = ()
@@ -75,7 +77,7 @@ class Outcome:
 
 
 def scenario(raft=(None,), timing=("20/2/5",), pysyncobj=(paths.NEWEST,), synchronous=(True,), formed=True,
-             ci=False, reference=None, **arguments):
+             ci=False, only_ours=False, reference=None, **arguments):
     """Registers the function, once for each combination. `ci`: True, or the names of the
     variants that CI runs. `arguments`: further parameters of the function and their values."""
     def register(steps):
@@ -83,7 +85,8 @@ def scenario(raft=(None,), timing=("20/2/5",), pysyncobj=(paths.NEWEST,), synchr
                 raft, timing, pysyncobj, synchronous, *arguments.values()):
             bound = functools.partial(steps, **dict(zip(arguments, values)))
             functools.update_wrapper(bound, steps)
-            variant = Variant(bound, leader, timers, version, sync, formed, False, reference, tuple(values))
+            variant = Variant(bound, leader, timers, version, sync, formed, False, only_ours, reference,
+                              tuple(values))
             chosen = ci is True or (ci is not False and variant.name in ci)
             variant = Variant(**{**vars(variant), "ci": chosen})
             assert variant.name not in _registry, variant.name
@@ -127,7 +130,7 @@ def _run(variant, stereo, outcome):
         stereo.await_well()
     if variant.formed:
         stereo.application.await_writes(50)
-    began = time.time()
+    began = stereo.began = time.time()
     stereo.step("the scenario begins")
     try:
         variant.steps(stereo)
@@ -141,7 +144,7 @@ def _run(variant, stereo, outcome):
 def _measure(stereo, began, ended, outcome):
     before = stereo.application.last_before(began)
     if before is not None:
-        outcome.outage_s = round(stereo.application.longest_silence_s(before), 2)
+        outcome.outage_s = round(stereo.application.longest_silence_s(before, ended), 2)
     leads = [event for event in stereo.observer.events("raft", leads=True) if event["time"] <= ended]
     at_begin = [event["subject"] for event in leads if event["time"] < began][-1:]
     since = [event["subject"] for event in leads if event["time"] >= began]

@@ -22,9 +22,12 @@ class WitnessMachine(Member):
         self.log = folder / "log"
         self.config = folder / "witness.yml"
         self.data = folder / "data"
+        #: Where its log begins that it has written since its last start.
+        self.begun = 0
         self.program = Program(name, self._command, self.log, machine, step)
 
     def _command(self):
+        self.begun = self.log_end()
         witness.configure(self.config, self.raft_address, self._partners(self), self.data,
                           self._raft_password)
         return witness.command(self.kind, self.config, self.pysyncobj)

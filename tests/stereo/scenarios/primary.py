@@ -49,11 +49,12 @@ def primarys_postgres_killed(s):
 
 @scenario(raft=("primary", "witness"), ci=("primarys_patroni_killed[primary leads Raft]",))
 def primarys_patroni_killed(s):
-    # PostgreSQL lives on unattended. Synchronous, it acknowledges nothing any more once
-    # the standby is promoted.
+    # PostgreSQL lives on unattended, and clients go on finding it. Synchronous, it
+    # acknowledges nothing any more once the standby is promoted.
     old = s.primary()
     old.patroni.kill()
-    s.await_failover(old)
+    s.await_promotion(s.other(old))
+    s.endure(5)
     old.patroni.start()
 
 
@@ -76,7 +77,8 @@ def primary_frozen(s):
 def primarys_patroni_frozen(s):
     old = s.primary()
     old.patroni.pause()
-    s.await_failover(old)
+    s.await_promotion(s.other(old))
+    s.endure(5)
     old.patroni.resume()
 
 
