@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::{Member, Trouble};
 use crate::bugs::{Bug, planted};
 use crate::config::limits;
+use crate::disk::Standing;
 use crate::links::connection::Connection;
 use crate::links::epoch::EpochTerm;
 use crate::links::follower::{self, EngineAppend, Ignored, Incoming, Verdict, noncommittal};
@@ -197,7 +198,7 @@ impl Member {
             self.on_ignored(peer, append.term, why);
             return;
         }
-        if self.diverged.get().is_some() {
+        if self.diverged.get().is_some() || self.standing() == Standing::Estranged {
             return;
         }
         self.contact(peer, append.term);

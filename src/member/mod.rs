@@ -6,6 +6,7 @@
 //!
 //! * [`clock`]: when to campaign;
 //! * [`standing`]: whether our word counts (S7, S13);
+//! * [`estranged`]: whether all others have forgotten what we hold;
 //! * [`inbound`]: what peers send;
 //! * [`leading`]: what we send while we lead;
 //! * [`propose`]: commands on their way into the log;
@@ -19,6 +20,7 @@
 
 pub mod assembly;
 pub mod clock;
+pub mod estranged;
 pub mod inbound;
 pub mod leading;
 pub mod offline;
@@ -116,6 +118,8 @@ pub enum Trouble {
     MembersTruncated,
     /// A leader is heard of, but nothing that it sends is accepted (E7).
     Stalled,
+    /// No other member holds what is committed here.
+    Estranged,
 }
 
 impl fmt::Display for Trouble {
@@ -129,6 +133,7 @@ impl fmt::Display for Trouble {
                     "{peer} follows a leader of term {term} that has committed up to {commit}"
                 )
             }
+            Self::Estranged => f.write_str("no other member holds what is committed here"),
             Self::Stalled => f.write_str("the leader is heard of, but nothing of it is accepted"),
             Self::MembersTruncated => f.write_str("changes of the members were undone"),
         }

@@ -5,10 +5,7 @@ after the other through libpq's own choice among the hosts
 (`target_session_attrs=read-write`); a line in the journal for each commit that was
 acknowledged: see `Write`."""
 
-import os
-import socket
 import sys
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +14,9 @@ import psycopg
 from rig import paths
 from rig.process import Process, await_that
 
-#: No application waits for ever; libpq does where the server's kernel still answers.
+from stereo.patience import Patience
+
+#: No application waits for ever.
 PATIENCE_S = 5
 
 #: Who wrote it, and where: a database keeps by itself what the history is judged by.
@@ -124,23 +123,7 @@ def _parse(client, line):
 
 
 def write(name, journal, hosts, pause_s):
-    begun = [None]
-    connection = None
-
-    def watch():
-        """Ends the connection of a write that takes too long."""
-        while True:
-            time.sleep(0.5)
-            since, current = begun[0], connection
-            if since is None or time.monotonic() - since < PATIENCE_S:
-                continue
-            try:
-                with socket.socket(fileno=os.dup(current.fileno())) as line:
-                    line.shutdown(socket.SHUT_RDWR)
-            except (OSError, psycopg.Error):
-                pass
-
-    threading.Thread(target=watch, daemon=True).start()
+    patience = Patience(PATIENCE_S)
     # What was under way when we ended may be committed: never the same id again.
     id_ = max((int(line.split()[2]) for line in open(journal) if line.endswith("\n")), default=0) + 10
     with open(journal, "a", buffering=1) as acknowledged:
@@ -152,13 +135,10 @@ def write(name, journal, hosts, pause_s):
                         # Also after an error: whether the last one was committed is unknown.
                         id_ += 1
                         began = time.time()
-                        begun[0] = time.monotonic()
-                        row = connection.execute(INSERT, (name, id_)).fetchone()
-                        begun[0] = None
+                        row = patience.row(connection, INSERT, (name, id_))
                         acknowledged.write(f"{began:.4f} {time.time():.4f} {id_} {' '.join(map(str, row))}\n")
                         time.sleep(pause_s)
             except psycopg.Error as error:
-                begun[0] = None
                 print(f"{time.time():.3f} {str(error).splitlines()[:1]}", flush=True)
                 time.sleep(max(pause_s, 0.1))
 

@@ -16,6 +16,8 @@ from pysyncobj.utility import TcpUtility
 from rig import paths
 from rig.process import Process, await_that
 
+from stereo.patience import Patience
+
 EVERY_S = 0.1
 
 
@@ -116,12 +118,13 @@ def watch_member(notes, name, address, password):
 
 def watch_node(notes, name, host):
     """`postgres`: `primary`, `standby` or `down`."""
+    patience = Patience(1.5)
     while True:
         try:
             with psycopg.connect(f"host={host} user=postgres dbname=postgres connect_timeout=2 "
                                  "tcp_user_timeout=1000", autocommit=True) as connection:
                 while True:
-                    standby = connection.execute("SELECT pg_is_in_recovery()").fetchone()[0]
+                    standby = patience.row(connection, "SELECT pg_is_in_recovery()")[0]
                     notes.note("postgres", name, role="standby" if standby else "primary")
                     time.sleep(EVERY_S)
         except psycopg.Error:
