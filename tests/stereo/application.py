@@ -1,9 +1,9 @@
 """An application that writes all the time and remembers what was acknowledged.
 
-As a program (on its machine): application.py NAME JOURNAL HOST,HOST PAUSE_S. One row
-after the other through libpq's own choice among the hosts
-(`target_session_attrs=read-write`); a line in the journal for each commit that was
-acknowledged: see `Write`."""
+As a program (on its machine): application.py NAME JOURNAL HOSTS PAUSE_S. One row after
+the other through libpq's own choice among the hosts (`target_session_attrs=read-write`),
+which the file HOSTS names, joined by commas, and may name anew; a line in the journal
+for each commit that was acknowledged: see `Write`."""
 
 import sys
 import time
@@ -57,11 +57,18 @@ class Application:
         self.machine = machine
         self.journal = folder / f"{name}.acknowledged"
         self.log = folder / f"{name}.application.log"
-        self._hosts = hosts
+        self._hosts = folder / f"{name}.hosts"
+        self.tell(hosts)
         self._pause_s = pause_s
         self._parsed = []
         self._offset = 0
         self.process = None
+
+    def tell(self, hosts):
+        """Where the database is, from its next connection on."""
+        new = self._hosts.with_suffix(".new")
+        new.write_text(",".join(hosts))
+        new.rename(self._hosts)
 
     def start(self):
         """Begins to write, or goes on where it ended."""
@@ -70,7 +77,7 @@ class Application:
         self.journal.touch()
         root = str(Path(__file__).resolve().parent.parent)
         self.process = Process(
-            [paths.python(), __file__, self.name, self.journal, ",".join(self._hosts()), self._pause_s],
+            [paths.python(), __file__, self.name, self.journal, self._hosts, self._pause_s],
             self.log, self.machine, env={"PYTHONPATH": root})
 
     def ended(self):
@@ -129,7 +136,7 @@ def write(name, journal, hosts, pause_s):
     with open(journal, "a", buffering=1) as acknowledged:
         while True:
             try:
-                with psycopg.connect(conninfo(hosts), autocommit=True) as connection:
+                with psycopg.connect(conninfo(Path(hosts).read_text().split(",")), autocommit=True) as connection:
                     connection.execute(TABLE)
                     while True:
                         # Also after an error: whether the last one was committed is unknown.
@@ -140,8 +147,8 @@ def write(name, journal, hosts, pause_s):
                         time.sleep(pause_s)
             except psycopg.Error as error:
                 print(f"{time.time():.3f} {str(error).splitlines()[:1]}", flush=True)
-                time.sleep(max(pause_s, 0.1))
+                time.sleep(max(5 * pause_s, 0.1))
 
 
 if __name__ == "__main__":
-    write(sys.argv[1], sys.argv[2], sys.argv[3].split(","), float(sys.argv[4]))
+    write(sys.argv[1], sys.argv[2], sys.argv[3], float(sys.argv[4]))

@@ -81,7 +81,7 @@ class Stereo:
     def _make(self):
         self.outside = self.network.machine("app", 20)
         self.observer = Observer(self.outside, self.folder, self.password)
-        self.application = Application("app", self.outside, self.folder, self._hosts, pause_s=0.02)
+        self.application = Application("app", self.outside, self.folder, [], pause_s=0.02)
         for name, byte in (("a", 11), ("b", 12)):
             self._make_node(name, byte)
         # The witness has the greatest address: it dials both (spec 1.2).
@@ -100,9 +100,6 @@ class Stereo:
 
     def _partners(self, member):
         return [other.raft_address for other in self.members.values() if other is not member]
-
-    def _hosts(self):
-        return [node.machine.address for node in self.nodes.values()]
 
     @property
     def members(self):
@@ -127,7 +124,8 @@ class Stereo:
         return self
 
     def watch(self):
-        """Tells the observer who belongs to the cluster now."""
+        """Tells the observer and the application who belongs to the cluster now."""
+        self.application.tell([node.machine.address for node in self.nodes.values()])
         self.observer.watch({name: member.raft_address for name, member in self.members.items()},
                             {name: node.machine.address for name, node in self.nodes.items()})
 
@@ -277,24 +275,25 @@ class Stereo:
     def other(self, node):
         return next(other for other in self.nodes.values() if other is not node)
 
-    def sync(self):
-        """The content of the `/sync` key: who leads, and who has every commit."""
-        event = self.observer.last("key", subject="sync")
-        return json.loads(event["value"]) if event and event["value"] else {}
+    def view(self, node):
+        """The roles of all nodes as this one's Patroni tells them; empty when it is silent."""
+        event = self.observer.last("view", subject=node.name)
+        return (event and event["roles"]) or {}
 
     def well(self):
         """The primary, if all other nodes that run are its standbys and, in synchronous
-        mode, `/sync` says that one of them has every commit."""
+        mode, one of them has every commit by `/sync` and by PostgreSQL's word."""
         primary = self.primary()
         if primary is None:
             return None
         standbys = [node.name for node in self.nodes.values() if node.running and node is not primary]
-        roles = self.roles()
-        if any(roles[name] != "standby" for name in standbys):
+        roles, view = self.roles(), self.view(primary)
+        if view.get(primary.name) != "leader" or any(roles[name] != "standby" for name in standbys):
             return None
         if self.synchronous and standbys:
-            sync = self.sync()
-            if sync.get("leader") != primary.name or sync.get("sync_standby") not in standbys:
+            named = {name for name in standbys if view.get(name) == "sync_standby"}
+            told = self.observer.last("replication", subject=primary.name)
+            if not named & set(told["waits_for"] if told else ()):
                 return None
         return primary
 
@@ -381,8 +380,8 @@ class Stereo:
         await_that(follows, limit_s, self.describe)
 
     def describe(self):
-        lines = [f"the cluster to be well: roles {self.roles()}, raft leader {self.raft_leader()}, "
-                 f"sync {self.sync()}"]
+        lines = [f"the cluster to be well: {self.roles()}, Raft leader {self.raft_leader()}, views "
+                 f"{ {name: self.view(node) for name, node in self.nodes.items()} }"]
         for name, member in self.members.items():
             text = member.log.read_text(errors="replace") if member.log.exists() else ""
             lines += [f"  {name} | {line}" for line in text.splitlines()[-8:]]

@@ -68,7 +68,7 @@ class Node(Member):
                                user="postgres", cwd=folder)
         self.postgres = Postgres(name, self.postgres_data, step)
         #: It writes to its own machine's PostgreSQL, whoever else can reach that.
-        self.application = Application(f"on-{name}", machine, folder, lambda: [machine.address])
+        self.application = Application(f"on-{name}", machine, folder, [machine.address])
 
     @property
     def running(self):

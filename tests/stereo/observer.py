@@ -2,12 +2,13 @@
 
 As a program (on its machine): observer.py CONFIG writes one JSON line per event.
 It is a read-only member, as patronictl is one, asks all members for their `status`,
-and asks both PostgreSQLs whether they are in recovery."""
+all PostgreSQLs whether they are in recovery, and all Patronis who they think is what."""
 
 import json
 import sys
 import threading
 import time
+import urllib.request
 from pathlib import Path
 
 import psycopg
@@ -19,6 +20,10 @@ from rig.process import Process, await_that
 from stereo.patience import Patience
 
 EVERY_S = 0.1
+
+#: Whether it is a standby, and who has every commit of it.
+STANDING = """SELECT pg_is_in_recovery(), coalesce(array_agg(application_name), '{}')
+    FROM pg_stat_replication WHERE state = 'streaming' AND sync_state = 'sync'"""
 
 
 class Observer:
@@ -117,19 +122,33 @@ def watch_member(notes, name, address, password):
 
 
 def watch_node(notes, name, host):
-    """`postgres`: `primary`, `standby` or `down`."""
+    """`postgres`: `primary`, `standby` or `down`; `replication`: whom it waits for."""
     patience = Patience(1.5)
     while True:
         try:
             with psycopg.connect(f"host={host} user=postgres dbname=postgres connect_timeout=2 "
                                  "tcp_user_timeout=1000", autocommit=True) as connection:
                 while True:
-                    standby = patience.row(connection, "SELECT pg_is_in_recovery()")[0]
+                    standby, waits_for = patience.row(connection, STANDING)
                     notes.note("postgres", name, role="standby" if standby else "primary")
+                    notes.note("replication", name, waits_for=waits_for)
                     time.sleep(EVERY_S)
         except psycopg.Error:
             notes.note("postgres", name, role="down")
         time.sleep(EVERY_S)
+
+
+def watch_patroni(notes, name, host):
+    """`view`: the nodes' roles as this Patroni has them from the store, or none: it does
+    not answer. `sync_standby` says that `/sync` names it."""
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://{host}:8008/cluster", timeout=2) as reply:
+                roles = {member["name"]: member["role"] for member in json.load(reply)["members"]}
+        except (OSError, ValueError):
+            roles = None
+        notes.note("view", name, roles=roles)
+        time.sleep(3 * EVERY_S)
 
 
 def main():
@@ -138,6 +157,8 @@ def main():
     threads = [threading.Thread(target=watch_member, args=(notes, name, address, config["password"]))
                for name, address in config["members"].items()]
     threads += [threading.Thread(target=watch_node, args=(notes, name, host))
+                for name, host in config["nodes"].items()]
+    threads += [threading.Thread(target=watch_patroni, args=(notes, name, host))
                 for name, host in config["nodes"].items()]
     for thread in threads:
         thread.start()

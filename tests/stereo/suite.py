@@ -42,9 +42,15 @@ def main():
     runs = [(variant, kind) for variant in chosen for _ in range(given.rounds) for kind in kinds
             if kind == "rust" or not variant.only_ours]
     began = time.monotonic()
-    with ThreadPoolExecutor(given.jobs) as pool:
+    pool = ThreadPoolExecutor(given.jobs)
+    try:
         outcomes = list(pool.map(lambda one: run_apart(*one, given), runs))
-    sweep()
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        end_all()
+        raise
+    finally:
+        sweep()
     seconds = time.monotonic() - began
     print("\n" + table(outcomes, scenarios))
     if given.table:
@@ -89,9 +95,21 @@ def is_failure(outcome, scenarios):
     return outcome.verdict != "passed" and not known
 
 
+#: All that were started, by number.
+children = {}
+
+
+def end_all():
+    """Each clears away its own cluster."""
+    for child in children.values():
+        child.terminate()
+    for child in children.values():
+        child.wait(60)
+
+
 def run_apart(variant, kind, given):
     """One run in a process of its own, which takes all with it when it ends."""
-    child = subprocess.Popen(
+    child = children[len(children)] = subprocess.Popen(
         [sys.executable, __file__, "--one", variant.name, "--witness", kind],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True)

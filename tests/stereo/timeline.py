@@ -67,7 +67,10 @@ def _silences(application):
             yield (after.end, application.name, f"first write acknowledged by {after.server}, id {after.id}, "
                    f"after {after.end - before.end:.2f} s, timeline {after.timeline}")
     if application.log.exists():
+        before = None
         for line in application.log.read_text(errors="replace").splitlines():
             stamped = APPLICATION.match(line)
-            if stamped:
-                yield float(stamped.group(1)), application.name, stamped.group(2)
+            # The same each time that it tries.
+            if stamped and stamped.group(2) != before:
+                before = stamped.group(2)
+                yield float(stamped.group(1)), application.name, before
