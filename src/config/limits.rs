@@ -51,6 +51,11 @@ pub const AMNESIA_PATIENCE: Duration = Duration::from_secs(30);
 /// How often it says so again.
 pub const AMNESIA_REMINDER: Duration = Duration::from_secs(600);
 
+/// How long the only member that can be reached, if it has forgotten everything,
+/// is not taught what we hold: another may come and have forgotten as well. Longer
+/// than two nodes take that are started together.
+pub const ESTRANGED_PATIENCE: Duration = Duration::from_secs(10);
+
 /// How often to look whether `self_addr` still leads to this machine.
 pub const SELF_ADDR_PERIOD: Duration = Duration::from_secs(60);
 

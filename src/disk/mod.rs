@@ -100,6 +100,9 @@ pub enum Standing {
     Voter,
     /// It lost its state, or never had any: no vote, no campaign, no success.
     Amnesic,
+    /// It remembers, and all others have forgotten: it keeps what it holds to
+    /// itself until an operator decides.
+    Estranged,
 }
 
 /// The state machine as of one entry.

@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::{Member, Trouble};
 use crate::bugs::{Bug, planted};
 use crate::config::limits;
+use crate::disk::Standing;
 use crate::links::connection::Connection;
 use crate::links::epoch::EpochTerm;
 use crate::links::follower::{self, EngineAppend, Ignored, Incoming, Verdict, noncommittal};
@@ -198,7 +199,7 @@ impl Member {
             self.consider_stale(peer, append.term, append.commit);
             return;
         }
-        if self.diverged.get().is_some() {
+        if self.diverged.get().is_some() || self.standing() == Standing::Estranged {
             return;
         }
         self.contact(peer, append.term);

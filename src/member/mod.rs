@@ -7,6 +7,7 @@
 //! * [`clock`]: when to campaign;
 //! * [`standing`]: whether our word counts (S7, S13);
 //! * [`condition`]: all of it, for whoever looks;
+//! * [`estranged`]: whether all others have forgotten what we hold;
 //! * [`inbound`]: what peers send;
 //! * [`leading`]: what we send while we lead;
 //! * [`liveness`]: whether its engine makes progress;
@@ -24,6 +25,7 @@
 pub mod assembly;
 pub mod clock;
 pub mod condition;
+pub mod estranged;
 pub mod inbound;
 pub mod leading;
 pub mod liveness;
@@ -133,6 +135,8 @@ pub enum Trouble {
     Stalled,
     /// Leading, and told not to vote.
     VoteWithheld,
+    /// No other member holds what is committed here.
+    Estranged,
 }
 
 impl fmt::Display for Trouble {
@@ -146,6 +150,7 @@ impl fmt::Display for Trouble {
                     "{peer} follows a leader of term {term} that has committed up to {commit}"
                 )
             }
+            Self::Estranged => f.write_str("no other member holds what is committed here"),
             Self::Stalled => f.write_str("the leader is heard of, but nothing of it is accepted"),
             Self::VoteWithheld => f.write_str("this witness must not lead"),
             Self::MembersTruncated => f.write_str("changes of the members were undone"),

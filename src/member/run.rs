@@ -465,7 +465,9 @@ impl Member {
                 .filter(|a| up(a))
                 .all(|a| self.peerage.is_verified(a));
             let enough = reachable.saturating_add(1) > others.len().saturating_add(1) / 2;
-            replica.log.members().contains(&self.me) && heard && enough
+            // Nor to teach a past that everybody else may have left.
+            let remembered = others.iter().any(|a| up(a) && self.may_teach(a));
+            replica.log.members().contains(&self.me) && heard && enough && remembered
         };
         if !connected || !self.may_vote() || self.leadership.borrow().is_some() {
             return;
@@ -562,6 +564,7 @@ impl Member {
             self.watch_progress();
             self.consider_placement();
             self.verify_peers();
+            self.teach_waiting();
             // S8: after a gap what waits in the sockets is read first.
             if leading && steady {
                 self.lead(now).await;
@@ -622,6 +625,7 @@ fn report_condition(name: &str, recovered: &Recovered) {
         let standing = match hard_state.standing {
             Standing::Voter => "a voter",
             Standing::Amnesic => "not a voter yet",
+            Standing::Estranged => "of a cluster that was made anew without it",
         };
         log::info!("{name}: state found, term {}, {standing}", hard_state.term);
     } else if recovered.checkpoint.is_some() {

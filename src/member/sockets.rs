@@ -279,7 +279,11 @@ impl Member {
         log::info!("{}: {peer} connected", self.name);
         self.peerage.forget(peer);
         self.verify_peers();
-        self.lead_peer(Peer::Member(peer.clone()), connection);
+        if self.may_teach(peer) {
+            self.lead_peer(Peer::Member(peer.clone()), connection);
+        } else {
+            self.peerage.teach_later(peer);
+        }
         self.notify();
     }
 

@@ -27,15 +27,15 @@ use crate::wire::{Address, LogIndex, Term, command};
 
 /// What the peers have shown of themselves since the start.
 #[derive(Default)]
-pub struct Peerage(RefCell<BTreeMap<Address, Known>>);
+pub struct Peerage(pub(super) RefCell<BTreeMap<Address, Known>>);
 
 #[derive(Debug, Clone, Default)]
-struct Known {
+pub(super) struct Known {
     /// What it told last, for whoever looks.
     told: Option<Told>,
     /// A question for that is on its way.
     refreshing: bool,
-    verified: bool,
+    pub(super) verified: bool,
     asking: bool,
     /// Not to be asked again before.
     pause: Option<Instant>,
@@ -47,6 +47,10 @@ struct Known {
     forgets_terms: bool,
     /// It holds nothing but the entry that every log starts with.
     new: bool,
+    /// What it lacks of what is committed here.
+    pub(super) lacks: Option<super::estranged::Lack>,
+    /// We lead, and it is not told anything yet.
+    pub(super) to_be_taught: bool,
     /// Why it was last told nothing when it asked for our vote.
     withheld: Option<&'static str>,
     /// The term in which it claimed to lead beside another.
@@ -166,6 +170,8 @@ impl Peerage {
     pub fn forget(&self, peer: &Address) {
         self.update(peer, |known| {
             known.verified = false;
+            known.lacks = None;
+            known.to_be_taught = false;
             // What was asked before says nothing of it as it is now.
             known.asking = false;
             // It is there now: its vote request may come within a moment.
@@ -174,7 +180,7 @@ impl Peerage {
         });
     }
 
-    fn update<T>(&self, peer: &Address, f: impl FnOnce(&mut Known) -> T) -> T {
+    pub(super) fn update<T>(&self, peer: &Address, f: impl FnOnce(&mut Known) -> T) -> T {
         f(self.0.borrow_mut().entry(peer.clone()).or_default())
     }
 }
@@ -212,6 +218,8 @@ impl Member {
             "this witness has diverged"
         } else if self.standing() == Standing::Amnesic {
             "this witness is new here and waits for an entry that commits without it"
+        } else if self.standing() == Standing::Estranged {
+            "this witness holds what all others have forgotten"
         } else if let Some(withheld) = self.placement.borrow().withheld {
             match withheld {
                 Withheld::Configured => "this witness is configured never to vote",
@@ -227,10 +235,15 @@ impl Member {
     /// Asks every member that has not shown its `status` yet, once each at a
     /// time.
     pub(super) fn verify_peers(self: &Rc<Self>) {
+        if self.standing() == Standing::Estranged {
+            return;
+        }
         let members = self.replica.borrow().log.members().clone();
         for peer in members.into_iter().filter(|peer| *peer != self.me) {
             let ask = self.peerage.update(&peer, |known| {
-                let wanted = !known.verified || (self.standing() == Standing::Amnesic);
+                let wanted = !known.verified
+                    || known.lacks.is_some()
+                    || self.standing() == Standing::Amnesic;
                 let paused = known.pause.is_some_and(|until| until > Instant::now());
                 wanted && !paused && !std::mem::replace(&mut known.asking, true)
             });
@@ -297,6 +310,7 @@ impl Member {
             // commits from now on: it shall have found its leader first (S13).
             self.clock.defer(limits::FORGETFUL_PEER_TIME);
         }
+        self.note_lack(peer, status);
         self.consider_new();
         self.notify();
     }
@@ -371,7 +385,7 @@ impl Member {
     /// Listens to a leader while our word does not count. `end`: where its log
     /// ends, if its message shows that: one without entries that fits.
     pub(super) fn attend(&self, leader: &Address, term: Term, end: Option<LogIndex>) {
-        if self.standing() == Standing::Voter {
+        if self.standing() != Standing::Amnesic {
             return;
         }
         let mut attendance = self.attendance.borrow_mut();
@@ -402,7 +416,7 @@ impl Member {
     /// that term.
     pub(super) fn consider_voice(&self, leader: &Address) {
         let replica = self.replica.borrow();
-        if replica.standing == Standing::Voter {
+        if replica.standing != Standing::Amnesic {
             return;
         }
         let vote = &replica.vote;
@@ -425,14 +439,16 @@ impl Member {
     pub(super) async fn watch_standing(self: Rc<Self>) {
         Timer::after(limits::AMNESIA_PATIENCE).await;
         loop {
-            if self.standing() == Standing::Amnesic {
-                log::warn!(
+            match self.standing() {
+                Standing::Voter => {}
+                Standing::Amnesic => log::warn!(
                     "{}: this witness waits and has no vote yet: no entry was committed without \
                      it. Bring up all data nodes; if one will never come back, stop this witness \
                      and run: pg-witness adopt --accept-loss {}",
                     self.name,
                     self.name
-                );
+                ),
+                Standing::Estranged => self.report_estrangement(),
             }
             Timer::after(limits::AMNESIA_REMINDER).await;
         }

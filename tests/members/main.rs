@@ -11,6 +11,7 @@
 )]
 
 mod amnesia;
+mod estranged;
 mod fake;
 mod forming;
 mod hostile;
