@@ -4,6 +4,7 @@
 //!
 //! * [`cli`]: the commands, one file each; [`logging`]: where their words go.
 //! * [`cli`]: one file a command;
+//! * [`http`]: the status, the page and the metrics, served;
 //! * [`member`]: one cluster's member: it ties the rooms below together;
 //! * [`raft`]: openraft made at home: votes, commit, order of durability;
 //! * [`links`]: connections to peers, and the pure translation of what they say;
@@ -13,6 +14,7 @@
 //! * [`kv`]: Patroni's `KVStoreTTL` as a pure state machine.
 //! * [`links`]: connections to peers and the translation of what is said there.
 //! * [`probe`]: whether PostgreSQL accepts connections, asked without a password;
+//! * [`status`]: what is known, as one model, and whether a failover would work;
 //! * [`reactor`]: the one thread's sockets and timers;
 //! * [`wire`]: PySyncObj's bytes, without I/O.
 //!
@@ -22,6 +24,7 @@ pub mod bugs;
 pub mod cli;
 pub mod config;
 pub mod disk;
+pub mod http;
 pub mod kv;
 pub mod links;
 pub mod logging;
@@ -29,4 +32,5 @@ pub mod member;
 pub mod probe;
 pub mod raft;
 pub mod reactor;
+pub mod status;
 pub mod wire;

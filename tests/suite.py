@@ -19,7 +19,8 @@ from rig.network import sweep
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests"
 VENVS = Path(os.environ.get("PG_WITNESS_VENVS", "/opt/pg-witness-tests/venvs"))
-PYTEST = [str(VENVS / "patroni-4.1.5/bin/python"), "-m", "pytest", "-q", "--no-header"]
+PYTHON = str(VENVS / "patroni-4.1.5/bin/python")
+PYTEST = [PYTHON, "-m", "pytest", "-q", "--no-header"]
 
 # `test result: ok. 12 passed; 0 failed; 1 ignored; ...`, once per test binary.
 CARGO_COUNTS = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored")
@@ -106,8 +107,8 @@ def kill_group(pid):
 
 def stages(options):
     """The stages for the chosen size, in order: cheapest verdict first."""
-    cluster = [*PYTEST, "-n", "4", "--witness", options.witness, "tests/cluster"]
-    stereo = [*PYTEST, "--witness", options.witness, "tests/stereo"]
+    cluster = [*PYTEST, "-n", "4", "--witness", options.witness, "tests/cluster", "tests/stereo"]
+    stereo = [PYTHON, "tests/stereo/suite.py", "--witness", options.witness]
     rust = ["cargo", "test", "--locked", "--workspace", "--quiet"]
     build = Stage("rust", rust, 1800)
     bugs = Stage("bugs", ["tests/bugs"], 900)
@@ -118,8 +119,9 @@ def stages(options):
     if options.long:
         return [build, bugs, Stage("probe", probe, 1200),
                 Stage("cluster", [*cluster, "--size", "long"], 3 * 3600),
-                Stage("stereo", [*stereo, "--size", "long"], 3600)]
-    return [build, bugs, Stage("probe", probe, 1200), Stage("cluster", cluster, 1500), Stage("stereo", stereo, 1200)]
+                Stage("stereo", stereo, 4 * 3600)]
+    return [build, bugs, Stage("probe", probe, 1200), Stage("cluster", cluster, 1500),
+            Stage("stereo", [*stereo, "--ci"], 1200)]
 
 
 def main():

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::config::{ClusterConfig, Config, ProbeConfig, shown};
+use crate::config::{ClusterConfig, Config, HttpConfig, ProbeConfig, shown};
 
 /// The whole report, ending in a line end.
 pub fn report(config: &Config) -> String {
@@ -21,7 +21,7 @@ fn write(config: &Config, text: &mut String) -> std::fmt::Result {
         config.log.level.as_str().to_lowercase()
     )?;
     match &config.http {
-        Some(http) => writeln!(text, "http: {}", http.listen)?,
+        Some(http) => writeln!(text, "http: {}{}", http.listen, access(http))?,
         None => writeln!(text, "http: off")?,
     }
     write_probe(&config.probe, text)?;
@@ -57,6 +57,18 @@ fn write_probe(probe: &ProbeConfig, text: &mut String) -> std::fmt::Result {
     )
 }
 
+fn access(http: &HttpConfig) -> String {
+    let token = http.token_file.as_ref().map_or_else(String::new, |file| {
+        format!(", with the token in {}", file.display())
+    });
+    let reading = if http.read_only {
+        ", open for reading"
+    } else {
+        ""
+    };
+    format!("{reading}{token}")
+}
+
 fn write_cluster(cluster: &ClusterConfig, text: &mut String) -> std::fmt::Result {
     let partners: Vec<&str> = cluster.partner_addrs.iter().map(|p| p.as_str()).collect();
     let partners = match partners.as_slice() {
@@ -87,6 +99,7 @@ fn write_cluster(cluster: &ClusterConfig, text: &mut String) -> std::fmt::Result
         ("election", cluster.election.to_string()),
         ("vote", cluster.placement.vote.to_string()),
         ("zone", zone),
+        ("allow_from", networks(cluster)),
     ] {
         writeln!(text, "    {key:<24} {value}")?;
     }
@@ -105,6 +118,14 @@ fn write_cluster(cluster: &ClusterConfig, text: &mut String) -> std::fmt::Result
         writeln!(text, "    {key:<24} {} s", value.as_secs_f64())?;
     }
     Ok(())
+}
+
+fn networks(cluster: &ClusterConfig) -> String {
+    let each: Vec<String> = cluster.allow_from.iter().map(ToString::to_string).collect();
+    match each.is_empty() {
+        true => "all".into(),
+        false => each.join(", "),
+    }
 }
 
 /// H22: who dials is decided by the order of the address texts, and a dialling

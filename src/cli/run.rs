@@ -10,10 +10,11 @@ use futures_lite::StreamExt;
 
 use super::Failure;
 use super::notify::Notifier;
-use crate::config::{self, ClusterConfig, Config, ConfigSource, Env, Source, reload};
+use crate::config::{self, ClusterConfig, Config, ConfigSource, Env, Source, limits, reload};
 use crate::disk::Worker;
 use crate::logging;
 use crate::member::Member;
+use crate::member::liveness::{Pulse, Vitals};
 use crate::member::run::StartError;
 use crate::probe::{Prober, Target};
 use crate::raft::runtime;
@@ -23,6 +24,9 @@ use crate::wire::{Key, Secret};
 /// How long the old password is accepted beside the new one after a reload: the
 /// wire has no negotiation, so the nodes are changed one after the other.
 const PASSWORD_WINDOW: Duration = Duration::from_secs(3600);
+
+/// Shortest pause between two signs of life to the service manager.
+const WATCH_PAUSE_MIN: Duration = Duration::from_millis(100);
 
 /// Pause before a cluster that could not start is tried again.
 const RESTART_PAUSE: Duration = Duration::from_secs(10);
@@ -72,10 +76,16 @@ async fn serve(config: Config, source: ConfigSource) -> Result<(), Failure> {
         .await
         .map_err(|error| Failure::Failed(error.to_string()))?;
     notify.ready();
-    let fed = notify
-        .watchdog_period()
-        .map(|period| runtime::spawn(feed(notify.clone(), period)));
-    let ended = witness.until_told(&source, &notify).await;
+    #[cfg(feature = "test-hooks")]
+    runtime::spawn(stop_engines_when_told(witness.members.clone())).detach();
+    let watched = runtime::spawn(watch_over(witness.members.vitals.clone(), notify.clone()));
+    let told = async { Ok(witness.until_told(&source, &notify).await) };
+    let stopped = async { Err(watched.await) };
+    let ended = match smol::future::or(told, stopped).await {
+        Ok(ended) => ended,
+        // What stands still cannot be ended in good order either.
+        Err(clusters) => return Err(given_up(&clusters)),
+    };
     notify.stopping();
     let members = witness.members.running.take();
     for member in &members {
@@ -84,16 +94,56 @@ async fn serve(config: Config, source: ConfigSource) -> Result<(), Failure> {
     for member in members {
         member.life.await;
     }
-    drop(fed);
     ended
 }
 
-/// Tells the service manager that the thread on which everything runs does not
-/// stand still (`WatchdogSec=`).
-async fn feed(notify: Rc<Notifier>, period: Duration) {
+/// Tells the service manager that every cluster makes progress (`WatchdogSec=`),
+/// and does not while one stands still. Returns which, when nobody has ended us
+/// for it: then we do.
+async fn watch_over(vitals: Rc<Vitals>, notify: Rc<Notifier>) -> Vec<Rc<str>> {
+    let asked = notify.watchdog_period().unwrap_or(limits::PULSE_PERIOD);
+    let pause = asked.clamp(WATCH_PAUSE_MIN, limits::PULSE_PERIOD);
+    let mut stopped = Duration::ZERO;
     loop {
-        notify.watchdog();
-        Timer::after(period).await;
+        let silent = vitals.silent();
+        if silent.is_empty() {
+            stopped = Duration::ZERO;
+            notify.watchdog();
+        } else {
+            if stopped.is_zero() {
+                log::error!("{}", standing_still(&silent));
+            }
+            stopped = stopped.saturating_add(pause);
+            if stopped > limits::LAST_RESORT {
+                return silent;
+            }
+        }
+        Timer::after(pause).await;
+        vitals.pass(pause);
+    }
+}
+
+fn standing_still(clusters: &[Rc<str>]) -> String {
+    let seconds = limits::ENGINE_SILENCE_MAX.as_secs();
+    format!("no progress for {seconds} s in {}", clusters.join(", "))
+}
+
+fn given_up(clusters: &[Rc<str>]) -> Failure {
+    let why = standing_still(clusters);
+    Failure::Failed(format!("{why}; ending, in order to be started again"))
+}
+
+/// Only in the tests' program: its engines stand still this many milliseconds
+/// after the start.
+#[cfg(feature = "test-hooks")]
+async fn stop_engines_when_told(members: Members) {
+    let after = std::env::var("PG_WITNESS_STOP_ENGINES_AFTER_MS");
+    let Some(after) = after.ok().and_then(|ms| ms.parse().ok()) else {
+        return;
+    };
+    Timer::after(Duration::from_millis(after)).await;
+    for Running { member, .. } in members.running.borrow().iter() {
+        member.stop_engine_tasks();
     }
 }
 
@@ -103,6 +153,7 @@ async fn feed(notify: Rc<Notifier>, period: Duration) {
 struct Members {
     running: Rc<RefCell<Vec<Running>>>,
     prober: Prober,
+    vitals: Rc<Vitals>,
 }
 
 struct Running {
@@ -117,10 +168,12 @@ impl Members {
         Self {
             running: Rc::default(),
             prober,
+            vitals: Rc::default(),
         }
     }
 
     fn run(&self, member: Rc<Member>) {
+        self.vitals.watch(member.pulse());
         let running = Running {
             life: runtime::spawn(member.clone().run()),
             _probing: runtime::spawn(probe(member.clone(), self.prober.clone())),
@@ -264,8 +317,12 @@ impl Witness {
 
 /// Goes on trying to start a cluster whose state cannot be opened.
 async fn retry(cluster: ClusterConfig, worker: Worker, members: Members) {
+    // Whoever tries makes progress; an attempt that never ends is none.
+    let pulse = Rc::new(Pulse::new(cluster.name.as_str().into()));
+    members.vitals.watch(&pulse);
     loop {
         Timer::after(RESTART_PAUSE).await;
+        pulse.beat();
         if let Ok(member) = start(cluster.clone(), worker.clone()).await {
             members.run(member);
             return;

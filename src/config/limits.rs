@@ -51,6 +51,11 @@ pub const AMNESIA_PATIENCE: Duration = Duration::from_secs(30);
 /// How often it says so again.
 pub const AMNESIA_REMINDER: Duration = Duration::from_secs(600);
 
+/// How long the only member that can be reached, if it has forgotten everything,
+/// is not taught what we hold: another may come and have forgotten as well. Longer
+/// than two nodes take that are started together.
+pub const ESTRANGED_PATIENCE: Duration = Duration::from_secs(10);
+
 /// How often to look whether `self_addr` still leads to this machine.
 pub const SELF_ADDR_PERIOD: Duration = Duration::from_secs(60);
 
@@ -206,6 +211,9 @@ pub const ACQUAINTANCE_TIME: Duration = Duration::from_millis(300);
 /// sync that dawdles and a snapshot that is sent.
 pub const STALL_TIME: Duration = Duration::from_secs(15);
 
+/// How long peers that forgot their terms at a restart are left to find a leader
+/// of their own (S13): some rounds of theirs, and what is promised for ours.
+pub const FORGETFUL_PEER_TIME: Duration = Duration::from_secs(5);
 /// Longest `conn_url` of a member that is read, in bytes.
 pub const CONN_URL_BYTES_MAX: usize = 2048;
 
@@ -250,3 +258,76 @@ pub const PROBE_TRIES_MAX: u32 = 100;
 
 /// Longest name of a zone, in bytes.
 pub const ZONE_BYTES_MAX: usize = 64;
+/// How often a cluster's engine is asked whether it is there.
+pub const PULSE_PERIOD: Duration = Duration::from_secs(5);
+
+/// How long an engine, or a supervisor without one, may show no progress until
+/// its cluster counts as stopped. Longer than any pause of a worn SD card.
+pub const ENGINE_SILENCE_MAX: Duration = Duration::from_secs(20);
+
+/// How long a process with a stopped cluster waits for whoever watches it; then
+/// it ends by itself, for not everybody is watched.
+pub const LAST_RESORT: Duration = Duration::from_secs(30);
+/// Longest value of Patroni's that the status looks into, in bytes; its own
+/// largest, the dynamic configuration, takes a few thousand.
+pub const STATUS_JSON_BYTES_MAX: usize = 64 << 10;
+
+/// Deepest nesting in such a value.
+pub const STATUS_JSON_DEPTH_MAX: usize = 32;
+
+/// How old what a peer told of itself may be before whoever looks has it asked
+/// again.
+pub const TOLD_FRESH: Duration = Duration::from_secs(5);
+
+/// How long whoever looks waits for that.
+pub const TOLD_TIME_MAX: Duration = Duration::from_millis(500);
+
+/// How old the answer of a probe may be: several periods and tries.
+pub const PROBE_FRESH: Duration = Duration::from_secs(60);
+
+/// First and largest size of the buffer into which one piece of JSON goes, in
+/// bytes: a cluster of [`STATUS_SCOPES_MAX`] full scopes.
+pub const JSON_BYTES_FIRST: usize = 4 << 10;
+
+/// See [`JSON_BYTES_FIRST`].
+pub const JSON_BYTES_MAX: usize = 2 << 20;
+
+/// Lines of the log that are kept in memory.
+pub const EVENTS_MAX: usize = 100;
+
+/// Longest of them, in characters.
+pub const EVENT_CHARS_MAX: usize = 240;
+
+/// Networks in one list of those that may reach the Raft port.
+pub const NETWORKS_MAX: usize = 64;
+
+/// HTTP connections served at once; one more is refused.
+pub const HTTP_CONNECTIONS_MAX: usize = 16;
+
+/// Largest head of an HTTP request, in bytes: a browser sends to the loopback
+/// the cookies of everything else there.
+pub const HTTP_HEAD_BYTES_MAX: usize = 8 << 10;
+
+/// Most headers of an HTTP request.
+pub const HTTP_HEADERS_MAX: usize = 48;
+
+/// Longest that the head of an HTTP request may take to arrive.
+pub const HTTP_HEAD_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Longest that an HTTP answer may take, a health check's probes included.
+pub const HTTP_ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// How long a closed HTTP connection may go on sending.
+pub const HTTP_LINGER_MAX: Duration = Duration::from_secs(1);
+
+/// Bytes of an HTTP answer that are collected before they are sent.
+pub const HTTP_PART_BYTES: usize = 16 << 10;
+
+/// PostgreSQL clusters shown of one Raft group.
+pub const STATUS_SCOPES_MAX: usize = 16;
+
+/// PostgreSQL members shown of one of them.
+pub const STATUS_MEMBERS_MAX: usize = 32;
+
+/// Longest text of somebody else's that is shown, in characters.
+pub const STATUS_TEXT_MAX: usize = 128;

@@ -14,9 +14,11 @@ use crate::wire::{Address, Secret};
 mod env;
 mod error;
 mod file;
+mod http;
 mod level;
 pub mod limits;
 mod load;
+mod network;
 mod node;
 mod own;
 mod patroni;
@@ -34,7 +36,9 @@ mod yaml;
 pub use env::Env;
 pub use error::{ConfigError, Place, shown};
 pub use file::read_password;
+pub use http::HttpConfig;
 pub use load::load;
+pub use network::Network;
 pub use placement::{PlacementConfig, VotePolicy, ZonePolicy};
 pub use probe::ProbeConfig;
 pub use reload::{ReloadPlan, reload};
@@ -48,7 +52,7 @@ pub struct Config {
     pub clusters: Vec<ClusterConfig>,
     /// How much to log.
     pub log: LogConfig,
-    /// Where to serve the status; none unless asked for.
+    /// Where to serve the status; none if it is switched off.
     pub http: Option<HttpConfig>,
     /// How PostgreSQL servers are probed.
     pub probe: ProbeConfig,
@@ -84,6 +88,8 @@ pub struct ClusterConfig {
     pub timing: Timing,
     /// Where the members stand, and what follows from it.
     pub placement: PlacementConfig,
+    /// Who may reach the Raft port; all, if none is named.
+    pub allow_from: Vec<Network>,
 }
 
 impl ClusterConfig {
@@ -166,13 +172,6 @@ impl std::fmt::Display for Election {
 pub struct LogConfig {
     /// The least important level that is written.
     pub level: LevelFilter,
-}
-
-/// Where to serve the status.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HttpConfig {
-    /// The address to listen on.
-    pub listen: Bind,
 }
 
 /// Where a configuration came from.

@@ -10,12 +10,13 @@ use serde::Deserialize;
 use serde_json_core::de::{Deserializer, Error as JsonError};
 
 use super::error::{ConfigError, Place, Said};
+use super::http::{self, RawHttp};
+use super::level;
 use super::limits::CLUSTERS_MAX;
 use super::placement::RawPlacement;
 use super::probe::{self, RawProbe};
-use super::raw::{self, RawCluster};
+use super::raw::RawCluster;
 use super::suggest::nearest;
-use super::{HttpConfig, level};
 use crate::wire::Secret;
 
 /// Longest text with escapes in it, in bytes.
@@ -28,7 +29,7 @@ pub struct Own {
     /// `log.level`
     pub level: Option<LevelFilter>,
     /// `http`
-    pub http: Option<HttpConfig>,
+    pub http: RawHttp,
     /// `probe`
     pub probe: RawProbe,
     /// `clusters`, at least one.
@@ -45,8 +46,8 @@ const FILE_KEYS: [&str; 7] = [
     "zone_policy",
 ];
 const LOG_KEYS: [&str; 1] = ["level"];
-const HTTP_KEYS: [&str; 1] = ["listen"];
-const CLUSTER_KEYS: [&str; 20] = [
+const CLUSTER_KEYS: [&str; 21] = [
+    "allow_from",
     "name",
     "self_addr",
     "bind_addr",
@@ -100,15 +101,18 @@ struct Log {
     level: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Http {
     listen: Option<String>,
+    token_file: Option<String>,
+    read_only: Option<bool>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Cluster {
+    allow_from: Option<Vec<String>>,
     name: Option<String>,
     self_addr: Option<String>,
     bind_addr: Option<String>,
@@ -168,10 +172,7 @@ pub fn read(text: &str, place: &Place) -> Result<Own, ConfigError> {
     Ok(Own {
         data_dir: said(file.data_dir, place, "data_dir"),
         level,
-        http: file
-            .http
-            .map(|http| http.believe(&place.key("http")))
-            .transpose()?,
+        http: file.http.unwrap_or_default().raw(&place.key("http")),
         probe: file.probe.unwrap_or_default().raw(&place.key("probe")),
         clusters,
     })
@@ -222,6 +223,7 @@ impl Cluster {
                 member_zones: said(self.member_zones, place, "member_zones"),
                 ..RawPlacement::default()
             },
+            allow_from: said(self.allow_from, place, "allow_from"),
             place: place.clone(),
         })
     }
@@ -243,16 +245,12 @@ impl Probe {
 }
 
 impl Http {
-    fn believe(self, place: &Place) -> Result<HttpConfig, ConfigError> {
-        let listen = said(self.listen, place, "listen").ok_or_else(|| ConfigError::Missing {
-            place: place.key("listen"),
-            remedy: "give the address to serve the status on, such as 127.0.0.1:8009, or \
-                         remove http"
-                .into(),
-        })?;
-        Ok(HttpConfig {
-            listen: raw::bind(&listen)?,
-        })
+    fn raw(self, place: &Place) -> RawHttp {
+        RawHttp {
+            listen: said(self.listen, place, "listen"),
+            token_file: said(self.token_file.map(Into::into), place, "token_file"),
+            read_only: said(self.read_only, place, "read_only"),
+        }
     }
 }
 
@@ -337,7 +335,7 @@ fn held_by(path: &str) -> bool {
 fn neighbours(path: &str, key: &str) -> (Option<&'static str>, &'static [&'static str]) {
     let known: &[&str] = match path.strip_suffix(key) {
         Some("log.") => &LOG_KEYS,
-        Some("http.") => &HTTP_KEYS,
+        Some("http.") => &http::KEYS,
         Some("probe.") => &probe::KEYS,
         Some(within) if within.starts_with("clusters") => &CLUSTER_KEYS,
         _ => &FILE_KEYS,
@@ -353,7 +351,9 @@ fn wanted(key: &str) -> &'static str {
         ("clusters", true) => "write a cluster: {\"name\": \"main\", ...}",
         ("partner_addrs", false) => "write a list of texts: [\"10.0.0.1:2222\", \"10.0.0.2:2222\"]",
         ("log", _) => "write {\"level\": \"info\"}",
-        ("http", _) => "write {\"listen\": \"127.0.0.1:8009\"}",
+        ("http", _) => "write {\"listen\": \"127.0.0.1:8010\"}",
+        ("allow_from", false) => "write a list of networks: [\"10.0.0.0/8\"]",
+        ("read_only", _) => "write true or false",
         ("probe", _) => "write {\"enabled\": true, \"interval\": 10}",
         ("enabled", _) => "write true or false",
         ("tries", _) => "write a whole number without quotes, such as 3",

@@ -7,6 +7,7 @@ use super::env::Env;
 use super::error::{ConfigError, Place, Said, shown};
 use super::file;
 use super::limits::{CLUSTER_NAME_BYTES_MAX, PARTNERS_MAX};
+use super::network;
 use super::placement::RawPlacement;
 use super::suggest::nearest;
 use super::timing::{self, Timing};
@@ -35,6 +36,8 @@ pub struct RawCluster {
     pub bootstrap: Option<Said<String>>,
     /// `election` of our own file.
     pub election: Option<Said<String>>,
+    /// `allow_from` of our own file.
+    pub allow_from: Option<Said<Vec<String>>>,
     /// The times, in the order of [`timing::KEYS`].
     pub timing: timing::Written,
     /// `zone` and what belongs to it.
@@ -64,6 +67,7 @@ impl RawCluster {
             password_file: None,
             bootstrap: None,
             election: None,
+            allow_from: None,
             timing: Default::default(),
             placement: RawPlacement::default(),
         }
@@ -131,6 +135,7 @@ impl RawCluster {
             election,
             timing: Timing::new(self.timing, &self.place)?,
             placement: self.placement.believe()?,
+            allow_from: network::networks(self.allow_from, env)?,
         })
     }
 

@@ -54,6 +54,7 @@ impl ReloadPlan {
             ("election", old.election != new.election),
             ("the times", old.timing != new.timing),
             ("zone or vote", old.placement != new.placement),
+            ("allow_from", old.allow_from != new.allow_from),
         ];
         for (key, _) in fixed.iter().filter(|(_, changed)| *changed) {
             self.refuse(&old.name, &format!("{key} changed"));

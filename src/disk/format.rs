@@ -127,6 +127,7 @@ impl HardSlot {
             body.push(match state.standing {
                 Standing::Voter => 0,
                 Standing::Amnesic => 1,
+                Standing::Estranged => 2,
             });
             let vote = state.voted_for.as_ref().map_or("", Address::as_str);
             body.extend(size(vote.len()).to_le_bytes());
@@ -158,6 +159,7 @@ fn hard_state(r: &mut Reader<'_>) -> Option<HardState> {
         standing: match r.u8()? {
             0 => Standing::Voter,
             1 => Standing::Amnesic,
+            2 => Standing::Estranged,
             _ => return None,
         },
         voted_for: match r.sized()? {

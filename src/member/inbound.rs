@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::{Member, Trouble};
 use crate::bugs::{Bug, planted};
 use crate::config::limits;
+use crate::disk::Standing;
 use crate::links::connection::Connection;
 use crate::links::epoch::EpochTerm;
 use crate::links::follower::{self, EngineAppend, Ignored, Incoming, Verdict, noncommittal};
@@ -195,9 +196,10 @@ impl Member {
         };
         if let Some(why) = outdated {
             self.on_ignored(peer, append.term, why);
+            self.consider_stale(peer, append.term, append.commit);
             return;
         }
-        if self.diverged.get().is_some() {
+        if self.diverged.get().is_some() || self.standing() == Standing::Estranged {
             return;
         }
         self.contact(peer, append.term);

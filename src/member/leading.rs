@@ -103,6 +103,7 @@ impl Member {
             if !members.contains(address) {
                 continue;
             }
+            self.peerage.taught(address);
             let fenced = link.fenced == Some((connection.id, term));
             let fence = if fenced || !link.unanswered {
                 Fence::Clean

@@ -6,8 +6,11 @@
 //!
 //! * [`clock`]: when to campaign;
 //! * [`standing`]: whether our word counts (S7, S13);
+//! * [`condition`]: all of it, for whoever looks;
+//! * [`estranged`]: whether all others have forgotten what we hold;
 //! * [`inbound`]: what peers send;
 //! * [`leading`]: what we send while we lead;
+//! * [`liveness`]: whether its engine makes progress;
 //! * [`nodes`]: the PostgreSQL servers that the store names;
 //! * [`placement`]: where the members stand, and whether to vote there;
 //! * [`propose`]: commands on their way into the log;
@@ -21,8 +24,11 @@
 
 pub mod assembly;
 pub mod clock;
+pub mod condition;
+pub mod estranged;
 pub mod inbound;
 pub mod leading;
+pub mod liveness;
 pub mod nodes;
 pub mod offline;
 pub mod placement;
@@ -45,6 +51,7 @@ use futures_channel::oneshot;
 
 use self::clock::ElectionClock;
 use self::leading::Leadership;
+use self::liveness::Pulse;
 use self::sockets::Link;
 use self::standing::{Attendance, Peerage};
 use crate::config::ClusterConfig;
@@ -95,6 +102,7 @@ pub struct Member {
     trouble: Event,
     started: Instant,
     stopping: Cell<bool>,
+    rebuilds: Cell<u64>,
     refused_connections: Cell<u64>,
     unreadable: Cell<u64>,
     reported_leader: RefCell<Option<Address>>,
@@ -102,6 +110,7 @@ pub struct Member {
     nodes_changed: Event,
     known_nodes: RefCell<placement::Known>,
     placement: RefCell<Rc<placement::Placement>>,
+    pulse: Rc<Pulse>,
 }
 
 /// What makes the supervisor rebuild the engine from disk (S14).
@@ -126,6 +135,8 @@ pub enum Trouble {
     Stalled,
     /// Leading, and told not to vote.
     VoteWithheld,
+    /// No other member holds what is committed here.
+    Estranged,
 }
 
 impl fmt::Display for Trouble {
@@ -139,6 +150,7 @@ impl fmt::Display for Trouble {
                     "{peer} follows a leader of term {term} that has committed up to {commit}"
                 )
             }
+            Self::Estranged => f.write_str("no other member holds what is committed here"),
             Self::Stalled => f.write_str("the leader is heard of, but nothing of it is accepted"),
             Self::VoteWithheld => f.write_str("this witness must not lead"),
             Self::MembersTruncated => f.write_str("changes of the members were undone"),

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use event_listener::Event;
 
 use super::clock::ElectionClock;
+use super::liveness::Pulse;
 use super::standing::Peerage;
 use super::{Member, Trouble};
 use crate::config::{Bootstrap, ClusterConfig, Election, VotePolicy, limits};
@@ -99,6 +100,7 @@ impl Member {
         )
         .map_err(StartError::Checkpoint)?;
         let member = Rc::new(Self {
+            pulse: Rc::new(Pulse::new(name.clone())),
             name,
             me,
             clock: ElectionClock::new(election_timeout(&config)),
@@ -126,6 +128,7 @@ impl Member {
             trouble: Event::new(),
             started: Instant::now(),
             stopping: Cell::default(),
+            rebuilds: Cell::default(),
             refused_connections: Cell::default(),
             unreadable: Cell::default(),
             reported_leader: RefCell::default(),
@@ -195,6 +198,7 @@ impl Member {
             runtime::spawn(self.clone().join()),
             runtime::spawn(self.clone().watch_self_addr()),
             runtime::spawn(self.clone().watch_standing()),
+            runtime::spawn(self.clone().feel_pulse()),
         ];
         self.supervise().await;
         for task in tasks {
@@ -263,6 +267,7 @@ impl Member {
     }
 
     async fn rebuild(self: &Rc<Self>, trouble: &Trouble) {
+        self.rebuilds.set(self.rebuilds.get().saturating_add(1));
         self.stop_leading();
         self.stop_engine().await;
         let closed = self.replica.borrow().disk.close();
@@ -281,6 +286,7 @@ impl Member {
         let mut attempts = 0_u64;
         loop {
             attempts = attempts.saturating_add(1);
+            self.pulse.beat();
             match self.reopen().await {
                 Ok(()) => return,
                 // Every second, perhaps for days.
@@ -459,7 +465,9 @@ impl Member {
                 .filter(|a| up(a))
                 .all(|a| self.peerage.is_verified(a));
             let enough = reachable.saturating_add(1) > others.len().saturating_add(1) / 2;
-            replica.log.members().contains(&self.me) && heard && enough
+            // Nor to teach a past that everybody else may have left.
+            let remembered = others.iter().any(|a| up(a) && self.may_teach(a));
+            replica.log.members().contains(&self.me) && heard && enough && remembered
         };
         if !connected || !self.may_vote() || self.leadership.borrow().is_some() {
             return;
@@ -556,6 +564,7 @@ impl Member {
             self.watch_progress();
             self.consider_placement();
             self.verify_peers();
+            self.teach_waiting();
             // S8: after a gap what waits in the sockets is read first.
             if leading && steady {
                 self.lead(now).await;
@@ -616,6 +625,7 @@ fn report_condition(name: &str, recovered: &Recovered) {
         let standing = match hard_state.standing {
             Standing::Voter => "a voter",
             Standing::Amnesic => "not a voter yet",
+            Standing::Estranged => "of a cluster that was made anew without it",
         };
         log::info!("{name}: state found, term {}, {standing}", hard_state.term);
     } else if recovered.checkpoint.is_some() {

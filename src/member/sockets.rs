@@ -61,6 +61,19 @@ impl Member {
     }
 
     fn admit_stranger(self: Rc<Self>, stream: TcpStream, from: SocketAddr) {
+        let allowed = &self.config.allow_from;
+        if !allowed.is_empty() && !allowed.iter().any(|network| network.contains(from.ip())) {
+            let count = self.refused_connections.get().saturating_add(1);
+            self.refused_connections.set(count);
+            if count.is_power_of_two() {
+                log::warn!(
+                    "{}: {} is in no network of allow_from; {count} connections refused so far",
+                    self.name,
+                    from.ip()
+                );
+            }
+            return;
+        }
         if self.strangers.get() >= limits::STRANGERS_MAX {
             let count = self.refused_connections.get().saturating_add(1);
             self.refused_connections.set(count);
@@ -266,7 +279,11 @@ impl Member {
         log::info!("{}: {peer} connected", self.name);
         self.peerage.forget(peer);
         self.verify_peers();
-        self.lead_peer(Peer::Member(peer.clone()), connection);
+        if self.may_teach(peer) {
+            self.lead_peer(Peer::Member(peer.clone()), connection);
+        } else {
+            self.peerage.teach_later(peer);
+        }
         self.notify();
     }
 

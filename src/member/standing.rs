@@ -20,17 +20,22 @@ use crate::disk::Standing;
 use crate::links::utility_client::ask;
 use crate::raft::runtime;
 use crate::reactor::Timer;
+use crate::status::shown;
 use crate::wire::message::Message;
 use crate::wire::utility::{Request, StatusReply};
 use crate::wire::{Address, LogIndex, Term, command};
 
 /// What the peers have shown of themselves since the start.
 #[derive(Default)]
-pub struct Peerage(RefCell<BTreeMap<Address, Known>>);
+pub struct Peerage(pub(super) RefCell<BTreeMap<Address, Known>>);
 
-#[derive(Debug, Clone, Copy, Default)]
-struct Known {
-    verified: bool,
+#[derive(Debug, Clone, Default)]
+pub(super) struct Known {
+    /// What it told last, for whoever looks.
+    told: Option<Told>,
+    /// A question for that is on its way.
+    refreshing: bool,
+    pub(super) verified: bool,
     asking: bool,
     /// Not to be asked again before.
     pause: Option<Instant>,
@@ -38,14 +43,31 @@ struct Known {
     unanswered: u32,
     /// Knows `timeout_now` (0.3.16 and later).
     takes_leadership: bool,
+    /// Begins again at term 0 when it restarts (0.3.15 and earlier; H7).
+    forgets_terms: bool,
     /// It holds nothing but the entry that every log starts with.
     new: bool,
+    /// What it lacks of what is committed here.
+    pub(super) lacks: Option<super::estranged::Lack>,
+    /// We lead, and it is not told anything yet.
+    pub(super) to_be_taught: bool,
     /// Why it was last told nothing when it asked for our vote.
     withheld: Option<&'static str>,
     /// The term in which it claimed to lead beside another.
     second_leader: Option<Term>,
     /// It does not list us among its partners.
     disowns: bool,
+}
+
+/// What a peer's `status` tells for the eye.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// What it runs, or claims to.
+    pub version: Rc<str>,
+    /// Its commit index.
+    pub commit: u64,
+    /// When it said so.
+    pub at: Instant,
 }
 
 /// How long an amnesic witness has been listening to a leader (S7).
@@ -60,6 +82,16 @@ pub struct Attendance {
     term: Term,
     /// The end of its log when it first was seen whole; none before.
     since: Option<LogIndex>,
+}
+
+impl Told {
+    fn of(status: &StatusReply) -> Self {
+        Self {
+            version: shown(&status.version).into(),
+            commit: status.commit_idx,
+            at: Instant::now(),
+        }
+    }
 }
 
 impl Peerage {
@@ -77,6 +109,39 @@ impl Peerage {
             .borrow()
             .get(peer)
             .is_some_and(|known| known.takes_leadership)
+    }
+
+    fn forgets_terms(&self, peer: &Address) -> bool {
+        self.0
+            .borrow()
+            .get(peer)
+            .is_some_and(|known| known.forgets_terms)
+    }
+
+    /// What the peer told of itself last.
+    pub fn told(&self, peer: &Address) -> Option<Told> {
+        self.0.borrow().get(peer)?.told.clone()
+    }
+
+    /// Whether to ask the peer anew for the eye's sake: what it told is old, and
+    /// nobody asks yet.
+    pub fn begin_refresh(&self, peer: &Address) -> bool {
+        self.update(peer, |known| {
+            let old = known
+                .told
+                .as_ref()
+                .is_none_or(|told| told.at.elapsed() >= limits::TOLD_FRESH);
+            old && !std::mem::replace(&mut known.refreshing, true)
+        })
+    }
+
+    /// Ends what [`Peerage::begin_refresh`] began. The answer is only shown: what
+    /// is believed of the peer is for `verify` to learn.
+    pub fn end_refresh(&self, peer: &Address, answer: Option<&StatusReply>) {
+        self.update(peer, |known| {
+            known.refreshing = false;
+            known.told = answer.map(Told::of).or(known.told.take());
+        });
     }
 
     /// Notes why the peer gets no vote. Whether that is news: without a leader
@@ -105,6 +170,8 @@ impl Peerage {
     pub fn forget(&self, peer: &Address) {
         self.update(peer, |known| {
             known.verified = false;
+            known.lacks = None;
+            known.to_be_taught = false;
             // What was asked before says nothing of it as it is now.
             known.asking = false;
             // It is there now: its vote request may come within a moment.
@@ -113,21 +180,20 @@ impl Peerage {
         });
     }
 
-    fn update<T>(&self, peer: &Address, f: impl FnOnce(&mut Known) -> T) -> T {
+    pub(super) fn update<T>(&self, peer: &Address, f: impl FnOnce(&mut Known) -> T) -> T {
         f(self.0.borrow_mut().entry(peer.clone()).or_default())
     }
 }
 
-/// Whether a node of this version of pysyncobj understands `timeout_now`
-/// (spec 5.7). Another witness would only hand it on.
-fn takes_leadership(version: &str) -> bool {
-    let mut parts = version.split('.').map(str::parse::<u32>);
-    let (Some(Ok(major)), Some(Ok(minor)), Some(Ok(patch))) =
-        (parts.next(), parts.next(), parts.next())
-    else {
-        return false;
-    };
-    (major, minor, patch) >= (0, 3, 16)
+/// The first pysyncobj that keeps its term and understands `timeout_now` (spec
+/// 5.7, H7).
+const KEEPS_ITS_TERM: [u32; 3] = [0, 3, 16];
+
+/// The version of a pysyncobj node; none of another witness, which would only
+/// hand leadership on, and forgets nothing.
+fn pysyncobj(version: &str) -> Option<[u32; 3]> {
+    let mut parts = version.split('.').map(|part| part.parse().ok());
+    Some([parts.next()??, parts.next()??, parts.next()??])
 }
 
 /// How often a peer that does not answer is asked before it counts as one that
@@ -152,6 +218,8 @@ impl Member {
             "this witness has diverged"
         } else if self.standing() == Standing::Amnesic {
             "this witness is new here and waits for an entry that commits without it"
+        } else if self.standing() == Standing::Estranged {
+            "this witness holds what all others have forgotten"
         } else if let Some(withheld) = self.placement.borrow().withheld {
             match withheld {
                 Withheld::Configured => "this witness is configured never to vote",
@@ -167,10 +235,15 @@ impl Member {
     /// Asks every member that has not shown its `status` yet, once each at a
     /// time.
     pub(super) fn verify_peers(self: &Rc<Self>) {
+        if self.standing() == Standing::Estranged {
+            return;
+        }
         let members = self.replica.borrow().log.members().clone();
         for peer in members.into_iter().filter(|peer| *peer != self.me) {
             let ask = self.peerage.update(&peer, |known| {
-                let wanted = !known.verified || (self.standing() == Standing::Amnesic);
+                let wanted = !known.verified
+                    || known.lacks.is_some()
+                    || self.standing() == Standing::Amnesic;
                 let paused = known.pause.is_some_and(|until| until > Instant::now());
                 wanted && !paused && !std::mem::replace(&mut known.asking, true)
             });
@@ -221,13 +294,23 @@ impl Member {
             return;
         }
         let new = status.commit_idx == LogIndex::FIRST.get() && status.log_len == 1;
+        let version = pysyncobj(&status.version);
+        let forgets_terms = version.is_some_and(|version| version < KEEPS_ITS_TERM);
         let disowns = established && !status.partners.iter().any(|p| p.address == self.me);
         self.peerage.update(peer, |known| {
             known.verified = true;
             known.new = new;
             known.disowns = disowns;
-            known.takes_leadership = takes_leadership(&status.version);
+            known.takes_leadership = version.is_some_and(|version| version >= KEEPS_ITS_TERM);
+            known.forgets_terms = forgets_terms;
+            known.told = Some(Told::of(status));
         });
+        if forgets_terms && status.raft_term < self.replica.borrow().log.last().term.term {
+            // It has restarted, and our last term would win over what it
+            // commits from now on: it shall have found its leader first (S13).
+            self.clock.defer(limits::FORGETFUL_PEER_TIME);
+        }
+        self.note_lack(peer, status);
         self.consider_new();
         self.notify();
     }
@@ -241,6 +324,24 @@ impl Member {
             && term < log.last().term.term
             && commit > log.commit().get()
             && !planted(Bug::StaleLogKept)
+    }
+
+    /// S13, once more: a leader of a term that is over for us, among peers that
+    /// forget their terms. Is it one of the past, of which our log knows all
+    /// that it committed, or one after it, whose commits our log would erase?
+    pub(super) fn consider_stale(&self, peer: &Address, term: Term, commit: LogIndex) {
+        if !self.peerage.forgets_terms(peer) || !self.is_stale(term, commit.get()) {
+            return;
+        }
+        // What a leader of the past committed has no later term than its own.
+        let known = self.replica.borrow().log.id_at(commit);
+        if known.is_none_or(|ours| ours.term.term > term) {
+            self.report(Trouble::StalePast {
+                peer: peer.clone(),
+                term,
+                commit: commit.get(),
+            });
+        }
     }
 
     /// Resolves when the peer has shown its status, or has had time enough: a
@@ -284,7 +385,7 @@ impl Member {
     /// Listens to a leader while our word does not count. `end`: where its log
     /// ends, if its message shows that: one without entries that fits.
     pub(super) fn attend(&self, leader: &Address, term: Term, end: Option<LogIndex>) {
-        if self.standing() == Standing::Voter {
+        if self.standing() != Standing::Amnesic {
             return;
         }
         let mut attendance = self.attendance.borrow_mut();
@@ -315,7 +416,7 @@ impl Member {
     /// that term.
     pub(super) fn consider_voice(&self, leader: &Address) {
         let replica = self.replica.borrow();
-        if replica.standing == Standing::Voter {
+        if replica.standing != Standing::Amnesic {
             return;
         }
         let vote = &replica.vote;
@@ -338,14 +439,16 @@ impl Member {
     pub(super) async fn watch_standing(self: Rc<Self>) {
         Timer::after(limits::AMNESIA_PATIENCE).await;
         loop {
-            if self.standing() == Standing::Amnesic {
-                log::warn!(
+            match self.standing() {
+                Standing::Voter => {}
+                Standing::Amnesic => log::warn!(
                     "{}: this witness waits and has no vote yet: no entry was committed without \
                      it. Bring up all data nodes; if one will never come back, stop this witness \
                      and run: pg-witness adopt --accept-loss {}",
                     self.name,
                     self.name
-                );
+                ),
+                Standing::Estranged => self.report_estrangement(),
             }
             Timer::after(limits::AMNESIA_REMINDER).await;
         }

@@ -85,6 +85,7 @@ fn config(cluster: usize, folder: &Path) -> ClusterConfig {
         election: Election::Reluctant,
         timing: Timing::default(),
         placement: PlacementConfig::default(),
+        allow_from: Vec::new(),
     }
 }
 

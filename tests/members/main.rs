@@ -11,9 +11,11 @@
 )]
 
 mod amnesia;
+mod estranged;
 mod fake;
 mod forming;
 mod hostile;
+mod liveness;
 mod memory;
 mod placement;
 mod quorum;

@@ -115,6 +115,7 @@ impl Rig {
             election: Election::Equal,
             timing: quick(),
             placement: PlacementConfig::default(),
+            allow_from: Vec::new(),
         }
     }
 
@@ -149,7 +150,7 @@ impl Rig {
 pub struct Running {
     pub address: Address,
     keys: Vec<Arc<Key>>,
-    member: Rc<Member>,
+    pub member: Rc<Member>,
     task: RefCell<Option<smol::Task<()>>>,
 }
 

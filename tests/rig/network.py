@@ -42,10 +42,16 @@ class Machine:
         _ip("-n", self.namespace, "link", "set", "lo", "up")
         sets = "".join(
             f"set {name} {{ type ipv{name[-1]}_addr; }}\n" for name in _SETS)
+        # What `isolate` and `lose` put into the chains `any_in` and `any_out` holds for
+        # all that passes the interface.
         self._nft(f"""table inet cut {{
             {sets}
-            chain in {{ type filter hook input priority 0; ip saddr @from4 drop; ip6 saddr @from6 drop; }}
-            chain out {{ type filter hook output priority 0; ip daddr @to4 drop; ip6 daddr @to6 drop; }}
+            chain any_in {{ }}
+            chain any_out {{ }}
+            chain turned {{ }}
+            chain in {{ type filter hook input priority 0; ip saddr @from4 drop; ip6 saddr @from6 drop; iifname "eth0" jump any_in; }}
+            chain out {{ type filter hook output priority 0; ip daddr @to4 drop; ip6 daddr @to6 drop; oifname "eth0" jump any_out; }}
+            chain turn {{ type nat hook output priority -100; oifname "eth0" jump turned; }}
         }}""")
 
     def _nft(self, rules):
@@ -93,8 +99,42 @@ class Machine:
             f"add element inet cut {name}{version} {{ {other.address} }}\n"
             for name, wanted in (("from", inward), ("to", outward)) if wanted))
 
+    def isolate(self, by):
+        """Cuts the machine off from all others: `unplug`, `drop` or `reject`.
+
+        `reject` answers, as a router does whose route is gone: everybody knows at once."""
+        if by == "unplug":
+            self.unplug()
+            return
+        self._everywhere("drop" if by == "drop" else "meta l4proto tcp reject with tcp reset")
+        self._everywhere("drop" if by == "drop" else "reject")
+
+    def lose(self, percent):
+        """From now on so many of a hundred packets are lost on the way in, and on the way out."""
+        self._everywhere(f"numgen random mod 100 < {percent} drop")
+
+    def turn(self, port, to, mark):
+        """What is dialled to `port` of others from now on reaches `to` on this machine in
+        its place, unless it bears `mark`. Links of before are cut, for they do not turn."""
+        unmarked = f"tcp dport {port} meta mark != {mark}"
+        self._nft(f"add rule inet cut turned {unmarked} redirect to :{to}")
+        self._nft(f"add rule inet cut any_out {unmarked} reject with tcp reset\n"
+                  f"add rule inet cut any_out tcp sport {port} reject with tcp reset\n"
+                  f"add rule inet cut any_in tcp sport {port} reject with tcp reset")
+
+    def _everywhere(self, rule):
+        self._nft(f"add rule inet cut any_in {rule}\nadd rule inet cut any_out {rule}")
+
     def unblock(self):
-        self._nft("".join(f"flush set inet cut {name}\n" for name in _SETS))
+        """Ends `block`, `isolate` and `lose`."""
+        self._nft("".join(f"flush set inet cut {name}\n" for name in _SETS)
+                  + "flush chain inet cut any_in\nflush chain inet cut any_out\n")
+
+    def move(self, last_byte):
+        """Another address in the same network; the old one is gone."""
+        before, self.address = self.address, f"{self.network.subnet}.{last_byte}"
+        _ip("-n", self.namespace, "addr", "add", f"{self.address}/24", "dev", "eth0")
+        _ip("-n", self.namespace, "addr", "del", f"{before}/24", "dev", "eth0")
 
 
 class Network:

@@ -1,6 +1,6 @@
 """The whole thing: two Patroni nodes with PostgreSQL and the witness, each on a
-machine of its own, an application that writes, and an observer that notes what
-happens when. Verbs, so that a test reads like what it tells."""
+machine of its own, applications that write, and an observer that notes what happens
+when. Verbs, so that a scenario reads like what it tells."""
 
 from rig.network import Machine, Network
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from rig.process import await_that
 
-from .cluster import moment
+from .judgement import lost_writes
+from .timeline import moment
 from .witness_log import end, said
 
 
@@ -20,7 +21,7 @@ class Failover:
     cut: float
     outage_s: float
     timeline: list  # (time, who says so, sentence), oldest first
-    lost: list  # ids that were acknowledged and are gone: must be empty
+    lost: list  # writes that were acknowledged and are gone: must be empty
 
     def told(self):
         lines = [f"  {moment(time_)}  {time_ - self.cut:+7.2f} s  {who:11}  {what}"
@@ -32,13 +33,12 @@ def fail_over(stereo, raft_leader):
     """Cuts the power of the primary's machine while `raft_leader` ("witness", or "node"
     for the primary's own node) leads the Raft group; waits until the application writes
     again, and looks for what it lost."""
-    victim = stereo.await_in_sync()
+    victim = stereo.await_well()
     survivor = stereo.other(victim)
     leader = "witness" if raft_leader == "witness" else victim.name
-    stereo.transfer(leader)
-    stereo.await_in_sync()
-    written = len(stereo.application.acknowledged())
-    await_that(lambda: len(stereo.application.acknowledged()) > written + 100, 60, stereo.describe)
+    stereo.give_raft_to(leader)
+    stereo.await_well()
+    stereo.application.await_writes(100)
     assert stereo.raft_leader() == leader, stereo.describe()
 
     heard = end(stereo.witness.log)
@@ -60,7 +60,7 @@ def fail_over(stereo, raft_leader):
         (first, "application", "first write acknowledged"),
     ]
     return Failover(victim.name, leader, stereo.raft_leader(), cut, first - last,
-                    sorted(timeline, key=lambda told: told[0]), stereo.lost_writes())
+                    sorted(timeline, key=lambda told: told[0]), lost_writes(stereo))
 
 
 def _by_its_log(stereo, heard):
@@ -71,7 +71,7 @@ def _by_its_log(stereo, heard):
     until = expired[0].time if expired else float("inf")
     elections = said(log, r"^voted for |leads, term |^no vote for |asking for votes|any more, term ", heard)
     told = [line for line in elections if line.time <= until] + expired
-    return [(line.time - stereo.witness.clock_ahead_s, "witness", _with_names(stereo, line.text))
+    return [(line.time - stereo.witness.program.clock_ahead_s, "witness", _with_names(stereo, line.text))
             for line in told]
 
 

@@ -2,12 +2,13 @@
 
 As a program (on its machine): observer.py CONFIG writes one JSON line per event.
 It is a read-only member, as patronictl is one, asks all members for their `status`,
-and asks both PostgreSQLs whether they are in recovery."""
+all PostgreSQLs whether they are in recovery, and all Patronis who they think is what."""
 
 import json
 import sys
 import threading
 import time
+import urllib.request
 from pathlib import Path
 
 import psycopg
@@ -16,36 +17,46 @@ from pysyncobj.utility import TcpUtility
 from rig import paths
 from rig.process import Process, await_that
 
+from stereo.patience import Patience
+
 EVERY_S = 0.1
+
+#: Whether it is a standby, and who has every commit of it.
+STANDING = """SELECT pg_is_in_recovery(), coalesce(array_agg(application_name), '{}')
+    FROM pg_stat_replication WHERE state = 'streaming' AND sync_state = 'sync'"""
 
 
 class Observer:
-    """`members`: name -> Raft address; `nodes`: name -> PostgreSQL host."""
+    """What it sees of the members and nodes that it was told of last (`watch`)."""
 
-    def __init__(self, machine, folder, members, nodes, password):
+    def __init__(self, machine, folder, password):
         self.machine = machine
         self.notes = folder / "events"
         self.log = folder / "observer.log"
-        self._config = {"notes": str(self.notes), "members": members, "nodes": nodes,
-                        "password": password}
+        self._password = password
+        self._events = []
+        self._offset = 0
         self.process = None
 
-    def start(self):
+    def watch(self, members, nodes):
+        """`members`: name -> Raft address; `nodes`: name -> PostgreSQL host."""
+        if self.process is not None:
+            self.process.kill()
         self.notes.touch()
         root = str(Path(__file__).resolve().parent.parent)
-        self.process = Process(
-            [paths.python(), __file__, json.dumps(self._config)],
-            self.log, self.machine, env={"PYTHONPATH": root})
-
-    def stop(self):
-        self.process.kill()
-        self.process = None
+        config = {"notes": str(self.notes), "members": members, "nodes": nodes, "password": self._password}
+        self.process = Process([paths.python(), __file__, json.dumps(config)],
+                               self.log, self.machine, env={"PYTHONPATH": root})
 
     def events(self, kind=None, since=0.0, **wanted):
         """Events of a kind whose fields are as wanted, oldest first."""
-        lines = self.notes.read_text().splitlines(keepends=True)
-        events = (json.loads(line) for line in lines if line.endswith("\n"))
-        return [event for event in events
+        if self.notes.exists():
+            with open(self.notes) as notes:
+                notes.seek(self._offset)
+                while (line := notes.readline()).endswith("\n"):
+                    self._events.append(json.loads(line))
+                    self._offset = notes.tell()
+        return [event for event in self._events
                 if (kind is None or event["kind"] == kind) and event["time"] >= since
                 and all(event.get(name) == value for name, value in wanted.items())]
 
@@ -97,9 +108,11 @@ def watch_keys(notes, members, password):
 
 def watch_member(notes, name, address, password):
     """`raft`: what a member says of itself and of its leader."""
+    # One for all questions: a key is derived from the password for each.
+    utility = TcpUtility(password, 1)
     while True:
         try:
-            status = TcpUtility(password, 1).executeCommand(address, ["status"])
+            status = utility.executeCommand(address, ["status"])
             leader = status["leader"]
             notes.note("raft", name, leads=status["state"] == 2, term=status["raft_term"],
                        leader=getattr(leader, "id", leader))
@@ -109,18 +122,33 @@ def watch_member(notes, name, address, password):
 
 
 def watch_node(notes, name, host):
-    """`postgres`: `primary`, `standby` or `down`."""
+    """`postgres`: `primary`, `standby` or `down`; `replication`: whom it waits for."""
+    patience = Patience(1.5)
     while True:
         try:
             with psycopg.connect(f"host={host} user=postgres dbname=postgres connect_timeout=2 "
                                  "tcp_user_timeout=1000", autocommit=True) as connection:
                 while True:
-                    standby = connection.execute("SELECT pg_is_in_recovery()").fetchone()[0]
+                    standby, waits_for = patience.row(connection, STANDING)
                     notes.note("postgres", name, role="standby" if standby else "primary")
+                    notes.note("replication", name, waits_for=waits_for)
                     time.sleep(EVERY_S)
         except psycopg.Error:
             notes.note("postgres", name, role="down")
         time.sleep(EVERY_S)
+
+
+def watch_patroni(notes, name, host):
+    """`view`: the nodes' roles as this Patroni has them from the store, or none: it does
+    not answer. `sync_standby` says that `/sync` names it."""
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://{host}:8008/cluster", timeout=2) as reply:
+                roles = {member["name"]: member["role"] for member in json.load(reply)["members"]}
+        except (OSError, ValueError):
+            roles = None
+        notes.note("view", name, roles=roles)
+        time.sleep(3 * EVERY_S)
 
 
 def main():
@@ -129,6 +157,8 @@ def main():
     threads = [threading.Thread(target=watch_member, args=(notes, name, address, config["password"]))
                for name, address in config["members"].items()]
     threads += [threading.Thread(target=watch_node, args=(notes, name, host))
+                for name, host in config["nodes"].items()]
+    threads += [threading.Thread(target=watch_patroni, args=(notes, name, host))
                 for name, host in config["nodes"].items()]
     for thread in threads:
         thread.start()

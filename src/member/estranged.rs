@@ -1,0 +1,164 @@
+//! Whether all other members have forgotten what we hold: the data nodes were
+//! made anew, and nobody thought of the witness.
+//!
+//! Our longer log would win every election, and put the keys of a cluster that
+//! is no more into the one that has just begun. So a witness that finds itself
+//! the only one to remember takes no part any more, keeps its state and says
+//! so: whether that state is rubbish or the last copy an operator must decide.
+//! The new nodes are a majority without it.
+//!
+//! One member that has forgotten is no such case: it is taught. So as long as
+//! only such a one can be reached, it is not taught at once: the other may come
+//! in a moment and have forgotten as well.
+
+use std::time::Instant;
+
+use super::{Member, Trouble};
+use crate::config::limits;
+use crate::disk::Standing;
+use crate::links::leader::Peer;
+use crate::raft::runtime;
+use crate::wire::Address;
+use crate::wire::utility::StatusReply;
+
+use super::standing::Peerage;
+
+/// What a peer has shown that lacks something of what is committed here.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lack {
+    /// When it first did so.
+    since: Instant,
+    /// The end of its log.
+    end: u64,
+    /// What was committed here at that moment.
+    committed: u64,
+}
+
+impl Peerage {
+    /// Notes that we lead and that the peer is to be told of it later.
+    pub(super) fn teach_later(&self, peer: &Address) {
+        self.update(peer, |known| known.to_be_taught = true);
+    }
+
+    /// Notes that the peer is told all that we have to say as leader.
+    pub(super) fn taught(&self, peer: &Address) {
+        self.update(peer, |known| known.to_be_taught = false);
+    }
+
+    /// Whether the peer showed that it holds what is committed here.
+    fn remembers(&self, peer: &Address) -> bool {
+        let known = self.0.borrow();
+        known
+            .get(peer)
+            .is_some_and(|known| known.verified && known.lacks.is_none())
+    }
+
+    fn lacks(&self, peer: &Address) -> Option<Lack> {
+        self.0.borrow().get(peer).and_then(|known| known.lacks)
+    }
+}
+
+impl Member {
+    /// Compares what a peer shows of its log with what is committed here.
+    pub(super) fn note_lack(&self, peer: &Address, status: &StatusReply) {
+        let committed = self.replica.borrow().log.commit().get();
+        // A log that was compacted has fewer entries than are committed: what
+        // counts all of them is whole, and ends where it counts to.
+        let whole = status.commit_idx <= status.log_len;
+        let end = status.log_len;
+        let lacks = whole && end < committed;
+        self.peerage.update(peer, |known| {
+            let since = known.lacks.map_or_else(Instant::now, |lack| lack.since);
+            known.lacks = lacks.then_some(Lack {
+                since,
+                end,
+                committed,
+            });
+        });
+        if lacks && self.is_alone_to_remember() {
+            self.estrange();
+        }
+        self.teach_waiting();
+    }
+
+    fn others(&self) -> Vec<Address> {
+        let replica = self.replica.borrow();
+        let members = replica.log.members().iter();
+        members.filter(|a| **a != self.me).cloned().collect()
+    }
+
+    /// Of two members the other may just have lost its disk; that all of several
+    /// did so at once without somebody's doing is not likely.
+    ///
+    /// Each may have fallen behind at a time of its own: proof is an entry that
+    /// was committed here when the first of them was seen, and that the log of
+    /// none of them has reached since.
+    fn is_alone_to_remember(&self) -> bool {
+        let others = self.others();
+        let lacks: Option<Vec<Lack>> = others.iter().map(|p| self.peerage.lacks(p)).collect();
+        let Some(lacks) = lacks.filter(|lacks| lacks.len() > 1) else {
+            return false;
+        };
+        let reached = lacks.iter().map(|lack| lack.end).max();
+        reached < lacks.iter().map(|lack| lack.committed).min()
+    }
+
+    /// Whether the peer may be given what we hold, and be asked to elect us.
+    pub(super) fn may_teach(&self, peer: &Address) -> bool {
+        let others = self.others();
+        let patient = |since: Instant| since.elapsed() < limits::ESTRANGED_PATIENCE;
+        others.len() < 2
+            || others
+                .iter()
+                .any(|other| self.connection(other).is_some() && self.peerage.remembers(other))
+            || self
+                .peerage
+                .lacks(peer)
+                .is_some_and(|lack| !patient(lack.since))
+    }
+
+    /// Leads those that had to wait until more was known.
+    pub(super) fn teach_waiting(&self) {
+        for peer in self.others() {
+            let waits = self.peerage.update(&peer, |known| known.to_be_taught);
+            if !waits || !self.may_teach(&peer) {
+                continue;
+            }
+            if let Some(connection) = self.connection(&peer) {
+                self.peerage.taught(&peer);
+                self.lead_peer(Peer::Member(peer), &connection);
+            }
+        }
+    }
+
+    /// Takes no part from now on, durably.
+    fn estrange(&self) {
+        if self.standing() == Standing::Estranged {
+            return;
+        }
+        let mut replica = self.replica.borrow_mut();
+        replica.standing = Standing::Estranged;
+        let hard_state = replica.hard_state();
+        let saved = replica.disk.save_hard_state(hard_state);
+        drop(replica);
+        // Should the disk fail, the next start finds the same again.
+        runtime::spawn(async move {
+            let _ = saved.await;
+        })
+        .detach();
+        self.report_estrangement();
+        self.report(Trouble::Estranged);
+    }
+
+    /// Says what the operator has to decide.
+    pub(super) fn report_estrangement(&self) {
+        let committed = self.replica.borrow().log.commit();
+        log::error!(
+            "{}: ESTRANGED: this witness holds {committed} committed entries, and all other \
+             members have forgotten them. It does not vote any more, and keeps them to itself. If \
+             the cluster was made anew, stop this witness and run: pg-witness reset {}",
+            self.name,
+            self.name
+        );
+    }
+}
