@@ -4,6 +4,7 @@ What a scenario does to a part it says to the part (`node.crash()`,
 `node.patroni.kill()`, `witness.wipe()`); what concerns several of them, and all that
 is waited for, is here. What must hold afterwards is in `judgement`."""
 
+import functools
 import json
 import os
 import re
@@ -13,9 +14,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from rig import paths, utility
+from rig import paths, process, utility
 from rig.network import Network
-from rig.process import Process, await_that
+from rig.process import Process
 
 from .application import Application, conninfo
 from .history import two_primaries
@@ -34,6 +35,9 @@ PASSWORD = "kept-quiet-4711"
 UNNOTICED_S = 1.5
 
 FOLDER_PREFIX = "pg-witness-stereo-"
+#: Whoever waits shares the machine with what is waited for.
+await_that = functools.partial(process.await_that, every_s=0.2)
+
 STORE = str(Path(__file__).with_name("store.py"))
 RELAY = str(Path(__file__).with_name("relay.py"))
 
@@ -81,7 +85,7 @@ class Stereo:
     def _make(self):
         self.outside = self.network.machine("app", 20)
         self.observer = Observer(self.outside, self.folder, self.password)
-        self.application = Application("app", self.outside, self.folder, [], pause_s=0.02)
+        self.application = Application("app", self.outside, self.folder, [], pause_s=0.04)
         for name, byte in (("a", 11), ("b", 12)):
             self._make_node(name, byte)
         # The witness has the greatest address: it dials both (spec 1.2).

@@ -135,6 +135,7 @@ def watch_node(notes, name, host):
                     time.sleep(EVERY_S)
         except psycopg.Error:
             notes.note("postgres", name, role="down")
+            notes.note("replication", name, waits_for=[])
         time.sleep(EVERY_S)
 
 
