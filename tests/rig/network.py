@@ -133,8 +133,9 @@ class Machine:
     def move(self, last_byte):
         """Another address in the same network; the old one is gone."""
         before, self.address = self.address, f"{self.network.subnet}.{last_byte}"
-        _ip("-n", self.namespace, "addr", "add", f"{self.address}/24", "dev", "eth0")
+        # First: an address goes with the one that it was added to in the same network.
         _ip("-n", self.namespace, "addr", "del", f"{before}/24", "dev", "eth0")
+        _ip("-n", self.namespace, "addr", "add", f"{self.address}/24", "dev", "eth0")
 
 
 class Network:
