@@ -108,8 +108,8 @@ class Application:
         return max((write.end for write in self.acknowledged() if write.end <= moment), default=None)
 
     def first_after(self, moment):
-        """The time of the first acknowledgement of what was sent after `moment`, or None yet."""
-        return next((write.end for write in self.acknowledged() if write.begin > moment), None)
+        """The time of the first acknowledgement after `moment`, or None yet."""
+        return next((write.end for write in self.acknowledged() if write.end > moment), None)
 
     def await_writes(self, number, limit_s=60):
         """Waits until so many more were acknowledged."""

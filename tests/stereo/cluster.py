@@ -92,7 +92,7 @@ class Stereo:
         self.witness = WitnessMachine(
             "witness", self.network.machine("witness", 13), self.folder / "witness", self.step,
             self.kind, self._partners, self.password, self.pysyncobj)
-        self._ctl = self.folder / "patronictl.yml"
+        self.patronictl_config = self.folder / "patronictl.yml"
 
     def _make_node(self, name, byte):
         dcs = {**self.timing, "maximum_lag_on_failover": 1048576, "synchronous_mode": self.synchronous,
@@ -128,8 +128,10 @@ class Stereo:
         return self
 
     def watch(self):
-        """Tells the observer and the application who belongs to the cluster now."""
+        """Tells whoever looks from outside who belongs to the cluster now."""
         self.application.tell([node.machine.address for node in self.nodes.values()])
+        self.patronictl_config.write_text(json.dumps({"scope": "stereo", "raft": {
+            "partner_addrs": [m.raft_address for m in self.members.values()], "password": self.password}}))
         self.observer.watch({name: member.raft_address for name, member in self.members.items()},
                             {name: node.machine.address for name, node in self.nodes.items()})
 
@@ -218,11 +220,9 @@ class Stereo:
     def patronictl(self, *argv, input=None, limit_s=60):
         """Runs patronictl on the application's machine; raises on a bad exit status."""
         self.step(f"operator: patronictl {' '.join(argv)}")
-        self._ctl.write_text(json.dumps({"scope": "stereo", "raft": {
-            "partner_addrs": [m.raft_address for m in self.members.values()], "password": self.password}}))
         done = subprocess.run(
             [*self.outside.enter, paths.python(self.pysyncobj),
-             str(paths.venv(self.pysyncobj) / "bin/patronictl"), "-c", str(self._ctl), *argv],
+             str(paths.venv(self.pysyncobj) / "bin/patronictl"), "-c", str(self.patronictl_config), *argv],
             input=input, capture_output=True, text=True, timeout=limit_s,
             env={**os.environ, "EDITOR": "true", "PAGER": "cat", "PATRONICTL_CONFIG_FILE": ""})
         assert done.returncode == 0, f"patronictl {' '.join(argv)}: {done.stdout}{done.stderr}"
