@@ -4,6 +4,7 @@
 //!
 //! * [`cli`]: the commands, one file each; [`logging`]: where their words go.
 //! * [`cli`]: one file a command;
+//! * [`http`]: the status, the page and the metrics, served;
 //! * [`member`]: one cluster's member: it ties the rooms below together;
 //! * [`raft`]: openraft made at home: votes, commit, order of durability;
 //! * [`links`]: connections to peers, and the pure translation of what they say;
@@ -12,6 +13,8 @@
 //! * [`disk`]: what must survive a power cut: hard state, log, checkpoints.
 //! * [`kv`]: Patroni's `KVStoreTTL` as a pure state machine.
 //! * [`links`]: connections to peers and the translation of what is said there.
+//! * [`probe`]: whether PostgreSQL accepts connections, asked without a password;
+//! * [`status`]: what is known, as one model, and whether a failover would work;
 //! * [`reactor`]: the one thread's sockets and timers;
 //! * [`wire`]: PySyncObj's bytes, without I/O.
 //!
@@ -21,10 +24,13 @@ pub mod bugs;
 pub mod cli;
 pub mod config;
 pub mod disk;
+pub mod http;
 pub mod kv;
 pub mod links;
 pub mod logging;
 pub mod member;
+pub mod probe;
 pub mod raft;
 pub mod reactor;
+pub mod status;
 pub mod wire;

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::config::{ClusterConfig, Config, shown};
+use crate::config::{ClusterConfig, Config, HttpConfig, ProbeConfig, shown};
 
 /// The whole report, ending in a line end.
 pub fn report(config: &Config) -> String {
@@ -21,9 +21,10 @@ fn write(config: &Config, text: &mut String) -> std::fmt::Result {
         config.log.level.as_str().to_lowercase()
     )?;
     match &config.http {
-        Some(http) => writeln!(text, "http: {}", http.listen)?,
+        Some(http) => writeln!(text, "http: {}{}", http.listen, access(http))?,
         None => writeln!(text, "http: off")?,
     }
+    write_probe(&config.probe, text)?;
     for cluster in &config.clusters {
         write_cluster(cluster, text)?;
     }
@@ -34,6 +35,38 @@ fn write(config: &Config, text: &mut String) -> std::fmt::Result {
         write_dial_note(cluster, text)?;
     }
     writeln!(text, "\nok")
+}
+
+fn write_probe(probe: &ProbeConfig, text: &mut String) -> std::fmt::Result {
+    if !probe.enabled {
+        return writeln!(text, "probe: off");
+    }
+    let login = match &probe.password_file {
+        Some(file) => format!("logs in with the password of {}", file.display()),
+        None => "does not log in".into(),
+    };
+    writeln!(
+        text,
+        "probe: every {} s, {} s each, {} tries {} s apart; as {} at {}, {login}",
+        probe.interval.as_secs_f64(),
+        probe.timeout.as_secs_f64(),
+        probe.tries,
+        probe.retry_pause.as_secs_f64(),
+        shown(&probe.user),
+        shown(&probe.database),
+    )
+}
+
+fn access(http: &HttpConfig) -> String {
+    let token = http.token_file.as_ref().map_or_else(String::new, |file| {
+        format!(", with the token in {}", file.display())
+    });
+    let reading = if http.read_only {
+        ", open for reading"
+    } else {
+        ""
+    };
+    format!("{reading}{token}")
 }
 
 fn write_cluster(cluster: &ClusterConfig, text: &mut String) -> std::fmt::Result {
@@ -50,6 +83,11 @@ fn write_cluster(cluster: &ClusterConfig, text: &mut String) -> std::fmt::Result
     };
     let data_dir = std::path::absolute(&cluster.data_dir);
     let data_dir = data_dir.as_deref().unwrap_or(&cluster.data_dir);
+    let placement = &cluster.placement;
+    let zone = match &placement.zone {
+        Some(zone) => format!("{}, {}", shown(zone), placement.zone_policy),
+        None => "not given: where it stands is not checked".into(),
+    };
     writeln!(text, "\ncluster {}", shown(&cluster.name))?;
     for (key, value) in [
         ("self_addr", cluster.self_addr.to_string()),
@@ -59,6 +97,9 @@ fn write_cluster(cluster: &ClusterConfig, text: &mut String) -> std::fmt::Result
         ("password", password),
         ("bootstrap", cluster.bootstrap.to_string()),
         ("election", cluster.election.to_string()),
+        ("vote", cluster.placement.vote.to_string()),
+        ("zone", zone),
+        ("allow_from", networks(cluster)),
     ] {
         writeln!(text, "    {key:<24} {value}")?;
     }
@@ -77,6 +118,14 @@ fn write_cluster(cluster: &ClusterConfig, text: &mut String) -> std::fmt::Result
         writeln!(text, "    {key:<24} {} s", value.as_secs_f64())?;
     }
     Ok(())
+}
+
+fn networks(cluster: &ClusterConfig) -> String {
+    let each: Vec<String> = cluster.allow_from.iter().map(ToString::to_string).collect();
+    match each.is_empty() {
+        true => "all".into(),
+        false => each.join(", "),
+    }
 }
 
 /// H22: who dials is decided by the order of the address texts, and a dialling

@@ -10,11 +10,13 @@ use futures_lite::StreamExt;
 
 use super::Failure;
 use super::notify::Notifier;
-use crate::config::{self, ClusterConfig, Config, ConfigSource, Env, Source, reload};
+use crate::config::{self, ClusterConfig, Config, ConfigSource, Env, Source, limits, reload};
 use crate::disk::Worker;
 use crate::logging;
 use crate::member::Member;
+use crate::member::liveness::{Pulse, Vitals};
 use crate::member::run::StartError;
+use crate::probe::{Prober, Target};
 use crate::raft::runtime;
 use crate::reactor::Timer;
 use crate::wire::{Key, Secret};
@@ -22,6 +24,9 @@ use crate::wire::{Key, Secret};
 /// How long the old password is accepted beside the new one after a reload: the
 /// wire has no negotiation, so the nodes are changed one after the other.
 const PASSWORD_WINDOW: Duration = Duration::from_secs(3600);
+
+/// Shortest pause between two signs of life to the service manager.
+const WATCH_PAUSE_MIN: Duration = Duration::from_millis(100);
 
 /// Pause before a cluster that could not start is tried again.
 const RESTART_PAUSE: Duration = Duration::from_secs(10);
@@ -62,46 +67,137 @@ async fn serve(config: Config, source: ConfigSource) -> Result<(), Failure> {
         .map_err(|error| Failure::Failed(format!("cannot start the disk's thread: {error}")))?;
     let notify = Rc::new(Notifier::new(&Env::of_process()));
     let mut witness = Witness {
+        members: Members::new(Prober::new(&config.probe)),
         config,
         worker,
-        members: Members::default(),
     };
     witness
         .start()
         .await
         .map_err(|error| Failure::Failed(error.to_string()))?;
     notify.ready();
-    let fed = notify
-        .watchdog_period()
-        .map(|period| runtime::spawn(feed(notify.clone(), period)));
-    let ended = witness.until_told(&source, &notify).await;
+    #[cfg(feature = "test-hooks")]
+    runtime::spawn(stop_engines_when_told(witness.members.clone())).detach();
+    let watched = runtime::spawn(watch_over(witness.members.vitals.clone(), notify.clone()));
+    let told = async { Ok(witness.until_told(&source, &notify).await) };
+    let stopped = async { Err(watched.await) };
+    let ended = match smol::future::or(told, stopped).await {
+        Ok(ended) => ended,
+        // What stands still cannot be ended in good order either.
+        Err(clusters) => return Err(given_up(&clusters)),
+    };
     notify.stopping();
-    let members = witness.members.take();
-    for (member, _) in &members {
-        member.stop();
+    let members = witness.members.running.take();
+    for member in &members {
+        member.member.stop();
     }
-    for (_, running) in members {
-        running.await;
+    for member in members {
+        member.life.await;
     }
-    drop(fed);
     ended
 }
 
-/// Tells the service manager that the thread on which everything runs does not
-/// stand still (`WatchdogSec=`).
-async fn feed(notify: Rc<Notifier>, period: Duration) {
+/// Tells the service manager that every cluster makes progress (`WatchdogSec=`),
+/// and does not while one stands still. Returns which, when nobody has ended us
+/// for it: then we do.
+async fn watch_over(vitals: Rc<Vitals>, notify: Rc<Notifier>) -> Vec<Rc<str>> {
+    let asked = notify.watchdog_period().unwrap_or(limits::PULSE_PERIOD);
+    let pause = asked.clamp(WATCH_PAUSE_MIN, limits::PULSE_PERIOD);
+    let mut stopped = Duration::ZERO;
     loop {
-        notify.watchdog();
-        Timer::after(period).await;
+        let silent = vitals.silent();
+        if silent.is_empty() {
+            stopped = Duration::ZERO;
+            notify.watchdog();
+        } else {
+            if stopped.is_zero() {
+                log::error!("{}", standing_still(&silent));
+            }
+            stopped = stopped.saturating_add(pause);
+            if stopped > limits::LAST_RESORT {
+                return silent;
+            }
+        }
+        Timer::after(pause).await;
+        vitals.pass(pause);
     }
 }
 
-/// The members that run; one that could not start joins them later.
-type Members = Rc<RefCell<Vec<(Rc<Member>, smol::Task<()>)>>>;
+fn standing_still(clusters: &[Rc<str>]) -> String {
+    let seconds = limits::ENGINE_SILENCE_MAX.as_secs();
+    format!("no progress for {seconds} s in {}", clusters.join(", "))
+}
 
-fn run(members: &Members, member: Rc<Member>) {
-    let running = runtime::spawn(member.clone().run());
-    members.borrow_mut().push((member, running));
+fn given_up(clusters: &[Rc<str>]) -> Failure {
+    let why = standing_still(clusters);
+    Failure::Failed(format!("{why}; ending, in order to be started again"))
+}
+
+/// Only in the tests' program: its engines stand still this many milliseconds
+/// after the start.
+#[cfg(feature = "test-hooks")]
+async fn stop_engines_when_told(members: Members) {
+    let after = std::env::var("PG_WITNESS_STOP_ENGINES_AFTER_MS");
+    let Some(after) = after.ok().and_then(|ms| ms.parse().ok()) else {
+        return;
+    };
+    Timer::after(Duration::from_millis(after)).await;
+    for Running { member, .. } in members.running.borrow().iter() {
+        member.stop_engine_tasks();
+    }
+}
+
+/// The members that run, and who asks their servers; a member that could not
+/// start joins them later.
+#[derive(Clone)]
+struct Members {
+    running: Rc<RefCell<Vec<Running>>>,
+    prober: Prober,
+    vitals: Rc<Vitals>,
+}
+
+struct Running {
+    member: Rc<Member>,
+    life: smol::Task<()>,
+    /// Ended with it.
+    _probing: smol::Task<()>,
+}
+
+impl Members {
+    fn new(prober: Prober) -> Self {
+        Self {
+            running: Rc::default(),
+            prober,
+            vitals: Rc::default(),
+        }
+    }
+
+    fn run(&self, member: Rc<Member>) {
+        self.vitals.watch(member.pulse());
+        let running = Running {
+            life: runtime::spawn(member.clone().run()),
+            _probing: runtime::spawn(probe(member.clone(), self.prober.clone())),
+            member,
+        };
+        self.running.borrow_mut().push(running);
+    }
+}
+
+/// Has the servers probed that a cluster's store names, as it changes.
+async fn probe(member: Rc<Member>, prober: Prober) {
+    loop {
+        let changed = member.nodes_changed();
+        let nodes = member.nodes();
+        let targets = nodes.iter().filter_map(|node| {
+            Some(Target {
+                scope: node.scope.clone(),
+                member: node.name.clone(),
+                conn_url: node.conn_url.clone()?,
+            })
+        });
+        prober.set_targets(&member.name, targets.collect());
+        changed.await;
+    }
 }
 
 struct Witness {
@@ -144,7 +240,7 @@ impl Witness {
         let mut first_error = None;
         for (cluster, started) in starts {
             match started.await {
-                Ok(member) => run(&self.members, member),
+                Ok(member) => self.members.run(member),
                 Err(error) => {
                     log::error!("{}: {error}", cluster.name);
                     first_error.get_or_insert(error);
@@ -154,7 +250,7 @@ impl Witness {
             }
         }
         match first_error {
-            Some(error) if self.members.borrow().is_empty() => Err(error),
+            Some(error) if self.members.running.borrow().is_empty() => Err(error),
             _ => Ok(()),
         }
     }
@@ -201,11 +297,14 @@ impl Witness {
         if let Some(level) = plan.level {
             logging::set_level(level);
         }
+        if let Some(probe) = plan.probe {
+            self.members.prober.configure(&probe);
+        }
         for (name, password) in plan.passwords {
             let member = {
-                let members = self.members.borrow();
-                let found = members.iter().find(|(member, _)| *member.name == *name);
-                found.map(|(member, _)| member.clone())
+                let members = self.members.running.borrow();
+                let found = members.iter().find(|r| *r.member.name == *name);
+                found.map(|r| r.member.clone())
             };
             let Some(member) = member else { continue };
             let keys = keys_of([password]).await;
@@ -218,10 +317,14 @@ impl Witness {
 
 /// Goes on trying to start a cluster whose state cannot be opened.
 async fn retry(cluster: ClusterConfig, worker: Worker, members: Members) {
+    // Whoever tries makes progress; an attempt that never ends is none.
+    let pulse = Rc::new(Pulse::new(cluster.name.as_str().into()));
+    members.vitals.watch(&pulse);
     loop {
         Timer::after(RESTART_PAUSE).await;
+        pulse.beat();
         if let Ok(member) = start(cluster.clone(), worker.clone()).await {
-            run(&members, member);
+            members.run(member);
             return;
         }
     }

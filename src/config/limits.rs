@@ -210,3 +210,124 @@ pub const ACQUAINTANCE_TIME: Duration = Duration::from_millis(300);
 /// How long a voter may hear a leader and accept nothing of it. Longer than a
 /// sync that dawdles and a snapshot that is sent.
 pub const STALL_TIME: Duration = Duration::from_secs(15);
+
+/// How long peers that forgot their terms at a restart are left to find a leader
+/// of their own (S13): some rounds of theirs, and what is promised for ours.
+pub const FORGETFUL_PEER_TIME: Duration = Duration::from_secs(5);
+/// Longest `conn_url` of a member that is read, in bytes.
+pub const CONN_URL_BYTES_MAX: usize = 2048;
+
+/// Most hosts of one `conn_url`.
+pub const CONN_URL_HOSTS_MAX: usize = 8;
+
+/// Longest name of a host, in bytes: DNS' own, and room for an IPv6 zone.
+pub const HOST_BYTES_MAX: usize = 255;
+
+/// Most PostgreSQL servers that one process probes.
+pub const PROBE_SERVERS_MAX: usize = 4096;
+
+/// Most PostgreSQL servers that one cluster's store may name.
+pub const PROBE_MEMBERS_MAX: usize = 256;
+
+/// Most probes that run at once: they bound the sockets and the memory. So many
+/// that a hundred silent servers are still asked in turn.
+pub const PROBES_AT_ONCE: usize = 32;
+
+/// Most names that are resolved at once for probes: each takes a thread until
+/// the system's resolver gives up.
+pub const RESOLUTIONS_AT_ONCE: usize = 4;
+
+/// Most addresses of one name that are tried.
+pub const PROBE_ADDRESSES_MAX: usize = 8;
+
+/// Largest message of a PostgreSQL server that is read, in bytes; its errors are
+/// some hundred.
+pub const PG_MESSAGE_BYTES_MAX: usize = 8 << 10;
+
+/// Most bytes read from a PostgreSQL server in one probe.
+pub const PG_PROBE_BYTES_MAX: usize = 64 << 10;
+
+/// Most bytes kept of one text of a PostgreSQL server.
+pub const PG_TEXT_BYTES_MAX: usize = 256;
+
+/// Longest that a server may take to hang up after we have said goodbye.
+pub const PG_FAREWELL_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// Most failures in a row that may be asked for before a server is unhealthy.
+pub const PROBE_TRIES_MAX: u32 = 100;
+
+/// Longest name of a zone, in bytes.
+pub const ZONE_BYTES_MAX: usize = 64;
+/// How often a cluster's engine is asked whether it is there.
+pub const PULSE_PERIOD: Duration = Duration::from_secs(5);
+
+/// How long an engine, or a supervisor without one, may show no progress until
+/// its cluster counts as stopped. Longer than any pause of a worn SD card.
+pub const ENGINE_SILENCE_MAX: Duration = Duration::from_secs(20);
+
+/// How long a process with a stopped cluster waits for whoever watches it; then
+/// it ends by itself, for not everybody is watched.
+pub const LAST_RESORT: Duration = Duration::from_secs(30);
+/// Longest value of Patroni's that the status looks into, in bytes; its own
+/// largest, the dynamic configuration, takes a few thousand.
+pub const STATUS_JSON_BYTES_MAX: usize = 64 << 10;
+
+/// Deepest nesting in such a value.
+pub const STATUS_JSON_DEPTH_MAX: usize = 32;
+
+/// How old what a peer told of itself may be before whoever looks has it asked
+/// again.
+pub const TOLD_FRESH: Duration = Duration::from_secs(5);
+
+/// How long whoever looks waits for that.
+pub const TOLD_TIME_MAX: Duration = Duration::from_millis(500);
+
+/// How old the answer of a probe may be: several periods and tries.
+pub const PROBE_FRESH: Duration = Duration::from_secs(60);
+
+/// First and largest size of the buffer into which one piece of JSON goes, in
+/// bytes: a cluster of [`STATUS_SCOPES_MAX`] full scopes.
+pub const JSON_BYTES_FIRST: usize = 4 << 10;
+
+/// See [`JSON_BYTES_FIRST`].
+pub const JSON_BYTES_MAX: usize = 2 << 20;
+
+/// Lines of the log that are kept in memory.
+pub const EVENTS_MAX: usize = 100;
+
+/// Longest of them, in characters.
+pub const EVENT_CHARS_MAX: usize = 240;
+
+/// Networks in one list of those that may reach the Raft port.
+pub const NETWORKS_MAX: usize = 64;
+
+/// HTTP connections served at once; one more is refused.
+pub const HTTP_CONNECTIONS_MAX: usize = 16;
+
+/// Largest head of an HTTP request, in bytes: a browser sends to the loopback
+/// the cookies of everything else there.
+pub const HTTP_HEAD_BYTES_MAX: usize = 8 << 10;
+
+/// Most headers of an HTTP request.
+pub const HTTP_HEADERS_MAX: usize = 48;
+
+/// Longest that the head of an HTTP request may take to arrive.
+pub const HTTP_HEAD_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Longest that an HTTP answer may take, a health check's probes included.
+pub const HTTP_ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// How long a closed HTTP connection may go on sending.
+pub const HTTP_LINGER_MAX: Duration = Duration::from_secs(1);
+
+/// Bytes of an HTTP answer that are collected before they are sent.
+pub const HTTP_PART_BYTES: usize = 16 << 10;
+
+/// PostgreSQL clusters shown of one Raft group.
+pub const STATUS_SCOPES_MAX: usize = 16;
+
+/// PostgreSQL members shown of one of them.
+pub const STATUS_MEMBERS_MAX: usize = 32;
+
+/// Longest text of somebody else's that is shown, in characters.
+pub const STATUS_TEXT_MAX: usize = 128;

@@ -7,10 +7,13 @@ use log::LevelFilter;
 
 use super::env::Env;
 use super::error::{ConfigError, Place, shown};
+use super::http::RawHttp;
 use super::node::Node;
+use super::probe::RawProbe;
 use super::raw::{self, Dialect, RawCluster};
 use super::{
     Bind, Bootstrap, ClusterConfig, Config, ConfigSource, Election, HttpConfig, LogConfig,
+    PlacementConfig,
 };
 use super::{Source, Timing, file, limits, own, patroni, yaml};
 
@@ -125,12 +128,13 @@ fn warn_of_password(cluster: &RawCluster, file: &file::Text, warnings: &mut Vec<
 
 /// The configuration of Patroni's one cluster.
 fn one(
-    cluster: RawCluster,
+    mut cluster: RawCluster,
     level: Option<LevelFilter>,
     source: Source,
     env: &Env,
     mut warnings: Vec<String>,
 ) -> Result<Config, ConfigError> {
+    cluster.placement.overlay(env, true)?;
     if cluster.data_dir.is_none() {
         warnings.push(format!(
             "{}: not given; the state goes to the current directory, as Patroni's would",
@@ -147,12 +151,15 @@ fn one(
     if let Some(name) = name {
         believed.name = name.value;
     }
+    let clusters = vec![believed];
+    let http = http(RawHttp::default(), &clusters, env, &mut warnings)?;
     Ok(Config {
-        clusters: vec![believed],
+        clusters,
         log: LogConfig {
             level: level.unwrap_or(LevelFilter::Info),
         },
-        http: None,
+        http,
+        probe: RawProbe::default().believe(env)?,
         source,
         warnings,
     })
@@ -187,14 +194,14 @@ fn load_own(
     let data_dir = read.data_dir.map(|said| PathBuf::from(said.value));
     let mut clusters = Vec::new();
     let mut places = Vec::new();
-    for cluster in read.clusters {
+    let alone = read.clusters.len() == 1;
+    for mut cluster in read.clusters {
+        cluster.placement.overlay(env, alone)?;
         places.push(cluster.place.clone());
         clusters.push(cluster.believe(Dialect::Own, data_dir.clone(), env)?);
     }
     check_distinct(&clusters, &places)?;
-    if let Some(http) = &read.http {
-        check_http(http, &clusters, &file.place)?;
-    }
+    let http = http(read.http, &clusters, env, &mut warnings)?;
     Ok(Config {
         clusters,
         log: LogConfig {
@@ -202,7 +209,8 @@ fn load_own(
                 .or(read.level)
                 .unwrap_or(LevelFilter::Info),
         },
-        http: read.http,
+        http,
+        probe: read.probe.believe(env)?,
         source: Source::Own(path.into()),
         warnings,
     })
@@ -242,26 +250,36 @@ fn check_distinct(clusters: &[ClusterConfig], places: &[Place]) -> Result<(), Co
     Ok(())
 }
 
-fn check_http(
-    http: &HttpConfig,
+/// Where the status is served. An address that was said must be free; the
+/// default gives way to a cluster that was there before it.
+fn http(
+    raw: RawHttp,
     clusters: &[ClusterConfig],
-    place: &Place,
-) -> Result<(), ConfigError> {
-    match clusters.iter().find(|c| c.bind().collides(&http.listen)) {
-        None => Ok(()),
-        Some(cluster) => Err(ConfigError::Conflict {
-            place: place.key("http").key("listen"),
-            why: format!(
-                "{} is where cluster {} listens; give another port",
-                http.listen, cluster.name
-            ),
+    env: &Env,
+    warnings: &mut Vec<String>,
+) -> Result<Option<HttpConfig>, ConfigError> {
+    let Some((http, place)) = raw.believe(env)? else {
+        return Ok(None);
+    };
+    let Some(cluster) = clusters.iter().find(|c| c.bind().collides(&http.listen)) else {
+        return Ok(Some(http));
+    };
+    let why = format!("{} is where cluster {} listens", http.listen, cluster.name);
+    match place {
+        Some(place) => Err(ConfigError::Conflict {
+            place,
+            why: format!("{why}; give another port"),
         }),
+        None => {
+            warnings.push(format!("http: {why}; no status is served"));
+            Ok(None)
+        }
     }
 }
 
 /// One cluster to try the program with: alone, on the loopback, state in the
 /// user's own folder.
-fn demo(env: &Env, warnings: Vec<String>) -> Result<Config, ConfigError> {
+fn demo(env: &Env, mut warnings: Vec<String>) -> Result<Config, ConfigError> {
     let place = Place::top("demo");
     let absolute = |path: &&Path| path.is_absolute();
     let state = match env.path("XDG_STATE_HOME").filter(absolute) {
@@ -281,23 +299,28 @@ fn demo(env: &Env, warnings: Vec<String>) -> Result<Config, ConfigError> {
         host: self_addr.host().into(),
         port: self_addr.port(),
     });
+    let clusters = vec![ClusterConfig {
+        name: "demo".into(),
+        self_addr,
+        bind_addr,
+        partner_addrs: Vec::new(),
+        data_dir: state.join("pg-witness").join("demo"),
+        password: None,
+        password_file: None,
+        bootstrap: Bootstrap::New,
+        election: Election::Reluctant,
+        timing: Timing::default(),
+        placement: PlacementConfig::default(),
+        allow_from: Vec::new(),
+    }];
+    let http = http(RawHttp::default(), &clusters, env, &mut warnings)?;
     Ok(Config {
-        clusters: vec![ClusterConfig {
-            name: "demo".into(),
-            self_addr,
-            bind_addr,
-            partner_addrs: Vec::new(),
-            data_dir: state.join("pg-witness").join("demo"),
-            password: None,
-            password_file: None,
-            bootstrap: Bootstrap::New,
-            election: Election::Reluctant,
-            timing: Timing::default(),
-        }],
+        clusters,
         log: LogConfig {
             level: patroni::level_variable(env)?.unwrap_or(LevelFilter::Info),
         },
-        http: None,
+        http,
+        probe: RawProbe::default().believe(env)?,
         source: Source::Demo,
         warnings,
     })

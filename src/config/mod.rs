@@ -14,12 +14,16 @@ use crate::wire::{Address, Secret};
 mod env;
 mod error;
 mod file;
+mod http;
 mod level;
 pub mod limits;
 mod load;
+mod network;
 mod node;
 mod own;
 mod patroni;
+mod placement;
+mod probe;
 mod raw;
 mod reload;
 mod scalar;
@@ -31,7 +35,11 @@ mod yaml;
 
 pub use env::Env;
 pub use error::{ConfigError, Place, shown};
+pub use http::HttpConfig;
 pub use load::load;
+pub use network::Network;
+pub use placement::{PlacementConfig, VotePolicy, ZonePolicy};
+pub use probe::ProbeConfig;
 pub use reload::{ReloadPlan, reload};
 pub use suggest::nearest;
 pub use timing::Timing;
@@ -43,8 +51,10 @@ pub struct Config {
     pub clusters: Vec<ClusterConfig>,
     /// How much to log.
     pub log: LogConfig,
-    /// Where to serve the status; none unless asked for.
+    /// Where to serve the status; none if it is switched off.
     pub http: Option<HttpConfig>,
+    /// How PostgreSQL servers are probed.
+    pub probe: ProbeConfig,
     /// Where all this came from.
     pub source: Source,
     /// What is odd but no reason to stop; to be logged at start.
@@ -75,6 +85,10 @@ pub struct ClusterConfig {
     pub election: Election,
     /// The times.
     pub timing: Timing,
+    /// Where the members stand, and what follows from it.
+    pub placement: PlacementConfig,
+    /// Who may reach the Raft port; all, if none is named.
+    pub allow_from: Vec<Network>,
 }
 
 impl ClusterConfig {
@@ -157,13 +171,6 @@ impl std::fmt::Display for Election {
 pub struct LogConfig {
     /// The least important level that is written.
     pub level: LevelFilter,
-}
-
-/// Where to serve the status.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HttpConfig {
-    /// The address to listen on.
-    pub listen: Bind,
 }
 
 /// Where a configuration came from.

@@ -3,15 +3,20 @@
 //! bytes panics in 0.7.0); `serde_path_to_error` gives the path, and a bisection
 //! over the text the line.
 
+use std::collections::BTreeMap;
+
 use log::LevelFilter;
 use serde::Deserialize;
 use serde_json_core::de::{Deserializer, Error as JsonError};
 
 use super::error::{ConfigError, Place, Said};
+use super::http::{self, RawHttp};
+use super::level;
 use super::limits::CLUSTERS_MAX;
-use super::raw::{self, RawCluster};
+use super::placement::RawPlacement;
+use super::probe::{self, RawProbe};
+use super::raw::RawCluster;
 use super::suggest::nearest;
-use super::{HttpConfig, level};
 use crate::wire::Secret;
 
 /// Longest text with escapes in it, in bytes.
@@ -24,15 +29,25 @@ pub struct Own {
     /// `log.level`
     pub level: Option<LevelFilter>,
     /// `http`
-    pub http: Option<HttpConfig>,
+    pub http: RawHttp,
+    /// `probe`
+    pub probe: RawProbe,
     /// `clusters`, at least one.
     pub clusters: Vec<RawCluster>,
 }
 
-const FILE_KEYS: [&str; 4] = ["data_dir", "log", "clusters", "http"];
+const FILE_KEYS: [&str; 7] = [
+    "data_dir",
+    "log",
+    "clusters",
+    "http",
+    "probe",
+    "zone",
+    "zone_policy",
+];
 const LOG_KEYS: [&str; 1] = ["level"];
-const HTTP_KEYS: [&str; 1] = ["listen"];
-const CLUSTER_KEYS: [&str; 18] = [
+const CLUSTER_KEYS: [&str; 21] = [
+    "allow_from",
     "name",
     "self_addr",
     "bind_addr",
@@ -51,6 +66,8 @@ const CLUSTER_KEYS: [&str; 18] = [
     "ttl",
     "loop_wait",
     "retry_timeout",
+    "vote",
+    "member_zones",
 ];
 
 #[derive(Deserialize)]
@@ -60,6 +77,22 @@ struct File {
     log: Option<Log>,
     clusters: Option<Vec<Cluster>>,
     http: Option<Http>,
+    probe: Option<Probe>,
+    zone: Option<String>,
+    zone_policy: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Probe {
+    enabled: Option<bool>,
+    interval: Option<f64>,
+    timeout: Option<f64>,
+    tries: Option<u32>,
+    retry_pause: Option<f64>,
+    user: Option<String>,
+    database: Option<String>,
+    password_file: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -68,15 +101,18 @@ struct Log {
     level: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Http {
     listen: Option<String>,
+    token_file: Option<String>,
+    read_only: Option<bool>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Cluster {
+    allow_from: Option<Vec<String>>,
     name: Option<String>,
     self_addr: Option<String>,
     bind_addr: Option<String>,
@@ -95,6 +131,8 @@ struct Cluster {
     ttl: Option<f64>,
     loop_wait: Option<f64>,
     retry_timeout: Option<f64>,
+    vote: Option<String>,
+    member_zones: Option<BTreeMap<String, String>>,
 }
 
 /// Reads and understands a file's text.
@@ -114,11 +152,18 @@ pub fn read(text: &str, place: &Place) -> Result<Own, ConfigError> {
             why: format!("more than {CLUSTERS_MAX} clusters; start a second witness"),
         });
     }
+    let zone = said(file.zone, place, "zone");
+    let zone_policy = said(file.zone_policy, place, "zone_policy");
     let clusters = clusters
         .into_iter()
         .enumerate()
-        .map(|(index, cluster)| cluster.raw(&place.key("clusters").element(index)))
-        .collect::<Result<_, _>>()?;
+        .map(|(index, cluster)| {
+            let mut raw = cluster.raw(&place.key("clusters").element(index))?;
+            raw.placement.zone = zone.clone();
+            raw.placement.zone_policy = zone_policy.clone();
+            Ok(raw)
+        })
+        .collect::<Result<_, ConfigError>>()?;
     let level = file
         .log
         .and_then(|log| said(log.level, &place.key("log"), "level"))
@@ -127,10 +172,8 @@ pub fn read(text: &str, place: &Place) -> Result<Own, ConfigError> {
     Ok(Own {
         data_dir: said(file.data_dir, place, "data_dir"),
         level,
-        http: file
-            .http
-            .map(|http| http.believe(&place.key("http")))
-            .transpose()?,
+        http: file.http.unwrap_or_default().raw(&place.key("http")),
+        probe: file.probe.unwrap_or_default().raw(&place.key("probe")),
         clusters,
     })
 }
@@ -175,22 +218,39 @@ impl Cluster {
                 said(self.loop_wait, place, "loop_wait"),
                 said(self.retry_timeout, place, "retry_timeout"),
             ],
+            placement: RawPlacement {
+                vote: said(self.vote, place, "vote"),
+                member_zones: said(self.member_zones, place, "member_zones"),
+                ..RawPlacement::default()
+            },
+            allow_from: said(self.allow_from, place, "allow_from"),
             place: place.clone(),
         })
     }
 }
 
+impl Probe {
+    fn raw(self, place: &Place) -> RawProbe {
+        RawProbe {
+            enabled: said(self.enabled, place, "enabled"),
+            interval: said(self.interval, place, "interval"),
+            timeout: said(self.timeout, place, "timeout"),
+            tries: said(self.tries, place, "tries"),
+            retry_pause: said(self.retry_pause, place, "retry_pause"),
+            user: said(self.user, place, "user"),
+            database: said(self.database, place, "database"),
+            password_file: said(self.password_file.map(Into::into), place, "password_file"),
+        }
+    }
+}
+
 impl Http {
-    fn believe(self, place: &Place) -> Result<HttpConfig, ConfigError> {
-        let listen = said(self.listen, place, "listen").ok_or_else(|| ConfigError::Missing {
-            place: place.key("listen"),
-            remedy: "give the address to serve the status on, such as 127.0.0.1:8009, or \
-                         remove http"
-                .into(),
-        })?;
-        Ok(HttpConfig {
-            listen: raw::bind(&listen)?,
-        })
+    fn raw(self, place: &Place) -> RawHttp {
+        RawHttp {
+            listen: said(self.listen, place, "listen"),
+            token_file: said(self.token_file.map(Into::into), place, "token_file"),
+            read_only: said(self.read_only, place, "read_only"),
+        }
     }
 }
 
@@ -268,14 +328,15 @@ fn explain(text: &str, fault: Fault, place: &Place) -> ConfigError {
 
 /// Whether `path` is of an object and not of a key in it.
 fn held_by(path: &str) -> bool {
-    matches!(path, "" | "." | "log" | "http") || path.ends_with(']')
+    matches!(path, "" | "." | "log" | "http" | "probe") || path.ends_with(']')
 }
 
 /// The keys that may stand where `path` does, and the one most like `key`.
 fn neighbours(path: &str, key: &str) -> (Option<&'static str>, &'static [&'static str]) {
     let known: &[&str] = match path.strip_suffix(key) {
         Some("log.") => &LOG_KEYS,
-        Some("http.") => &HTTP_KEYS,
+        Some("http.") => &http::KEYS,
+        Some("probe.") => &probe::KEYS,
         Some(within) if within.starts_with("clusters") => &CLUSTER_KEYS,
         _ => &FILE_KEYS,
     };
@@ -290,7 +351,16 @@ fn wanted(key: &str) -> &'static str {
         ("clusters", true) => "write a cluster: {\"name\": \"main\", ...}",
         ("partner_addrs", false) => "write a list of texts: [\"10.0.0.1:2222\", \"10.0.0.2:2222\"]",
         ("log", _) => "write {\"level\": \"info\"}",
-        ("http", _) => "write {\"listen\": \"127.0.0.1:8009\"}",
+        ("http", _) => "write {\"listen\": \"127.0.0.1:8010\"}",
+        ("allow_from", false) => "write a list of networks: [\"10.0.0.0/8\"]",
+        ("read_only", _) => "write true or false",
+        ("probe", _) => "write {\"enabled\": true, \"interval\": 10}",
+        ("enabled", _) => "write true or false",
+        ("tries", _) => "write a whole number without quotes, such as 3",
+        ("interval" | "timeout" | "retry_pause", _) => {
+            "write seconds as a number without quotes, such as 10"
+        }
+        ("member_zones", _) => "write {\"pg1\": \"zone-a\", \"pg2\": \"zone-b\"}",
         (key, _) if super::timing::KEYS.contains(&key) => {
             "write seconds as a number without quotes, such as 1.5"
         }

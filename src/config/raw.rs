@@ -7,6 +7,8 @@ use super::env::Env;
 use super::error::{ConfigError, Place, Said, shown};
 use super::file;
 use super::limits::{CLUSTER_NAME_BYTES_MAX, PARTNERS_MAX};
+use super::network;
+use super::placement::RawPlacement;
 use super::suggest::nearest;
 use super::timing::{self, Timing};
 use super::{Bind, Bootstrap, ClusterConfig, Election};
@@ -34,8 +36,12 @@ pub struct RawCluster {
     pub bootstrap: Option<Said<String>>,
     /// `election` of our own file.
     pub election: Option<Said<String>>,
+    /// `allow_from` of our own file.
+    pub allow_from: Option<Said<Vec<String>>>,
     /// The times, in the order of [`timing::KEYS`].
     pub timing: timing::Written,
+    /// `zone` and what belongs to it.
+    pub placement: RawPlacement,
 }
 
 /// Whose rules hold where a value is missing.
@@ -61,7 +67,9 @@ impl RawCluster {
             password_file: None,
             bootstrap: None,
             election: None,
+            allow_from: None,
             timing: Default::default(),
+            placement: RawPlacement::default(),
         }
     }
 
@@ -126,6 +134,8 @@ impl RawCluster {
             bootstrap,
             election,
             timing: Timing::new(self.timing, &self.place)?,
+            placement: self.placement.believe()?,
+            allow_from: network::networks(self.allow_from, env)?,
         })
     }
 
@@ -258,7 +268,7 @@ fn path_text(said: &Said<String>) -> Result<&str, ConfigError> {
 }
 
 /// One of a few words.
-fn choice<T: Copy>(said: &Said<String>, words: &[(&str, T)]) -> Result<T, ConfigError> {
+pub fn choice<T: Copy>(said: &Said<String>, words: &[(&str, T)]) -> Result<T, ConfigError> {
     if let Some((_, meaning)) = words.iter().find(|(word, _)| *word == said.value) {
         return Ok(*meaning);
     }

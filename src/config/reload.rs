@@ -3,7 +3,7 @@
 
 use log::LevelFilter;
 
-use super::{ClusterConfig, Config};
+use super::{ClusterConfig, Config, ProbeConfig};
 use crate::wire::Secret;
 
 /// What to do about a new configuration.
@@ -13,6 +13,8 @@ pub struct ReloadPlan {
     pub level: Option<LevelFilter>,
     /// Clusters by name with their new passwords.
     pub passwords: Vec<(String, Secret)>,
+    /// How to probe from now on, when it changed.
+    pub probe: Option<ProbeConfig>,
     /// What changed and waits for a restart, one line each.
     pub refused: Vec<String>,
 }
@@ -23,6 +25,7 @@ pub fn reload(old: &Config, new: &Config) -> ReloadPlan {
         level: (old.log != new.log).then_some(new.log.level),
         ..ReloadPlan::default()
     };
+    plan.probe = (old.probe != new.probe).then(|| new.probe.clone());
     if old.http != new.http {
         plan.refuse("http", "changed");
     }
@@ -50,6 +53,8 @@ impl ReloadPlan {
             ("bootstrap", old.bootstrap != new.bootstrap),
             ("election", old.election != new.election),
             ("the times", old.timing != new.timing),
+            ("zone or vote", old.placement != new.placement),
+            ("allow_from", old.allow_from != new.allow_from),
         ];
         for (key, _) in fixed.iter().filter(|(_, changed)| *changed) {
             self.refuse(&old.name, &format!("{key} changed"));

@@ -55,7 +55,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_channel::oneshot;
 
@@ -169,6 +169,34 @@ pub struct Stats {
     pub commits: u64,
     /// Bytes of the live segment in use.
     pub segment_bytes: u64,
+    /// Of `bytes_written`, those of the day `day`; see [`Stats::today_bytes`].
+    day_bytes: u64,
+    /// Days since 1970, UTC, of the last write. For the eye only.
+    day: u64,
+}
+
+impl Stats {
+    /// Bytes written since midnight UTC.
+    pub fn today_bytes(&self) -> u64 {
+        if self.day == today() {
+            self.day_bytes
+        } else {
+            0
+        }
+    }
+
+    fn count_today(&mut self, day: u64, written: u64) {
+        if written > 0 && self.day != day {
+            (self.day, self.day_bytes) = (day, 0);
+        }
+        self.day_bytes = self.day_bytes.saturating_add(written);
+    }
+}
+
+/// Days since 1970, UTC.
+fn today() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| now.as_secs() / 86_400)
 }
 
 /// The outcome of a write: resolves when it, and all before it on the same

@@ -25,7 +25,7 @@ use crate::wire::LogIndex;
 
 use super::cluster::Cluster;
 use super::storage::{File, RealStorage, Storage};
-use super::{Checkpoint, DiskError, HardState, Recovered, Stats, StoredEntry};
+use super::{Checkpoint, DiskError, HardState, Recovered, Stats, StoredEntry, today};
 
 /// From how many waiting clusters of one file system on its sync replaces their
 /// own. A `syncfs` also writes what others left dirty, and the inodes' times,
@@ -534,6 +534,7 @@ impl Member {
         let written = self.cluster.take_written();
         let mut board = self.shared.board();
         board.stats.bytes_written = board.stats.bytes_written.saturating_add(written);
+        board.stats.count_today(today(), written);
         board.stats.segment_bytes = self.cluster.segment_used();
         board.past_threshold = self.cluster.wants_checkpoint();
     }

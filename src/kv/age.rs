@@ -57,6 +57,17 @@ impl Age {
         }
     }
 
+    /// How long this writing has been here.
+    pub fn so_far(&self, counted: Duration) -> Duration {
+        counted.saturating_sub(self.since)
+    }
+
+    /// Whether it was written while we were here; else its age began when the
+    /// state was loaded, and is less than it is.
+    pub fn is_true(&self) -> bool {
+        self.since > Duration::ZERO
+    }
+
     /// How long until the value is due, unless it never is.
     pub fn remaining(&self, counted: Duration) -> Option<Duration> {
         let age = counted.saturating_sub(self.since);
@@ -82,6 +93,16 @@ fn lifetime(stored: &Value) -> Option<Duration> {
         _ => Duration::try_from_secs_f64(as_float(expire)? - as_float(updated)?).ok()?,
     };
     (!lifetime.is_zero()).then_some(lifetime)
+}
+
+/// How far the clock of a value's writer is ahead of `wall`, a clock of ours
+/// since the epoch, in milliseconds: by `updated`, which is the writer's, and
+/// the age.
+pub(super) fn clock_ahead_ms(stored: &Value, age: Duration, wall: Duration) -> Option<i64> {
+    let written = Duration::try_from_secs_f64(as_float(stored.get("updated")?)?).ok()?;
+    let here = wall.checked_sub(age)?;
+    let signed = |time: Duration| i64::try_from(time.as_millis()).ok();
+    signed(written)?.checked_sub(signed(here)?)
 }
 
 /// How a Python leader decides (spec 6.5), and how we must not.

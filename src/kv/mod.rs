@@ -20,5 +20,5 @@ pub mod tail;
 
 pub use call::Call;
 pub use rules::Poison;
-pub use store::{Applied, Change, Store, expire_command};
+pub use store::{Applied, Change, Life, Store, expire_command};
 pub use tail::Tail;

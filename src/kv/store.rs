@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::age::{Age, CountedClock, over_by_wall_clock};
+use super::age::{Age, CountedClock, clock_ahead_ms, over_by_wall_clock};
 use super::call::Call;
 use super::rules::{Effect, Poison, decide, same_writing};
 use super::table::{Row, Table};
@@ -39,6 +39,21 @@ pub struct Applied {
     /// Set if the entry harms the Python nodes, most of them for good: to be
     /// counted and told (H1, H6).
     pub poison: Option<Poison>,
+}
+
+/// A key and its life.
+#[derive(Debug, Clone, Copy)]
+pub struct Life<'a> {
+    /// The key.
+    pub key: &'a Value,
+    /// The stored dict.
+    pub stored: &'a Value,
+    /// Since this writing was applied here, or was loaded.
+    pub age: Duration,
+    /// Until it is due; none if it never is.
+    pub remaining: Option<Duration>,
+    /// How far the writer's wall clock is ahead of ours.
+    pub clock_ahead_ms: Option<i64>,
 }
 
 /// How the state changed.
@@ -178,6 +193,26 @@ impl Store {
     /// [`KV_BYTES_WARN`](crate::config::limits::KV_BYTES_WARN).
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Every key with its value, how long that has been here and how long it
+    /// still lives, and how far its writer's clock is ahead of `wall` (ours,
+    /// since the epoch) in milliseconds, where that can be told. For the eye
+    /// only.
+    pub fn lives(&self, now: Instant, wall: Duration) -> impl Iterator<Item = Life<'_>> {
+        let counted = self.clock.at(now);
+        self.table.rows().iter().map(move |row| {
+            let age = &row.beside.age;
+            let so_far = age.so_far(counted);
+            let ahead = || clock_ahead_ms(&row.stored, so_far, wall);
+            Life {
+                key: &row.key,
+                stored: &row.stored,
+                age: so_far,
+                remaining: age.remaining(counted),
+                clock_ahead_ms: age.is_true().then(ahead).flatten(),
+            }
+        })
     }
 
     /// Counts time. To be called at least every

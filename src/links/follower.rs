@@ -220,17 +220,22 @@ pub fn append(
 }
 
 /// The local entry at `prev`, or the answer that makes the leader look further
-/// back.
+/// back: to what is committed, where the logs meet for certain.
+///
+/// A step back for each append that does not fit, as Python answers, need never
+/// end: a leader that is far ahead sends several appends at once, and the last
+/// of them, which begins beyond our log, would undo the step of the first.
 fn locate(log: &impl LocalLog, prev: Option<EntryId>) -> Result<EpochId, Verdict> {
+    let meeting = Verdict::Answer(reset(log.commit().next()));
     let Some(prev) = prev else {
         // H21: an answer beyond the leader's log would repeat for ever.
-        return Err(Verdict::Answer(reset(log.commit().next())));
+        return Err(meeting);
     };
     if prev.index < log.first() {
         return Err(Verdict::Answer(reset(log.first().next())));
     }
     let Some(ours) = log.term_at(prev.index) else {
-        return Err(Verdict::Answer(reset(log.last().index.next())));
+        return Err(meeting);
     };
     if ours.term == prev.term {
         return Ok(EpochId {
@@ -245,7 +250,7 @@ fn locate(log: &impl LocalLog, prev: Option<EntryId>) -> Result<EpochId, Verdict
         };
         return Err(Verdict::Diverged(Divergence { ours, theirs: prev }));
     }
-    Err(Verdict::Answer(reset(prev.index)))
+    Err(meeting)
 }
 
 struct Merged {

@@ -38,6 +38,12 @@ impl ElectionClock {
         self.deadline.set(Instant::now() + timeout);
     }
 
+    /// Lets at least this time pass from now.
+    pub fn defer(&self, time: Duration) {
+        let until = Instant::now() + time;
+        self.deadline.set(self.deadline.get().max(until));
+    }
+
     /// Lets the deadline be now (spec 5.7).
     pub fn expire(&self) {
         self.deadline.set(Instant::now());

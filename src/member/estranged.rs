@@ -23,6 +23,17 @@ use crate::wire::utility::StatusReply;
 
 use super::standing::Peerage;
 
+/// What a peer has shown that lacks something of what is committed here.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lack {
+    /// When it first did so.
+    since: Instant,
+    /// The end of its log.
+    end: u64,
+    /// What was committed here at that moment.
+    committed: u64,
+}
+
 impl Peerage {
     /// Notes that we lead and that the peer is to be told of it later.
     pub(super) fn teach_later(&self, peer: &Address) {
@@ -42,7 +53,7 @@ impl Peerage {
             .is_some_and(|known| known.verified && known.lacks.is_none())
     }
 
-    fn lacks(&self, peer: &Address) -> Option<Instant> {
+    fn lacks(&self, peer: &Address) -> Option<Lack> {
         self.0.borrow().get(peer).and_then(|known| known.lacks)
     }
 }
@@ -54,10 +65,15 @@ impl Member {
         // A log that was compacted has fewer entries than are committed: what
         // counts all of them is whole, and ends where it counts to.
         let whole = status.commit_idx <= status.log_len;
-        let lacks = whole && status.log_len < committed;
+        let end = status.log_len;
+        let lacks = whole && end < committed;
         self.peerage.update(peer, |known| {
-            let since = known.lacks.unwrap_or_else(Instant::now);
-            known.lacks = lacks.then_some(since);
+            let since = known.lacks.map_or_else(Instant::now, |lack| lack.since);
+            known.lacks = lacks.then_some(Lack {
+                since,
+                end,
+                committed,
+            });
         });
         if lacks && self.is_alone_to_remember() {
             self.estrange();
@@ -73,9 +89,18 @@ impl Member {
 
     /// Of two members the other may just have lost its disk; that all of several
     /// did so at once without somebody's doing is not likely.
+    ///
+    /// Each may have fallen behind at a time of its own: proof is an entry that
+    /// was committed here when the first of them was seen, and that the log of
+    /// none of them has reached since.
     fn is_alone_to_remember(&self) -> bool {
         let others = self.others();
-        others.len() > 1 && others.iter().all(|peer| self.peerage.lacks(peer).is_some())
+        let lacks: Option<Vec<Lack>> = others.iter().map(|p| self.peerage.lacks(p)).collect();
+        let Some(lacks) = lacks.filter(|lacks| lacks.len() > 1) else {
+            return false;
+        };
+        let reached = lacks.iter().map(|lack| lack.end).max();
+        reached < lacks.iter().map(|lack| lack.committed).min()
     }
 
     /// Whether the peer may be given what we hold, and be asked to elect us.
@@ -89,7 +114,7 @@ impl Member {
             || self
                 .peerage
                 .lacks(peer)
-                .is_some_and(|since| !patient(since))
+                .is_some_and(|lack| !patient(lack.since))
     }
 
     /// Leads those that had to wait until more was known.
@@ -113,7 +138,7 @@ impl Member {
         }
         let mut replica = self.replica.borrow_mut();
         replica.standing = Standing::Estranged;
-        let hard_state = replica.hard_state(&replica.vote, Standing::Estranged);
+        let hard_state = replica.hard_state();
         let saved = replica.disk.save_hard_state(hard_state);
         drop(replica);
         // Should the disk fail, the next start finds the same again.

@@ -107,7 +107,7 @@ impl Member {
         if self.has_voice() {
             self.acquainted(peer).await;
         }
-        if !self.has_voice() || !self.is_member(peer) || !self.peerage.is_verified(peer) {
+        if !self.may_vote() || !self.is_member(peer) || !self.peerage.is_verified(peer) {
             self.withhold_vote(peer, term);
             return;
         }
@@ -196,6 +196,7 @@ impl Member {
         };
         if let Some(why) = outdated {
             self.on_ignored(peer, append.term, why);
+            self.consider_stale(peer, append.term, append.commit);
             return;
         }
         if self.diverged.get().is_some() || self.standing() == Standing::Estranged {

@@ -6,9 +6,13 @@
 //!
 //! * [`clock`]: when to campaign;
 //! * [`standing`]: whether our word counts (S7, S13);
+//! * [`condition`]: all of it, for whoever looks;
 //! * [`estranged`]: whether all others have forgotten what we hold;
 //! * [`inbound`]: what peers send;
 //! * [`leading`]: what we send while we lead;
+//! * [`liveness`]: whether its engine makes progress;
+//! * [`nodes`]: the PostgreSQL servers that the store names;
+//! * [`placement`]: where the members stand, and whether to vote there;
 //! * [`propose`]: commands on their way into the log;
 //! * [`sockets`]: who is connected;
 //! * [`offline`]: what an operator does while it is stopped;
@@ -20,10 +24,14 @@
 
 pub mod assembly;
 pub mod clock;
+pub mod condition;
 pub mod estranged;
 pub mod inbound;
 pub mod leading;
+pub mod liveness;
+pub mod nodes;
 pub mod offline;
+pub mod placement;
 pub mod propose;
 pub mod run;
 pub mod sockets;
@@ -43,6 +51,7 @@ use futures_channel::oneshot;
 
 use self::clock::ElectionClock;
 use self::leading::Leadership;
+use self::liveness::Pulse;
 use self::sockets::Link;
 use self::standing::{Attendance, Peerage};
 use crate::config::ClusterConfig;
@@ -93,9 +102,15 @@ pub struct Member {
     trouble: Event,
     started: Instant,
     stopping: Cell<bool>,
+    rebuilds: Cell<u64>,
     refused_connections: Cell<u64>,
     unreadable: Cell<u64>,
     reported_leader: RefCell<Option<Address>>,
+    nodes: RefCell<nodes::Nodes>,
+    nodes_changed: Event,
+    known_nodes: RefCell<placement::Known>,
+    placement: RefCell<Rc<placement::Placement>>,
+    pulse: Rc<Pulse>,
 }
 
 /// What makes the supervisor rebuild the engine from disk (S14).
@@ -118,6 +133,8 @@ pub enum Trouble {
     MembersTruncated,
     /// A leader is heard of, but nothing that it sends is accepted (E7).
     Stalled,
+    /// Leading, and told not to vote.
+    VoteWithheld,
     /// No other member holds what is committed here.
     Estranged,
 }
@@ -135,6 +152,7 @@ impl fmt::Display for Trouble {
             }
             Self::Estranged => f.write_str("no other member holds what is committed here"),
             Self::Stalled => f.write_str("the leader is heard of, but nothing of it is accepted"),
+            Self::VoteWithheld => f.write_str("this witness must not lead"),
             Self::MembersTruncated => f.write_str("changes of the members were undone"),
         }
     }

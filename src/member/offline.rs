@@ -25,7 +25,7 @@ pub async fn adopt(config: &ClusterConfig, worker: &Worker) -> Result<EntryId, S
     let members = configured_members(config);
     let me = config.self_addr.clone();
     let changed = Rc::new(Event::new());
-    let replica = Replica::new(me, members, disk, recovered, changed, Instant::now())
+    let mut replica = Replica::new(me, members, disk, recovered, changed, Instant::now())
         .map_err(StartError::Checkpoint)?;
     if fresh {
         let (checkpoint, tail) = replica.checkpoint();
@@ -34,8 +34,8 @@ pub async fn adopt(config: &ClusterConfig, worker: &Worker) -> Result<EntryId, S
             .install(checkpoint, tail, LogIndex::FIRST)
             .await?;
     }
-    let voter = replica.hard_state(&replica.vote, Standing::Voter);
-    replica.disk.save_hard_state(voter).await?;
+    replica.standing = Standing::Voter;
+    replica.disk.save_hard_state(replica.hard_state()).await?;
     replica.disk.close().await?;
     let last = replica.log.last();
     Ok(EntryId {

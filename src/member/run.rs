@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use event_listener::Event;
 
 use super::clock::ElectionClock;
+use super::liveness::Pulse;
 use super::standing::Peerage;
 use super::{Member, Trouble};
-use crate::config::{Bootstrap, ClusterConfig, Election, limits};
+use crate::config::{Bootstrap, ClusterConfig, Election, VotePolicy, limits};
 use crate::disk::{Condition, Disk, DiskError, Recovered, Standing, Worker};
 use crate::links::follower;
 use crate::links::utility_client::ask;
@@ -99,6 +100,7 @@ impl Member {
         )
         .map_err(StartError::Checkpoint)?;
         let member = Rc::new(Self {
+            pulse: Rc::new(Pulse::new(name.clone())),
             name,
             me,
             clock: ElectionClock::new(election_timeout(&config)),
@@ -126,13 +128,20 @@ impl Member {
             trouble: Event::new(),
             started: Instant::now(),
             stopping: Cell::default(),
+            rebuilds: Cell::default(),
             refused_connections: Cell::default(),
             unreadable: Cell::default(),
             reported_leader: RefCell::default(),
+            nodes: RefCell::default(),
+            nodes_changed: Event::new(),
+            known_nodes: RefCell::default(),
+            placement: RefCell::default(),
         });
         if fresh {
             member.found(untouched).await?;
         }
+        // Before the first vote.
+        member.consider_placement();
         member.start_engine().await?;
         Ok(member)
     }
@@ -189,6 +198,7 @@ impl Member {
             runtime::spawn(self.clone().join()),
             runtime::spawn(self.clone().watch_self_addr()),
             runtime::spawn(self.clone().watch_standing()),
+            runtime::spawn(self.clone().feel_pulse()),
         ];
         self.supervise().await;
         for task in tasks {
@@ -257,6 +267,7 @@ impl Member {
     }
 
     async fn rebuild(self: &Rc<Self>, trouble: &Trouble) {
+        self.rebuilds.set(self.rebuilds.get().saturating_add(1));
         self.stop_leading();
         self.stop_engine().await;
         let closed = self.replica.borrow().disk.close();
@@ -275,6 +286,7 @@ impl Member {
         let mut attempts = 0_u64;
         loop {
             attempts = attempts.saturating_add(1);
+            self.pulse.beat();
             match self.reopen().await {
                 Ok(()) => return,
                 // Every second, perhaps for days.
@@ -457,7 +469,7 @@ impl Member {
             let remembered = others.iter().any(|a| up(a) && self.may_teach(a));
             replica.log.members().contains(&self.me) && heard && enough && remembered
         };
-        if !connected || !self.has_voice() || self.leadership.borrow().is_some() {
+        if !connected || !self.may_vote() || self.leadership.borrow().is_some() {
             return;
         }
         let Some(engine) = self.engine() else { return };
@@ -550,6 +562,7 @@ impl Member {
             self.replica.borrow_mut().store.tick(now);
             self.keep_alive();
             self.watch_progress();
+            self.consider_placement();
             self.verify_peers();
             self.teach_waiting();
             // S8: after a gap what waits in the sockets is read first.
@@ -570,9 +583,12 @@ impl Member {
     }
 
     /// Gets into the group: asks the members for us to be added until we are
-    /// (H20). A witness that was removed while it ran does not ask.
+    /// (H20). A witness that was removed while it ran does not ask, nor one that
+    /// never votes: the majority would be reckoned with it.
     async fn join(self: Rc<Self>) {
-        while !self.config.partner_addrs.is_empty() && self.leadership.borrow().is_none() {
+        let never = self.config.placement.vote == VotePolicy::Never;
+        while !never && !self.config.partner_addrs.is_empty() && self.leadership.borrow().is_none()
+        {
             for partner in self.config.partner_addrs.clone() {
                 let keys = self.keys.borrow().clone();
                 let reply = ask(&partner, &keys, Request::Members, limits::STATUS_TIME_MAX).await;

@@ -61,6 +61,19 @@ impl Member {
     }
 
     fn admit_stranger(self: Rc<Self>, stream: TcpStream, from: SocketAddr) {
+        let allowed = &self.config.allow_from;
+        if !allowed.is_empty() && !allowed.iter().any(|network| network.contains(from.ip())) {
+            let count = self.refused_connections.get().saturating_add(1);
+            self.refused_connections.set(count);
+            if count.is_power_of_two() {
+                log::warn!(
+                    "{}: {} is in no network of allow_from; {count} connections refused so far",
+                    self.name,
+                    from.ip()
+                );
+            }
+            return;
+        }
         if self.strangers.get() >= limits::STRANGERS_MAX {
             let count = self.refused_connections.get().saturating_add(1);
             self.refused_connections.set(count);

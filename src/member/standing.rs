@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::placement::Withheld;
 use super::{Member, Trouble};
 use crate::bugs::{Bug, planted};
 use crate::config::Bootstrap;
@@ -19,6 +20,7 @@ use crate::disk::Standing;
 use crate::links::utility_client::ask;
 use crate::raft::runtime;
 use crate::reactor::Timer;
+use crate::status::shown;
 use crate::wire::message::Message;
 use crate::wire::utility::{Request, StatusReply};
 use crate::wire::{Address, LogIndex, Term, command};
@@ -27,8 +29,12 @@ use crate::wire::{Address, LogIndex, Term, command};
 #[derive(Default)]
 pub struct Peerage(pub(super) RefCell<BTreeMap<Address, Known>>);
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Known {
+    /// What it told last, for whoever looks.
+    told: Option<Told>,
+    /// A question for that is on its way.
+    refreshing: bool,
     pub(super) verified: bool,
     asking: bool,
     /// Not to be asked again before.
@@ -37,10 +43,12 @@ pub(super) struct Known {
     unanswered: u32,
     /// Knows `timeout_now` (0.3.16 and later).
     takes_leadership: bool,
+    /// Begins again at term 0 when it restarts (0.3.15 and earlier; H7).
+    forgets_terms: bool,
     /// It holds nothing but the entry that every log starts with.
     new: bool,
-    /// Since when it shows that it lacks what is committed here.
-    pub(super) lacks: Option<Instant>,
+    /// What it lacks of what is committed here.
+    pub(super) lacks: Option<super::estranged::Lack>,
     /// We lead, and it is not told anything yet.
     pub(super) to_be_taught: bool,
     /// Why it was last told nothing when it asked for our vote.
@@ -49,6 +57,17 @@ pub(super) struct Known {
     second_leader: Option<Term>,
     /// It does not list us among its partners.
     disowns: bool,
+}
+
+/// What a peer's `status` tells for the eye.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// What it runs, or claims to.
+    pub version: Rc<str>,
+    /// Its commit index.
+    pub commit: u64,
+    /// When it said so.
+    pub at: Instant,
 }
 
 /// How long an amnesic witness has been listening to a leader (S7).
@@ -63,6 +82,16 @@ pub struct Attendance {
     term: Term,
     /// The end of its log when it first was seen whole; none before.
     since: Option<LogIndex>,
+}
+
+impl Told {
+    fn of(status: &StatusReply) -> Self {
+        Self {
+            version: shown(&status.version).into(),
+            commit: status.commit_idx,
+            at: Instant::now(),
+        }
+    }
 }
 
 impl Peerage {
@@ -80,6 +109,39 @@ impl Peerage {
             .borrow()
             .get(peer)
             .is_some_and(|known| known.takes_leadership)
+    }
+
+    fn forgets_terms(&self, peer: &Address) -> bool {
+        self.0
+            .borrow()
+            .get(peer)
+            .is_some_and(|known| known.forgets_terms)
+    }
+
+    /// What the peer told of itself last.
+    pub fn told(&self, peer: &Address) -> Option<Told> {
+        self.0.borrow().get(peer)?.told.clone()
+    }
+
+    /// Whether to ask the peer anew for the eye's sake: what it told is old, and
+    /// nobody asks yet.
+    pub fn begin_refresh(&self, peer: &Address) -> bool {
+        self.update(peer, |known| {
+            let old = known
+                .told
+                .as_ref()
+                .is_none_or(|told| told.at.elapsed() >= limits::TOLD_FRESH);
+            old && !std::mem::replace(&mut known.refreshing, true)
+        })
+    }
+
+    /// Ends what [`Peerage::begin_refresh`] began. The answer is only shown: what
+    /// is believed of the peer is for `verify` to learn.
+    pub fn end_refresh(&self, peer: &Address, answer: Option<&StatusReply>) {
+        self.update(peer, |known| {
+            known.refreshing = false;
+            known.told = answer.map(Told::of).or(known.told.take());
+        });
     }
 
     /// Notes why the peer gets no vote. Whether that is news: without a leader
@@ -123,16 +185,15 @@ impl Peerage {
     }
 }
 
-/// Whether a node of this version of pysyncobj understands `timeout_now`
-/// (spec 5.7). Another witness would only hand it on.
-fn takes_leadership(version: &str) -> bool {
-    let mut parts = version.split('.').map(str::parse::<u32>);
-    let (Some(Ok(major)), Some(Ok(minor)), Some(Ok(patch))) =
-        (parts.next(), parts.next(), parts.next())
-    else {
-        return false;
-    };
-    (major, minor, patch) >= (0, 3, 16)
+/// The first pysyncobj that keeps its term and understands `timeout_now` (spec
+/// 5.7, H7).
+const KEEPS_ITS_TERM: [u32; 3] = [0, 3, 16];
+
+/// The version of a pysyncobj node; none of another witness, which would only
+/// hand leadership on, and forgets nothing.
+fn pysyncobj(version: &str) -> Option<[u32; 3]> {
+    let mut parts = version.split('.').map(|part| part.parse().ok());
+    Some([parts.next()??, parts.next()??, parts.next()??])
 }
 
 /// How often a peer that does not answer is asked before it counts as one that
@@ -159,6 +220,11 @@ impl Member {
             "this witness is new here and waits for an entry that commits without it"
         } else if self.standing() == Standing::Estranged {
             "this witness holds what all others have forgotten"
+        } else if let Some(withheld) = self.placement.borrow().withheld {
+            match withheld {
+                Withheld::Configured => "this witness is configured never to vote",
+                Withheld::SharedZone => "this witness shares its zone with a data node",
+            }
         } else if !self.is_member(peer) {
             "it is no member"
         } else {
@@ -228,13 +294,22 @@ impl Member {
             return;
         }
         let new = status.commit_idx == LogIndex::FIRST.get() && status.log_len == 1;
+        let version = pysyncobj(&status.version);
+        let forgets_terms = version.is_some_and(|version| version < KEEPS_ITS_TERM);
         let disowns = established && !status.partners.iter().any(|p| p.address == self.me);
         self.peerage.update(peer, |known| {
             known.verified = true;
             known.new = new;
             known.disowns = disowns;
-            known.takes_leadership = takes_leadership(&status.version);
+            known.takes_leadership = version.is_some_and(|version| version >= KEEPS_ITS_TERM);
+            known.forgets_terms = forgets_terms;
+            known.told = Some(Told::of(status));
         });
+        if forgets_terms && status.raft_term < self.replica.borrow().log.last().term.term {
+            // It has restarted, and our last term would win over what it
+            // commits from now on: it shall have found its leader first (S13).
+            self.clock.defer(limits::FORGETFUL_PEER_TIME);
+        }
         self.note_lack(peer, status);
         self.consider_new();
         self.notify();
@@ -249,6 +324,24 @@ impl Member {
             && term < log.last().term.term
             && commit > log.commit().get()
             && !planted(Bug::StaleLogKept)
+    }
+
+    /// S13, once more: a leader of a term that is over for us, among peers that
+    /// forget their terms. Is it one of the past, of which our log knows all
+    /// that it committed, or one after it, whose commits our log would erase?
+    pub(super) fn consider_stale(&self, peer: &Address, term: Term, commit: LogIndex) {
+        if !self.peerage.forgets_terms(peer) || !self.is_stale(term, commit.get()) {
+            return;
+        }
+        // What a leader of the past committed has no later term than its own.
+        let known = self.replica.borrow().log.id_at(commit);
+        if known.is_none_or(|ours| ours.term.term > term) {
+            self.report(Trouble::StalePast {
+                peer: peer.clone(),
+                term,
+                commit: commit.get(),
+            });
+        }
     }
 
     /// Resolves when the peer has shown its status, or has had time enough: a
@@ -365,7 +458,7 @@ impl Member {
     pub(super) fn become_voter(&self, why: &str) {
         let mut replica = self.replica.borrow_mut();
         replica.standing = Standing::Voter;
-        let hard_state = replica.hard_state(&replica.vote, Standing::Voter);
+        let hard_state = replica.hard_state();
         let saved = replica.disk.save_hard_state(hard_state);
         drop(replica);
         // Should the disk fail, the next start is amnesic again, which is safe.

@@ -69,6 +69,8 @@ pub struct Engine {
     replica: Shared,
     peers: Rc<dyn Peers>,
     alive: Rc<Cell<bool>>,
+    #[cfg(feature = "test-hooks")]
+    standstill: super::standstill::Standstill,
 }
 
 /// How long `shutdown` may take (E7).
@@ -124,10 +126,15 @@ impl Engine {
             name,
         };
         let store = LogStore(replica.clone());
-        let raft = Raft::new(me, Arc::new(config), network, store, machine)
-            .await
-            .map_err(stopped)?;
+        let raft = Raft::new(me, Arc::new(config), network, store, machine);
+        #[cfg(feature = "test-hooks")]
+        let standstill = super::standstill::Standstill::default();
+        #[cfg(feature = "test-hooks")]
+        let raft = standstill.over(raft);
+        let raft = raft.await.map_err(stopped)?;
         Ok(Self {
+            #[cfg(feature = "test-hooks")]
+            standstill,
             raft,
             replica,
             peers,
@@ -158,6 +165,18 @@ impl Engine {
             .running_state
             .clone()
             .map_err(stopped)
+    }
+
+    /// Resolves when openraft's task has looked at this question: the proof that
+    /// it does not stand still.
+    pub async fn answer(&self) -> Result<(), Stopped> {
+        self.raft.with_raft_state(|_| ()).await.map_err(stopped)
+    }
+
+    /// Leaves openraft's tasks where they are, for good.
+    #[cfg(feature = "test-hooks")]
+    pub fn stand_still(&self) {
+        self.standstill.begin();
     }
 
     /// Our role.

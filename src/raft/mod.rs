@@ -14,5 +14,7 @@ pub mod network;
 pub mod proposal;
 pub mod replica;
 pub mod runtime;
+#[cfg(feature = "test-hooks")]
+pub mod standstill;
 pub mod store;
 pub mod types;

@@ -35,6 +35,8 @@ pub struct Replica {
     pub log: Log,
     /// The vote as it is durable.
     pub vote: VoteView,
+    /// The vote that is on its way to the disk, if another.
+    pub vote_pending: Option<VoteView>,
     /// Whether our word counts (S7).
     pub standing: Standing,
     /// The key-value store, as of `applied`.
@@ -104,6 +106,7 @@ impl Replica {
             me,
             log,
             vote,
+            vote_pending: None,
             standing,
             store,
             applied,
@@ -116,14 +119,16 @@ impl Replica {
         })
     }
 
-    /// The vote as the disk keeps it.
-    pub fn hard_state(&self, vote: &VoteView, standing: Standing) -> HardState {
+    /// Vote and standing as the disk is to keep them: the newest of both, for
+    /// they share a block, and neither may undo the other.
+    pub fn hard_state(&self) -> HardState {
+        let vote = self.vote_pending.as_ref().unwrap_or(&self.vote);
         HardState {
             epoch: vote.term.epoch,
             term: vote.term.term,
             voted_for: (vote.term.term > Term::ZERO).then(|| vote.node.clone()),
             committed: vote.committed,
-            standing,
+            standing: self.standing,
         }
     }
 

@@ -60,6 +60,8 @@ impl AsyncRuntime for SmolRuntime {
         T: Future + OptionalSend + 'static,
         T::Output: OptionalSend + 'static,
     {
+        #[cfg(feature = "test-hooks")]
+        let future = super::standstill::inherit(future);
         JoinHandle(Some(spawn(future)))
     }
 

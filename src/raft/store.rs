@@ -117,8 +117,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
         let vote = vote_from_raft(vote);
         let saved = {
-            let replica = self.0.borrow();
-            let state = replica.hard_state(&vote, replica.standing);
+            let mut replica = self.0.borrow_mut();
+            replica.vote_pending = Some(vote.clone());
+            let state = replica.hard_state();
             (!planted(Bug::VoteTwice)).then(|| replica.disk.save_hard_state(state))
         };
         if let Some(saved) = saved {
@@ -127,6 +128,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         }
         let mut replica = self.0.borrow_mut();
         replica.vote = vote;
+        replica.vote_pending = None;
         replica.notify();
         Ok(())
     }
@@ -227,5 +229,72 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         }
         replica.purged = Some(upto);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+    use std::time::Instant;
+
+    use event_listener::Event;
+    use futures_lite::future::{block_on, poll_once};
+
+    use super::*;
+    use crate::disk::{Disk, Standing, Worker};
+    use crate::links::epoch::EpochTerm;
+    use crate::raft::replica::Replica;
+    use crate::raft::types::Members;
+    use crate::wire::{Address, Term};
+
+    /// S1: vote and standing share a block. What is said of the one while the
+    /// other is on its way must not take that back.
+    #[test]
+    fn a_vote_on_its_way_survives_a_new_standing() {
+        let folder = tempfile::tempdir().unwrap();
+        let worker = Worker::start().unwrap();
+        let me: Address = "127.0.0.1:2222".parse().unwrap();
+        let leader: Address = "127.0.0.1:2223".parse().unwrap();
+        let vote = VoteView {
+            term: EpochTerm {
+                epoch: 1,
+                term: Term::new(7).unwrap(),
+            },
+            node: leader.clone(),
+            committed: true,
+        };
+        let (disk, recovered) = Disk::open(folder.path(), &worker).unwrap();
+        let members = Members::from([me.clone(), leader]);
+        let replica = Replica::new(
+            me,
+            members,
+            disk,
+            recovered,
+            Rc::new(Event::new()),
+            Instant::now(),
+        );
+        let replica = Rc::new(RefCell::new(replica.unwrap()));
+        block_on(async {
+            let mut store = LogStore(replica.clone());
+            let vote = vote_to_raft(&vote);
+            let mut saved = Box::pin(store.save_vote(&vote));
+            let done = poll_once(&mut saved).await;
+            let standing = {
+                let mut replica = replica.borrow_mut();
+                replica.standing = Standing::Voter;
+                replica.disk.save_hard_state(replica.hard_state())
+            };
+            if done.is_none() {
+                saved.await.unwrap();
+            }
+            standing.await.unwrap();
+        });
+        drop(replica);
+        let (_, recovered) = Disk::open(folder.path(), &worker).unwrap();
+        let hard_state = recovered.hard_state.unwrap();
+        assert_eq!(hard_state.term, vote.term.term);
+        assert_eq!(hard_state.voted_for, Some(vote.node));
+        assert_eq!(hard_state.standing, Standing::Voter);
     }
 }

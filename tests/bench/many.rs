@@ -29,7 +29,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use event_listener::Event;
-use pg_witness::config::{Bind, Bootstrap, ClusterConfig, Election, Timing};
+use pg_witness::config::{Bind, Bootstrap, ClusterConfig, Election, PlacementConfig, Timing};
 use pg_witness::disk::Worker;
 use pg_witness::links::connection::Connection;
 use pg_witness::links::resolve;
@@ -84,6 +84,8 @@ fn config(cluster: usize, folder: &Path) -> ClusterConfig {
         bootstrap: Bootstrap::New,
         election: Election::Reluctant,
         timing: Timing::default(),
+        placement: PlacementConfig::default(),
+        allow_from: Vec::new(),
     }
 }
 

@@ -54,7 +54,7 @@ class Node:
         except Exception as error:
             return {"failed": str(error)}
 
-    def propose(self, key, value, limit_s=10):
+    def propose(self, key, value, wait_s=10):
         """One proposal, not retried: how the cluster answered it."""
         done, answer = threading.Event(), []
 
@@ -64,7 +64,7 @@ class Node:
 
         now = time.time()
         self._kv._set(key, {"value": value, "updated": now, "created": now}, callback=answered)
-        return answer[0] if done.wait(limit_s) else "NO_ANSWER"
+        return answer[0] if done.wait(wait_s) else "NO_ANSWER"
 
     def delete(self, key, recursive=False, **conditions):
         return self._kv.delete(key, recursive=recursive, **conditions)

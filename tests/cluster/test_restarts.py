@@ -52,6 +52,29 @@ def test_terminated_in_order(cluster):
     cluster.check()
 
 
+def test_a_leader_far_ahead(cluster):
+    """The witness comes back with entries that nobody else has, to a leader that is
+    ahead by more than it sends at once (64 KiB)."""
+    cluster.lead(cluster.witness)
+    reader = cluster.reader()
+    for node in cluster.nodes:
+        node.kill()
+    for i in range(5):
+        reader.ask("propose", key=f"/nobody else has it/{i}", value="x", wait_s=0.2)
+    reader.kill()
+    cluster.witness.kill()
+    for node in cluster.nodes:
+        node.start()
+    cluster.await_leader(among=cluster.nodes)
+    for i in range(200):
+        cluster.must_write(cluster.a, f"/ahead/{i}", "x" * 1000)
+    # A leader elected now begins at the end of its log, not where the logs part.
+    cluster.lead(cluster.b if cluster.leader() is cluster.a else cluster.a)
+    cluster.witness.start()
+    cluster.settle()
+    cluster.check()
+
+
 def test_kill_under_writes(cluster):
     """Writers on both nodes while each member dies in turn: what was acknowledged stays."""
     stop = threading.Event()

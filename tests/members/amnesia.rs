@@ -259,3 +259,45 @@ fn a_stale_past_is_set_aside() {
         assert!(!fake_b.drain().iter().any(voted));
     });
 }
+
+#[test]
+fn a_past_that_peers_leave_while_we_watch_is_set_aside() {
+    // S13, H7: both data nodes restart under our eyes, without their terms, and
+    // commit more than we hold before we hear of a leader that we can follow.
+    run(async {
+        let rig = Rig::new();
+        let [w, a, b] = addresses();
+        let all = [&w, &a, &b];
+        let (fake_a, fake_b) = (Fake::listen(&a, &all).await, Fake::listen(&b, &all).await);
+        let witness = rig.start(rig.voter(&w, &[&a, &b])).await;
+        fake_a.dial(&w).await;
+        fake_b.dial(&w).await;
+        let log = [noop(2, 16), noop(3, 16), noop(4, 16), noop(5, 17)];
+        until("success", async || {
+            fake_a.append(17, id(1, 0), &log, 3);
+            fake_a.answer().await.success
+        })
+        .await;
+
+        // A leader of term 16 that was paused knows of a commit that we have not
+        // heard of. Our log holds it: this is no other past.
+        fake_b.append(16, id(4, 16), &[], 4);
+        fake_b.drain();
+        fake_a.append(17, id(5, 17), &[], 3);
+        assert!(fake_a.answer().await.success);
+        assert!(witness.logged("stale").is_empty());
+
+        for fake in [&fake_a, &fake_b] {
+            fake.hang_up();
+            fake.dial(&w).await;
+            fake.drain();
+        }
+        fake_a.append(1, id(5, 17), &[noop(6, 1)], 4);
+        fake_a.append(1, id(6, 1), &[], 6);
+        witness
+            .shows("a log that begins anew", |s| {
+                s.commit_idx == 1 && s.log_len == 1
+            })
+            .await;
+    });
+}

@@ -15,6 +15,7 @@ mod estranged;
 mod fake;
 mod forming;
 mod hostile;
+mod liveness;
 mod memory;
 mod quorum;
 mod rig;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use pg_witness::config::{Bind, Bootstrap, ClusterConfig, Election, Timing};
+use pg_witness::config::{Bind, Bootstrap, ClusterConfig, Election, PlacementConfig, Timing};
 use pg_witness::disk::{Faults, Worker};
 use pg_witness::links::utility_client::ask;
 use pg_witness::member::Member;
@@ -114,6 +114,8 @@ impl Rig {
             bootstrap: Bootstrap::Join,
             election: Election::Equal,
             timing: quick(),
+            placement: PlacementConfig::default(),
+            allow_from: Vec::new(),
         }
     }
 
@@ -148,7 +150,7 @@ impl Rig {
 pub struct Running {
     pub address: Address,
     keys: Vec<Arc<Key>>,
-    member: Rc<Member>,
+    pub member: Rc<Member>,
     task: RefCell<Option<smol::Task<()>>>,
 }
 

@@ -14,7 +14,7 @@ use crate::rig::{Rig, Running, addresses, during, run, until};
 
 /// A witness that follows `a`, leader of term 1 whose log ends in entry 2.
 /// `campaigns`: as soon as it would, when nobody leads; else not in this test.
-async fn following(
+pub async fn following(
     rig: &Rig,
     [w, a, b]: &[Address; 3],
     campaigns: bool,

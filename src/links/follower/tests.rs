@@ -273,7 +273,7 @@ fn leaders_that_are_none() {
 fn logs_that_do_not_meet() {
     judge(
         "
-        3.3  0 1 | 1    ; b 2 leads ; b 2 after 9:2 sends 2 commits 2   => reset to 4
+        3.3  0 1 | 1    ; b 2 leads ; b 2 after 9:2 sends 2 commits 2   => reset to 3
         3.3  0 1 | 1    ; b 2 leads ; b 2 after 3:2 sends 2 commits 2   => reset to 3
         # The leader lost track: it must look within its own log.
         H21  0 1 | 1 1  ; b 2 leads ; b 2 after nothing sends commits 1 => reset to 3
@@ -283,6 +283,71 @@ fn logs_that_do_not_meet() {
         H21  5: 1 1 | 1 ; b 2 leads ; b 2 after 5:1 sends 1 1 commits 6 => success, next 8
     ",
     );
+}
+
+/// A leader that is far ahead sends all it has, in several appends, before it
+/// reads an answer (spec 5.5). The answers must bring it back to where the logs
+/// meet, whatever their order makes of its position.
+#[test]
+fn a_leader_far_ahead_is_met() {
+    const BATCH: u64 = 3;
+    let vote = parse::vote("b 9 leads");
+    let from = parse::node("b");
+    // Ours ends in entries of a leadership that committed nothing more.
+    let mut ours = parse::log("0 1 1 | 4 4 4 4 4");
+    let theirs = parse::log("0 1 1 | 2 2 6 6 6 6 6 6 6 9 9 9 9 9");
+    let end = theirs.last().index.get();
+    let mut next = end;
+    for round in 1.. {
+        assert!(
+            round <= 3,
+            "the leader goes on at {next}, ours is {:?}",
+            ours.terms
+        );
+        let mut answers = Vec::new();
+        while next <= end || answers.is_empty() {
+            let id = |at: u64| EntryId {
+                index: parse::index(at),
+                term: theirs.term_at(parse::index(at)).unwrap().term,
+            };
+            let until = (next + BATCH).min(end + 1);
+            let entry = |at| Entry {
+                id: id(at),
+                command: [1].into(),
+            };
+            let entries: Vec<Entry> = (next..until).map(entry).collect();
+            let message = Incoming {
+                from: &from,
+                term: parse::term("9"),
+                prev: Some(id(next - 1)),
+                entries: &entries,
+                commit: theirs.commit(),
+            };
+            next = until;
+            answers.push(match append(&ours, &vote, message, true) {
+                Verdict::Answer(answer) => answer,
+                Verdict::Append(append) => {
+                    let keep = usize::try_from(append.prev.index.get()).unwrap();
+                    ours.terms.truncate(keep);
+                    let term = |(epoch, entry): &(u32, Entry)| EpochTerm {
+                        epoch: *epoch,
+                        term: entry.id.term,
+                    };
+                    ours.terms.extend(append.entries.iter().map(term));
+                    append.answer
+                }
+                other => panic!("{other:?}"),
+            });
+        }
+        if answers.iter().all(|answer| answer.success) {
+            break;
+        }
+        for answer in answers {
+            next = u64::try_from(answer.next).unwrap();
+        }
+    }
+    let plain = |log: &Terms| log.terms.iter().map(|t| t.term).collect::<Vec<_>>();
+    assert_eq!(plain(&ours), plain(&theirs));
 }
 
 #[test]

@@ -1,0 +1,51 @@
+"""Building the static program, and looking at what came out."""
+
+import os
+
+from . import elf
+from .common import ROOT, Fault, registry_remapped, run, target_dir
+from .sysroot import ensure, installed
+
+#: What a program may have at most.
+BYTES_MAX = 2_500_000
+
+
+def build(targets, cross=False):
+    """Builds for all the targets. Returns the programs by the targets' names."""
+    if cross:
+        environment = {"CROSS_CONFIG": str(ROOT / "cross.toml"), **os.environ}
+        for target in targets:
+            run("cross", "build", "--release", "--locked", "--target", target.triple,
+                cwd=ROOT, env=environment)
+    else:
+        environment = prepare(targets)
+        triples = [word for target in targets for word in ("--target", target.triple)]
+        run("cargo", "build", "--release", "--locked", *triples, cwd=ROOT, env=environment)
+    return {target.name: program(target) for target in targets}
+
+
+def prepare(targets):
+    """An environment in which cargo builds for these targets, the same bytes
+    wherever its folders are."""
+    environment = dict(os.environ)
+    if not all(installed(target.triple) for target in targets):
+        environment["RUSTC"] = str(ensure(targets))
+    run("cargo", "fetch", "--locked", "--quiet", cwd=ROOT)
+    flags = [f"--remap-path-prefix={ROOT}=/pg-witness", *registry_remapped("/crates")]
+    environment["CARGO_ENCODED_RUSTFLAGS"] = "\x1f".join(flags)
+    return environment
+
+
+def program(target):
+    """The file that was built, once it is known to be what was promised."""
+    file = target_dir() / target.triple / "release/pg-witness"
+    found = elf.read(file)
+    size = file.stat().st_size
+    wrong = [what for holds, what in (
+        (found.static, "it is not static"),
+        (found.stripped, "it is not stripped"),
+        (size <= BYTES_MAX, f"it has {size} bytes, more than {BYTES_MAX}"),
+    ) if not holds]
+    if wrong:
+        raise Fault(f"{file}: {'; '.join(wrong)}")
+    return file

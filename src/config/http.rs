@@ -1,0 +1,137 @@
+//! Where the status is served, and to whom. On the loopback to everybody; on
+//! another address with a token, or, said explicitly, for reading only.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use super::env::Env;
+use super::error::{ConfigError, Place, Said};
+use super::{Bind, file, raw};
+use crate::wire::Secret;
+
+/// The keys of `http`.
+pub const KEYS: [&str; 3] = ["listen", "token_file", "read_only"];
+
+/// Where it is served when nothing is said.
+const DEFAULT: (&str, u16) = ("127.0.0.1", 8010);
+
+/// Where the status is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// The address to listen on.
+    pub listen: Bind,
+    /// What whoever asks must show.
+    pub token: Option<Secret>,
+    /// The file it came from.
+    pub token_file: Option<PathBuf>,
+    /// Whether all may read, and what changes something needs the token, or is
+    /// refused where there is none.
+    pub read_only: bool,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            listen: Bind {
+                host: DEFAULT.0.into(),
+                port: DEFAULT.1,
+            },
+            token: None,
+            token_file: None,
+            read_only: false,
+        }
+    }
+}
+
+impl HttpConfig {
+    /// Whether only this machine can reach it.
+    pub fn is_loopback(&self) -> bool {
+        let host = self.listen.host.as_str();
+        host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+    }
+}
+
+/// What was written about it.
+#[derive(Default)]
+pub struct RawHttp {
+    /// `listen`: an address, or `off`.
+    pub listen: Option<Said<String>>,
+    /// `token_file`
+    pub token_file: Option<Said<PathBuf>>,
+    /// `read_only`
+    pub read_only: Option<Said<bool>>,
+}
+
+impl RawHttp {
+    /// Checks and types it, the environment over what was written. None if it is
+    /// switched off; else with whether an address was said.
+    pub fn believe(
+        mut self,
+        env: &Env,
+    ) -> Result<Option<(HttpConfig, Option<Place>)>, ConfigError> {
+        self.overlay(env)?;
+        let said = match &self.listen {
+            Some(listen) if listen.value == "off" => return Ok(None),
+            listen => listen.as_ref(),
+        };
+        let mut config = HttpConfig::default();
+        if let Some(listen) = said {
+            config.listen = raw::bind(listen)?;
+        }
+        if let Some(file) = &self.token_file {
+            config.token = Some(file::read_password(file, env)?);
+            config.token_file = Some(file.value.clone());
+        }
+        config.read_only = self.read_only.is_some_and(|said| said.value);
+        let place = said.map(|said| said.place.clone());
+        match place {
+            Some(place) if config.token.is_none() && !config.read_only && !config.is_loopback() => {
+                Err(ConfigError::Missing {
+                    place,
+                    remedy: format!(
+                        "{} is open to the network: name a token_file, or set read_only to true",
+                        config.listen
+                    ),
+                })
+            }
+            place => Ok(Some((config, place))),
+        }
+    }
+
+    fn overlay(&mut self, env: &Env) -> Result<(), ConfigError> {
+        let variable = |name: &str| -> Result<Option<Said<String>>, ConfigError> {
+            let value = env.text(name)?.map(str::to_owned);
+            Ok(value.map(|value| Said {
+                value,
+                place: Place::variable(name),
+            }))
+        };
+        if let Some(said) = variable("PG_WITNESS_HTTP_LISTEN")? {
+            self.listen = Some(said);
+        }
+        if let Some(said) = variable("PG_WITNESS_HTTP_TOKEN_FILE")? {
+            self.token_file = Some(Said {
+                value: said.value.into(),
+                place: said.place,
+            });
+        }
+        if let Some(said) = variable("PG_WITNESS_HTTP_READ_ONLY")? {
+            let value = match said.value.as_str() {
+                "true" => true,
+                "false" => false,
+                other => {
+                    return Err(ConfigError::Invalid {
+                        value: Some(other.into()),
+                        place: said.place,
+                        why: "must be true or false".into(),
+                    });
+                }
+            };
+            self.read_only = Some(Said {
+                value,
+                place: said.place,
+            });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,198 @@
+//! Where the witness stands, where the data nodes stand, and what follows from
+//! it: `zone`, `zone_policy`, `member_zones` and `vote` of our own file, and for
+//! Patroni's users `PG_WITNESS_ZONE`, `PG_WITNESS_ZONE_POLICY`,
+//! `PG_WITNESS_MEMBER_ZONES` (`name=zone,name=zone`) and `PG_WITNESS_VOTE`.
+
+use std::collections::BTreeMap;
+
+use super::env::Env;
+use super::error::{ConfigError, Place, Said};
+use super::limits::{MEMBERS_MAX, ZONE_BYTES_MAX};
+use super::raw::choice;
+
+/// Where the members of a cluster stand.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PlacementConfig {
+    /// The failure domain of this witness, such as an availability zone.
+    pub zone: Option<String>,
+    /// Those of Patroni's members, by their names; what stands here goes over
+    /// the tag `zone` that a member shows.
+    pub member_zones: BTreeMap<String, String>,
+    /// What to do when a data node has ours.
+    pub zone_policy: ZonePolicy,
+    /// Whether to vote at all.
+    pub vote: VotePolicy,
+}
+
+/// What to do when a data node is in the witness' zone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ZonePolicy {
+    /// Say so.
+    #[default]
+    Warn,
+    /// Say so, and neither vote nor campaign.
+    Enforce,
+}
+
+impl std::fmt::Display for ZonePolicy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Warn => "warn",
+            Self::Enforce => "enforce",
+        })
+    }
+}
+
+/// Whether the witness votes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum VotePolicy {
+    /// As any other member.
+    #[default]
+    Always,
+    /// Never: it stores and shows, and neither votes nor campaigns.
+    Never,
+}
+
+impl std::fmt::Display for VotePolicy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Always => "always",
+            Self::Never => "never",
+        })
+    }
+}
+
+/// What was written; all of it optional.
+#[derive(Clone, Default)]
+pub struct RawPlacement {
+    /// `zone`
+    pub zone: Option<Said<String>>,
+    /// `member_zones`
+    pub member_zones: Option<Said<BTreeMap<String, String>>>,
+    /// `zone_policy`
+    pub zone_policy: Option<Said<String>>,
+    /// `vote`
+    pub vote: Option<Said<String>>,
+}
+
+impl RawPlacement {
+    /// The environment's words over what is there. `alone`: this is the only
+    /// cluster, so that what concerns one cluster is not ambiguous.
+    pub fn overlay(&mut self, env: &Env, alone: bool) -> Result<(), ConfigError> {
+        let variable = |name: &str| -> Result<Option<Said<String>>, ConfigError> {
+            Ok(env.text(name)?.map(|text| Said {
+                value: text.into(),
+                place: Place::variable(name),
+            }))
+        };
+        if let Some(said) = variable("PG_WITNESS_ZONE")? {
+            self.zone = Some(said);
+        }
+        if let Some(said) = variable("PG_WITNESS_ZONE_POLICY")? {
+            self.zone_policy = Some(said);
+        }
+        let of_one = [
+            variable("PG_WITNESS_VOTE")?,
+            variable("PG_WITNESS_MEMBER_ZONES")?,
+        ];
+        if let Some(said) = of_one.iter().flatten().next().filter(|_| !alone) {
+            return Err(ConfigError::Conflict {
+                place: said.place.clone(),
+                why: "ambiguous: there are several clusters; write it in the file".into(),
+            });
+        }
+        let [vote, member_zones] = of_one;
+        if let Some(said) = vote {
+            self.vote = Some(said);
+        }
+        if let Some(said) = member_zones {
+            self.member_zones = Some(pairs(&said)?);
+        }
+        Ok(())
+    }
+
+    /// Checks and types all of it.
+    pub fn believe(self) -> Result<PlacementConfig, ConfigError> {
+        let policies = [("warn", ZonePolicy::Warn), ("enforce", ZonePolicy::Enforce)];
+        let votes = [("always", VotePolicy::Always), ("never", VotePolicy::Never)];
+        let zone_policy = self
+            .zone_policy
+            .as_ref()
+            .map(|said| choice(said, &policies))
+            .transpose()?
+            .unwrap_or_default();
+        if let (Some(said), None, ZonePolicy::Enforce) =
+            (&self.zone_policy, &self.zone, zone_policy)
+        {
+            return Err(ConfigError::Missing {
+                place: said.place.clone(),
+                remedy: "without a zone of the witness there is nothing to enforce: give zone"
+                    .into(),
+            });
+        }
+        let vote = self
+            .vote
+            .as_ref()
+            .map(|said| choice(said, &votes))
+            .transpose()?
+            .unwrap_or_default();
+        if let Some(said) = &self.zone {
+            check(&said.value, &said.place)?;
+        }
+        let member_zones = match self.member_zones {
+            None => BTreeMap::new(),
+            Some(said) => {
+                if said.value.len() > MEMBERS_MAX {
+                    return Err(invalid(
+                        &said.place,
+                        &format!("more than {MEMBERS_MAX} members"),
+                    ));
+                }
+                for (member, zone) in &said.value {
+                    check(zone, &said.place.key(member))?;
+                }
+                said.value
+            }
+        };
+        Ok(PlacementConfig {
+            zone: self.zone.map(|said| said.value),
+            member_zones,
+            zone_policy,
+            vote,
+        })
+    }
+}
+
+/// `name=zone,name=zone`
+fn pairs(said: &Said<String>) -> Result<Said<BTreeMap<String, String>>, ConfigError> {
+    let mut zones = BTreeMap::new();
+    for pair in said.value.split(',') {
+        let Some((name, zone)) = pair.split_once('=') else {
+            return Err(invalid(&said.place, "write it as pg1=zone-a,pg2=zone-b"));
+        };
+        zones.insert(name.trim().to_owned(), zone.trim().to_owned());
+    }
+    Ok(Said {
+        value: zones,
+        place: said.place.clone(),
+    })
+}
+
+fn check(zone: &str, place: &Place) -> Result<(), ConfigError> {
+    let fits = !zone.is_empty() && zone.len() <= ZONE_BYTES_MAX;
+    if fits && !zone.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err(invalid(
+        place,
+        &format!("a zone has a name of 1 to {ZONE_BYTES_MAX} bytes"),
+    ))
+}
+
+fn invalid(place: &Place, why: &str) -> ConfigError {
+    ConfigError::Invalid {
+        place: place.clone(),
+        value: None,
+        why: why.into(),
+    }
+}

@@ -1,0 +1,424 @@
+//! What is said to a request that is allowed.
+
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+use std::time::Instant;
+
+use super::page;
+use super::request::{HEALTH_CHECK, Policy, Refusal, Request};
+use crate::config::HttpConfig;
+use crate::config::limits::HTTP_PART_BYTES;
+use crate::logging;
+use crate::member::Member;
+use crate::probe::Prober;
+use crate::reactor::TcpStream;
+use crate::status::{Answer, Overview, Verdict, Watcher, json, metrics, table};
+
+/// Clusters up to which peers are asked anew before an answer.
+const REFRESHED_MAX: usize = 8;
+
+/// What there is to tell.
+pub struct Site {
+    /// The members that run.
+    members: Box<dyn Fn() -> Vec<Rc<Member>>>,
+    /// The clusters that were configured: one may not have started.
+    configured: Vec<String>,
+    /// Whether everything makes progress; else what does not.
+    alive: Box<dyn Fn() -> Result<(), String>>,
+    prober: Prober,
+    policy: Policy,
+    started: Instant,
+    refused: Cell<u64>,
+}
+
+impl Site {
+    /// A site for the members that `members` lists whenever it is asked.
+    pub fn new(
+        config: &HttpConfig,
+        configured: Vec<String>,
+        prober: Prober,
+        members: impl Fn() -> Vec<Rc<Member>> + 'static,
+        alive: impl Fn() -> Result<(), String> + 'static,
+    ) -> Self {
+        Self {
+            members: Box::new(members),
+            configured,
+            alive: Box::new(alive),
+            prober,
+            policy: Policy::new(config),
+            started: Instant::now(),
+            refused: Cell::default(),
+        }
+    }
+
+    /// Counts a connection that was one too many.
+    pub fn refuse(&self) {
+        let count = self.refused.get().saturating_add(1);
+        self.refused.set(count);
+        if count.is_power_of_two() {
+            log::warn!("http: too many connections at once, {count} refused so far");
+        }
+    }
+
+    /// The members, or the one of that name.
+    fn members(&self, cluster: Option<&str>) -> Vec<Rc<Member>> {
+        let mut members = (self.members)();
+        members.retain(|member| cluster.is_none_or(|name| *member.name == *name));
+        members
+    }
+
+    /// Everything, cluster by cluster: others run in between.
+    async fn overview(&self, members: &[Rc<Member>]) -> Overview {
+        if members.len() <= REFRESHED_MAX {
+            for member in members {
+                member.refresh_peers().await;
+            }
+        }
+        let mut clusters = Vec::new();
+        for member in members {
+            clusters.push(member.condition(&self.prober.reports(&member.name)));
+            smol::future::yield_now().await;
+        }
+        let watcher = self.watcher();
+        Overview { watcher, clusters }
+    }
+
+    fn watcher(&self) -> Watcher {
+        let usage = Usage::now();
+        Watcher {
+            version: env!("CARGO_PKG_VERSION"),
+            time: logging::now(),
+            uptime_s: self.started.elapsed().as_secs(),
+            stalled: (self.alive)().err(),
+            memory_bytes: usage.memory_bytes,
+            cpu_ms: usage.cpu_ms,
+            open_files: usage.open_files,
+        }
+    }
+
+    /// Why this witness is no connected voter, if it is not.
+    fn unready(&self) -> Option<String> {
+        let members = (self.members)();
+        self.configured.iter().find_map(|name| {
+            let why = match members.iter().find(|member| *member.name == **name) {
+                Some(member) => member.unready()?,
+                None => "it could not start yet".into(),
+            };
+            Some(format!("{name}: {why}"))
+        })
+    }
+}
+
+/// What the kernel counts of this process.
+#[derive(Default)]
+struct Usage {
+    memory_bytes: Option<u64>,
+    cpu_ms: Option<u64>,
+    open_files: Option<u64>,
+}
+
+impl Usage {
+    fn now() -> Self {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = resident.and_then(|kib| kib.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        let cpu_ms = u64::try_from(cpu.tv_sec)
+            .ok()
+            .zip(u64::try_from(cpu.tv_nsec / 1_000_000).ok());
+        let files = std::fs::read_dir("/proc/self/fd").map(Iterator::count);
+        Self {
+            memory_bytes: kib.map(|kib| kib.saturating_mul(1024)),
+            cpu_ms: cpu_ms.map(|(s, ms)| s.saturating_mul(1_000).saturating_add(ms)),
+            // The folder itself is open while it is read.
+            open_files: files
+                .ok()
+                .and_then(|n| u64::try_from(n.saturating_sub(1)).ok()),
+        }
+    }
+}
+
+/// An answer on its way.
+struct Writer<'a> {
+    stream: &'a TcpStream,
+    out: Vec<u8>,
+    chunks: bool,
+    /// A `HEAD` request's answer ends with its head.
+    body: bool,
+}
+
+impl<'a> Writer<'a> {
+    fn begin(
+        stream: &'a TcpStream,
+        request: &Request,
+        status: &str,
+        content_type: &str,
+        more: &str,
+    ) -> Self {
+        let framing = if request.chunks {
+            "Transfer-Encoding: chunked\r\n"
+        } else {
+            ""
+        };
+        let head = format!(
+            "HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\n{framing}{more}{COMMON}\r\n"
+        );
+        Self {
+            stream,
+            out: head.into_bytes(),
+            chunks: request.chunks,
+            body: request.method != "HEAD",
+        }
+    }
+
+    async fn part(&mut self, bytes: &[u8]) -> io::Result<()> {
+        for bytes in bytes.chunks(HTTP_PART_BYTES) {
+            if !self.body {
+                break;
+            }
+            if self.chunks {
+                self.out
+                    .extend_from_slice(format!("{:x}\r\n", bytes.len()).as_bytes());
+            }
+            self.out.extend_from_slice(bytes);
+            if self.chunks {
+                self.out.extend_from_slice(b"\r\n");
+            }
+            if self.out.len() >= HTTP_PART_BYTES {
+                self.flush().await?;
+                smol::future::yield_now().await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        let out = std::mem::take(&mut self.out);
+        self.stream.write_all(&out).await
+    }
+
+    async fn end(mut self) -> io::Result<()> {
+        if self.chunks && self.body {
+            self.out.extend_from_slice(b"0\r\n\r\n");
+        }
+        self.flush().await
+    }
+}
+
+/// On every answer: one request a connection, nothing kept, nothing shared with
+/// other sites.
+const COMMON: &str = "Connection: close\r\n\
+    Cache-Control: no-store\r\n\
+    X-Content-Type-Options: nosniff\r\n\
+    Cross-Origin-Resource-Policy: same-origin\r\n\
+    Referrer-Policy: no-referrer\r\n";
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+
+/// The header by which our own commands know the answer to the one question.
+pub const VERDICT_HEADER: &str = "PG-Witness-Failover";
+
+async fn whole(
+    stream: &TcpStream,
+    request: &Request,
+    status: &str,
+    content_type: &str,
+    more: &str,
+    body: &[u8],
+) -> io::Result<()> {
+    let mut writer = Writer::begin(stream, request, status, content_type, more);
+    writer.part(body).await?;
+    writer.end().await
+}
+
+/// Says no.
+///
+/// # Errors
+/// The client is gone.
+pub async fn refuse(refusal: Refusal, body: bool, stream: &TcpStream) -> io::Result<()> {
+    let request = Request {
+        method: if body { "GET" } else { "HEAD" }.into(),
+        ..Request::default()
+    };
+    let more = match refusal {
+        Refusal::Unauthorized => "WWW-Authenticate: Bearer\r\n",
+        Refusal::Method => "Allow: GET, HEAD, POST\r\n",
+        _ => "",
+    };
+    let text = format!("{}\n", refusal.text());
+    whole(
+        stream,
+        &request,
+        refusal.status(),
+        TEXT,
+        more,
+        text.as_bytes(),
+    )
+    .await
+}
+
+/// Answers a request.
+///
+/// # Errors
+/// The client is gone.
+pub async fn answer(site: &Rc<Site>, request: &Request, stream: &TcpStream) -> io::Result<()> {
+    if let Err(refusal) = site.policy.admit(request) {
+        return refuse(refusal, request.method != "HEAD", stream).await;
+    }
+    match request.path.as_str() {
+        "/" => {
+            let security = page::security();
+            whole(
+                stream,
+                request,
+                OK,
+                page::CONTENT_TYPE,
+                &security,
+                page::PAGE.as_bytes(),
+            )
+            .await
+        }
+        "/livez" => match (site.alive)() {
+            Ok(()) => whole(stream, request, OK, TEXT, "", b"alive\n").await,
+            Err(why) => unavailable(site, request, stream, &why).await,
+        },
+        "/readyz" => match site.unready() {
+            None => whole(stream, request, OK, TEXT, "", b"ready\n").await,
+            Some(why) => unavailable(site, request, stream, &why).await,
+        },
+        "/events.json" => events(request, stream).await,
+        "/status.json" | "/status.txt" | "/topology.json" | "/topology.txt" | "/members.json"
+        | "/members.txt" | "/metrics" | HEALTH_CHECK => overview(site, request, stream).await,
+        _ => {
+            whole(
+                stream,
+                request,
+                "404 Not Found",
+                TEXT,
+                "",
+                b"There is nothing here.\n",
+            )
+            .await
+        }
+    }
+}
+
+const OK: &str = "200 OK";
+
+/// The reason only to who may read.
+async fn unavailable(
+    site: &Site,
+    request: &Request,
+    stream: &TcpStream,
+    why: &str,
+) -> io::Result<()> {
+    let why = if site.policy.may_read(request) {
+        why
+    } else {
+        "not now"
+    };
+    let text = format!("{}\n", crate::status::shown(why));
+    whole(
+        stream,
+        request,
+        "503 Service Unavailable",
+        TEXT,
+        "",
+        text.as_bytes(),
+    )
+    .await
+}
+
+async fn events(request: &Request, stream: &TcpStream) -> io::Result<()> {
+    let after = request
+        .parameter("after")
+        .and_then(|after| after.parse().ok());
+    let mut writer = Writer::begin(stream, request, OK, JSON, "");
+    writer.part(b"{\"events\":[").await?;
+    for (number, event) in logging::events(after.unwrap_or(0)).iter().enumerate() {
+        if number > 0 {
+            writer.part(b",").await?;
+        }
+        writer
+            .part(&json::encode(event).unwrap_or_default())
+            .await?;
+    }
+    writer.part(b"]}\n").await?;
+    writer.end().await
+}
+
+/// All that shows clusters.
+async fn overview(site: &Rc<Site>, request: &Request, stream: &TcpStream) -> io::Result<()> {
+    let cluster = request.parameter("cluster");
+    let members = site.members(cluster.as_deref());
+    if let Some(cluster) = cluster.filter(|_| members.is_empty()) {
+        let text = format!(
+            "There is no cluster {} here.\n",
+            crate::status::shown(&cluster)
+        );
+        return whole(stream, request, "404 Not Found", TEXT, "", text.as_bytes()).await;
+    }
+    if request.path == HEALTH_CHECK {
+        for member in &members {
+            site.prober.probe_now(&member.name).await;
+        }
+    }
+    let overview = site.overview(&members).await;
+    let worst = worst(&overview);
+    let more = format!("{VERDICT_HEADER}: {}\r\n", worst.answer);
+    let style = table::Style {
+        colour: request.parameter("colour").is_some(),
+    };
+    let text = match (
+        request.path.as_str(),
+        request.parameter("format").as_deref(),
+    ) {
+        ("/status.txt", _) => Some(table::status(&overview, style)),
+        ("/topology.txt", _) => Some(table::topology(&overview, style)),
+        ("/members.txt", _) => Some(table::members(&overview, style)),
+        (HEALTH_CHECK, Some("text")) => Some(table::health(&overview, style)),
+        _ => None,
+    };
+    if let Some(text) = text {
+        return whole(stream, request, OK, TEXT, &more, text.as_bytes()).await;
+    }
+    if request.path == "/metrics" {
+        let text = metrics::text(&overview);
+        return whole(
+            stream,
+            request,
+            OK,
+            metrics::CONTENT_TYPE,
+            "",
+            text.as_bytes(),
+        )
+        .await;
+    }
+    let mut writer = Writer::begin(stream, request, OK, JSON, &more);
+    let mut part = async |bytes: &[u8]| writer.part(bytes).await;
+    match request.path.as_str() {
+        "/topology.json" => json::topology(&overview, &mut part).await?,
+        "/members.json" => json::members(&overview, &mut part).await?,
+        HEALTH_CHECK => json::health(&overview, &mut part).await?,
+        _ => json::status(&overview, &worst, &mut part).await?,
+    }
+    writer.end().await
+}
+
+/// The worst of all clusters' verdicts, with the name of one of several.
+fn worst(overview: &Overview) -> Verdict {
+    let worst = overview
+        .clusters
+        .iter()
+        .max_by_key(|cluster| cluster.failover.answer);
+    let Some(cluster) = worst else {
+        return Verdict::new(Answer::No, "no-cluster", "No. No cluster could start yet.");
+    };
+    let mut verdict = cluster.failover.clone();
+    if overview.clusters.len() > 1 {
+        verdict.sentence = format!("{}: {}", cluster.cluster, verdict.sentence);
+    }
+    verdict
+}

@@ -1,0 +1,278 @@
+//! One request: its head, understood, and whether it is allowed.
+
+use std::net::IpAddr;
+
+use hmac::{Hmac, Mac as _};
+use sha2::Sha256;
+
+use crate::config::HttpConfig;
+use crate::config::limits::HTTP_HEADERS_MAX;
+
+/// A request's head, as far as it matters here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Request {
+    /// `GET`, `HEAD`, `POST` or another.
+    pub method: String,
+    /// Without the query.
+    pub path: String,
+    /// What stands behind the question mark.
+    pub query: String,
+    /// Whether the client can read an answer in chunks: HTTP/1.1.
+    pub chunks: bool,
+    /// `Host`
+    pub host: Option<String>,
+    /// `Origin`
+    pub origin: Option<String>,
+    /// `Sec-Fetch-Site`
+    pub fetch_site: Option<String>,
+    /// What stands behind `Authorization: Bearer`.
+    pub token: Option<Vec<u8>>,
+    /// `Accept`
+    pub accept: Option<String>,
+    /// How many bytes of a body follow, at least.
+    pub body: bool,
+}
+
+/// Why a request gets no answer of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// It is no HTTP, or two things at once.
+    Malformed,
+    /// The page of another site asked this machine (DNS rebinding).
+    Misdirected,
+    /// The path knows only another method.
+    Method,
+    /// The token is missing or wrong.
+    Unauthorized,
+    /// Another site's page asked, or nobody may.
+    Forbidden,
+}
+
+impl Refusal {
+    /// Code and reason.
+    pub fn status(self) -> &'static str {
+        match self {
+            Self::Malformed => "400 Bad Request",
+            Self::Misdirected => "421 Misdirected Request",
+            Self::Method => "405 Method Not Allowed",
+            Self::Unauthorized => "401 Unauthorized",
+            Self::Forbidden => "403 Forbidden",
+        }
+    }
+
+    /// One line of explanation.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Malformed => "This is no HTTP request that is understood here.",
+            Self::Misdirected => {
+                "This address serves only its own machine: ask for it as localhost or 127.0.0.1."
+            }
+            Self::Method => "Read with GET; /health-check wants POST.",
+            Self::Unauthorized => "Show the token: Authorization: Bearer TOKEN.",
+            Self::Forbidden => "This may only be read here.",
+        }
+    }
+}
+
+/// The only path that does something.
+pub const HEALTH_CHECK: &str = "/health-check";
+
+impl Request {
+    /// Reads a head. None: it is not whole yet.
+    ///
+    /// # Errors
+    /// It is no head, or one that two readers could understand differently.
+    pub fn parse(bytes: &[u8]) -> Result<Option<Self>, Refusal> {
+        let mut headers = [httparse::EMPTY_HEADER; HTTP_HEADERS_MAX];
+        let mut head = httparse::Request::new(&mut headers);
+        match head.parse(bytes) {
+            Ok(httparse::Status::Complete(_)) => {}
+            Ok(httparse::Status::Partial) => return Ok(None),
+            Err(_) => return Err(Refusal::Malformed),
+        }
+        let target = head.path.unwrap_or_default();
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let mut request = Self {
+            method: head.method.unwrap_or_default().into(),
+            path: path.into(),
+            query: query.into(),
+            chunks: head.version == Some(1),
+            ..Self::default()
+        };
+        for header in head.headers.iter() {
+            let text = || std::str::from_utf8(header.value).map_err(|_| Refusal::Malformed);
+            let slot = match header.name.to_ascii_lowercase().as_str() {
+                "host" => &mut request.host,
+                "origin" => &mut request.origin,
+                "sec-fetch-site" => &mut request.fetch_site,
+                "accept" => {
+                    request.accept = Some(text()?.into());
+                    continue;
+                }
+                "authorization" => {
+                    let bearer = header.value.split_at_checked(7);
+                    request.token = bearer
+                        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "))
+                        .map(|(_, token)| token.trim_ascii().to_vec());
+                    continue;
+                }
+                "content-length" => {
+                    request.body |= text()?.trim() != "0";
+                    continue;
+                }
+                "transfer-encoding" => {
+                    request.body = true;
+                    continue;
+                }
+                _ => continue,
+            };
+            if slot.replace(text()?.into()).is_some() {
+                return Err(Refusal::Malformed);
+            }
+        }
+        Ok(Some(request))
+    }
+
+    /// The value of a parameter of the query, decoded.
+    pub fn parameter(&self, name: &str) -> Option<String> {
+        self.query.split('&').find_map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (key == name).then(|| decoded(value))
+        })
+    }
+}
+
+/// Percent-decoding; what makes no sense stays as it is.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        let hex = behind
+            .get(..2)
+            .filter(|_| *first == b'%')
+            .and_then(|hex| std::str::from_utf8(hex).ok())
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match hex {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = behind.get(2..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(if *first == b'+' { b' ' } else { *first });
+                rest = behind;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Percent-encoding of what may stand in a parameter.
+pub fn encoded(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut out = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+/// Who may do what.
+pub struct Policy {
+    loopback: bool,
+    read_only: bool,
+    /// A key of this process and, under it, the tag of the token: tags are
+    /// compared in constant time, and tell nothing of the token.
+    token: Option<(Hmac<Sha256>, Vec<u8>)>,
+}
+
+impl Policy {
+    /// As configured.
+    pub fn new(config: &HttpConfig) -> Self {
+        let random: [u8; 32] = rand::random();
+        let keyed = Hmac::<Sha256>::new_from_slice(&random).ok();
+        let token = config.token.as_ref().zip(keyed).map(|(token, keyed)| {
+            let mut tag = keyed.clone();
+            tag.update(token.expose());
+            (keyed, tag.finalize().into_bytes().to_vec())
+        });
+        Self {
+            loopback: config.is_loopback(),
+            read_only: config.read_only,
+            token,
+        }
+    }
+
+    /// Whether the request may be answered.
+    ///
+    /// # Errors
+    /// It may not; why.
+    pub fn admit(&self, request: &Request) -> Result<(), Refusal> {
+        if self.loopback && !request.host.as_deref().is_none_or(is_loopback_name) {
+            return Err(Refusal::Misdirected);
+        }
+        let acts = match (request.method.as_str(), request.path.as_str()) {
+            ("POST", HEALTH_CHECK) => true,
+            ("GET" | "HEAD", path) if path != HEALTH_CHECK => false,
+            _ => return Err(Refusal::Method),
+        };
+        if acts && self.is_foreign(request) {
+            return Err(Refusal::Forbidden);
+        }
+        // The page holds nothing, and a supervisor has no token.
+        let open = matches!(request.path.as_str(), "/" | "/livez" | "/readyz");
+        if open || (!acts && self.read_only) {
+            return Ok(());
+        }
+        match &self.token {
+            Some(_) if self.knows(request) => Ok(()),
+            Some(_) => Err(Refusal::Unauthorized),
+            None if self.loopback => Ok(()),
+            None => Err(Refusal::Forbidden),
+        }
+    }
+
+    /// Whether the request shows the token, or none is needed to read.
+    pub fn may_read(&self, request: &Request) -> bool {
+        self.read_only || self.token.is_none() || self.knows(request)
+    }
+
+    fn knows(&self, request: &Request) -> bool {
+        let (Some((keyed, tag)), Some(token)) = (&self.token, &request.token) else {
+            return false;
+        };
+        let mut shown = keyed.clone();
+        shown.update(token);
+        shown.verify_slice(tag).is_ok()
+    }
+
+    /// Whether a page of another site sent it (CSRF). What is no browser sends
+    /// neither header.
+    fn is_foreign(&self, request: &Request) -> bool {
+        let site = request.fetch_site.as_deref();
+        let other_site = site.is_some_and(|site| !matches!(site, "same-origin" | "none"));
+        let origin = request.origin.as_deref();
+        let other_origin = origin.is_some_and(|origin| {
+            let host = origin.split_once("://").map(|(_, host)| host);
+            host.is_none() || host != request.host.as_deref()
+        });
+        other_site || other_origin
+    }
+}
+
+/// Whether a `Host` names this machine, so that no name of somebody else's
+/// leads a browser here.
+fn is_loopback_name(host: &str) -> bool {
+    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((bare, _)) => bare,
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+//! Sockets and times: takes connections, reads one head from each, has it
+//! answered, and closes.
+
+use std::cell::Cell;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::answer::{self, Site};
+use super::request::{Refusal, Request};
+use crate::config::Bind;
+use crate::config::limits;
+use crate::raft::runtime;
+use crate::reactor::{TcpListener, TcpStream, Timer};
+
+/// From one attempt to listen to the next.
+const LISTEN_AGAIN: Duration = Duration::from_secs(5);
+
+/// Serves until it is dropped. A port that is taken is said once and tried on:
+/// the vote does not need us.
+pub async fn serve(site: Rc<Site>, bind: Bind) {
+    let listener = listen(&bind).await;
+    let busy = Rc::new(Cell::new(0_usize));
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) if busy.get() < limits::HTTP_CONNECTIONS_MAX => {
+                let guest = Guest::new(&busy);
+                let site = site.clone();
+                runtime::spawn(async move {
+                    let _guest = guest;
+                    serve_one(&site, &stream).await;
+                })
+                .detach();
+            }
+            // At the cap it is closed unread: who asks too often asks again.
+            Ok(_) => site.refuse(),
+            Err(error) => {
+                log::warn!("http: cannot accept a connection: {error}");
+                Timer::after(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn listen(bind: &Bind) -> TcpListener {
+    let mut reported = false;
+    loop {
+        match try_listen(bind).await {
+            Ok((listener, at)) => {
+                log::info!("http: the status is at http://{at}/");
+                return listener;
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut reported, true) {
+                    log::warn!(
+                        "http: cannot listen on {bind}: {error}; trying on, without it for now"
+                    );
+                }
+                Timer::after(LISTEN_AGAIN).await;
+            }
+        }
+    }
+}
+
+async fn try_listen(bind: &Bind) -> io::Result<(TcpListener, SocketAddr)> {
+    let found = smol::net::resolve((bind.host.as_str(), bind.port)).await?;
+    let address = found.into_iter().next().ok_or(io::ErrorKind::NotFound)?;
+    let listener = TcpListener::bind(address)?;
+    let at = listener.local_addr()?;
+    Ok((listener, at))
+}
+
+/// One of those that are served.
+struct Guest(Rc<Cell<usize>>);
+
+impl Guest {
+    fn new(busy: &Rc<Cell<usize>>) -> Self {
+        busy.set(busy.get().saturating_add(1));
+        Self(busy.clone())
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
+/// The future's result, unless it takes too long.
+async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+    smol::future::or(async { Some(future.await) }, async {
+        Timer::after(limit).await;
+        None
+    })
+    .await
+}
+
+async fn serve_one(site: &Rc<Site>, stream: &TcpStream) {
+    stream.set_nodelay();
+    let head = within(limits::HTTP_HEAD_TIME_MAX, read_head(stream)).await;
+    let answer = async {
+        match head {
+            Some(Ok(request)) => answer::answer(site, &request, stream).await,
+            Some(Err(Some(refusal))) => answer::refuse(refusal, true, stream).await,
+            // Gone, or too slow (slowloris): nothing is owed.
+            Some(Err(None)) | None => Ok(()),
+        }
+    };
+    let done = within(limits::HTTP_ANSWER_TIME_MAX, answer).await;
+    if matches!(done, Some(Ok(()))) {
+        // What the client still sends would reset the connection, and with it
+        // the end of our answer.
+        stream.shutdown(Shutdown::Write);
+        let mut rest = [0; 512];
+        let drain = async { while stream.read(&mut rest).await.is_ok_and(|count| count > 0) {} };
+        within(limits::HTTP_LINGER_MAX, drain).await;
+    }
+}
+
+/// Reads until the head is whole. Its body, if it has one, means nothing here.
+async fn read_head(stream: &TcpStream) -> Result<Request, Option<Refusal>> {
+    let mut bytes = Vec::new();
+    loop {
+        let mut part = [0; 1024];
+        let count = stream.read(&mut part).await.map_err(|_| None)?;
+        if count == 0 {
+            return Err(None);
+        }
+        bytes.extend_from_slice(part.get(..count).unwrap_or_default());
+        // Parsed anew each time, at most HTTP_HEAD_BYTES_MAX / 1 times: so only
+        // once a line has ended.
+        let ended = bytes
+            .windows(2)
+            .any(|pair| pair == b"\n\r" || pair == b"\n\n");
+        if ended || bytes.len() > limits::HTTP_HEAD_BYTES_MAX {
+            match Request::parse(&bytes) {
+                Ok(Some(request)) => return Ok(request),
+                Ok(None) if bytes.len() <= limits::HTTP_HEAD_BYTES_MAX => {}
+                Ok(None) => return Err(Some(Refusal::Malformed)),
+                Err(refusal) => return Err(Some(refusal)),
+            }
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! All that is known of one cluster, put into words for whoever looks. Nothing
+//! here changes anything, but that peers are asked how they are.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::Member;
+use crate::config::limits;
+use crate::disk::Standing;
+use crate::links::utility_client::ask;
+use crate::probe::MemberReport;
+use crate::raft::engine::Role;
+use crate::raft::runtime;
+use crate::reactor::Timer;
+use crate::status::patroni::{Row, scopes};
+use crate::status::verdict::judge;
+use crate::status::{Cluster, Counters, Disk, Raft, RaftMember, Scope, Verdict};
+use crate::wire::utility::{Request, StatusReply};
+
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn us(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+impl Member {
+    /// The cluster as it is, with what the probes got of its servers.
+    pub fn condition(&self, reports: &[MemberReport]) -> Cluster {
+        let mut cluster = Cluster {
+            cluster: self.name.to_string(),
+            failover: Verdict::default(),
+            raft: self.raft(),
+            postgresql: self.postgresql(reports),
+            notes: Vec::new(),
+        };
+        judge(&mut cluster);
+        cluster
+    }
+
+    /// Why this member is no voter that is connected to a leader and a majority,
+    /// if it is not.
+    pub fn unready(&self) -> Option<String> {
+        let raft = self.raft();
+        if let Some(why) = raft.why {
+            return Some(why);
+        }
+        if raft.leader.is_none() {
+            return Some("no leader is heard of".into());
+        }
+        (!raft.quorum).then(|| {
+            format!(
+                "{} of {} members are there, and {} are needed",
+                raft.reachable,
+                raft.members.len(),
+                raft.needed
+            )
+        })
+    }
+
+    /// Asks the peers that are there how they are, where what they told is old.
+    /// Returns when they have said so, or had time enough.
+    pub async fn refresh_peers(self: &Rc<Self>) {
+        let members = self.replica.borrow().log.members().clone();
+        let asked: Vec<_> = members
+            .into_iter()
+            .filter(|peer| *peer != self.me && self.connection(peer).is_some())
+            .filter(|peer| self.peerage.begin_refresh(peer))
+            .map(|peer| {
+                let member = self.clone();
+                runtime::spawn(async move {
+                    let keys = member.keys.borrow().clone();
+                    let reply = ask(&peer, &keys, Request::Status, limits::STATUS_TIME_MAX).await;
+                    let answer = reply.and_then(|reply| StatusReply::decode(&reply).ok());
+                    member.peerage.end_refresh(&peer, answer.as_ref());
+                })
+            })
+            .collect();
+        let late = async {
+            Timer::after(limits::TOLD_TIME_MAX).await;
+        };
+        let mut asked = asked.into_iter();
+        let all = async {
+            for task in asked.by_ref() {
+                // Dropped it would be cancelled, and never end what it began.
+                let task = Detached(Some(task));
+                task.done().await;
+            }
+        };
+        smol::future::or(all, late).await;
+        asked.for_each(smol::Task::detach);
+    }
+
+    /// Why our word does not count, if it does not.
+    fn silenced(&self) -> Option<String> {
+        let why = if self.diverged.get().is_some() {
+            "it has diverged from the data nodes; the log says what to do"
+        } else if self.standing() == Standing::Amnesic {
+            "its state was new or lost, and no entry was committed since without it"
+        } else if !self.is_member(&self.me) {
+            "it is no member of the group"
+        } else if self.engine().is_none() {
+            "its disk cannot be used; the log says why"
+        } else {
+            return None;
+        };
+        Some(why.into())
+    }
+
+    fn raft(&self) -> Raft {
+        let leader = self.known_leader();
+        let leads = leader.as_ref() == Some(&self.me);
+        let heard = self.leader.borrow().as_ref().map(|(_, _, at)| *at);
+        let why = self.silenced();
+        let replica = self.replica.borrow();
+        let log = &replica.log;
+        let members = log.members().iter();
+        let members = members.map(|address| {
+            let this = *address == self.me;
+            let told = self.peerage.told(address);
+            RaftMember {
+                address: address.to_string(),
+                this,
+                leader: leader.as_ref() == Some(address),
+                connected: this || self.connection(address).is_some(),
+                version: match this {
+                    true => Some(concat!("pg-witness ", env!("CARGO_PKG_VERSION")).into()),
+                    false => told.as_ref().map(|told| told.version.to_string()),
+                },
+                commit_index: match this {
+                    true => Some(log.commit().get()),
+                    false => told.as_ref().map(|told| told.commit),
+                },
+                told_ms: match this {
+                    true => Some(0),
+                    false => told.map(|told| ms(told.at.elapsed())),
+                },
+            }
+        });
+        let members = members.collect();
+        let mut raft = Raft {
+            self_addr: self.me.to_string(),
+            state: match self.role() {
+                _ if self.engine().is_none() => "stopped",
+                Role::Leader if self.leadership.borrow().is_some() => "leader",
+                Role::Candidate => "candidate",
+                _ => "follower",
+            },
+            votes: why.is_none(),
+            why,
+            term: self
+                .engine()
+                .map_or(replica.vote.term.term, |engine| engine.plain_term())
+                .get(),
+            leader_heard_ms: match leads {
+                true => Some(0),
+                false => heard.map(|at| ms(at.elapsed())),
+            },
+            leader: leader.map(|leader| leader.to_string()),
+            commit_index: log.commit().get(),
+            applied_index: replica.applied.get(),
+            last_index: log.last().index.get(),
+            members,
+            counters: self.counters(),
+            disk: disk(&replica.disk.stats()),
+            ..Raft::default()
+        };
+        raft.count();
+        raft
+    }
+
+    fn counters(&self) -> Counters {
+        let replica = self.replica.borrow();
+        Counters {
+            poison_entries: replica.counters.poison,
+            keys_expired: replica.counters.expired,
+            refused_connections: self.refused_connections.get(),
+            unreadable_connections: self.unreadable.get(),
+            refused_appends: self.refused_appends.get(),
+            rebuilds: self.rebuilds.get(),
+            keys: count(replica.store.len()),
+            key_bytes: replica.store.bytes(),
+        }
+    }
+
+    fn postgresql(&self, reports: &[MemberReport]) -> Vec<Scope> {
+        let now = Instant::now();
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH);
+        let replica = self.replica.borrow();
+        let lives = replica.store.lives(now, wall.unwrap_or_default());
+        let rows = lives.filter_map(|life| {
+            Some(Row {
+                key: life.key.as_str()?,
+                value: life.stored.get("value")?.as_str()?,
+                age: life.age,
+                remaining: life.remaining,
+                clock_ahead_ms: life.clock_ahead_ms,
+            })
+        });
+        let mut found = scopes(rows);
+        for scope in &mut found {
+            for member in &mut scope.members {
+                let report = reports.iter().find(|told| {
+                    *told.member == *member.name
+                        && (*told.scope == *scope.scope || *told.scope == *scope.path)
+                });
+                member.probe = report.map(|told| (&told.report).into());
+            }
+        }
+        found
+    }
+}
+
+fn disk(stats: &crate::disk::Stats) -> Disk {
+    Disk {
+        sectors_today: stats.today_bytes() / 512,
+        written_bytes: stats.bytes_written,
+        syncs: stats.syncs,
+        sync_last_us: us(stats.sync_last),
+        sync_max_us: us(stats.sync_max),
+    }
+}
+
+/// A task that goes on when nobody waits for it any more.
+struct Detached(Option<smol::Task<()>>);
+
+impl Detached {
+    async fn done(mut self) {
+        if let Some(task) = self.0.as_mut() {
+            task.await;
+        }
+        self.0 = None;
+    }
+}
+
+impl Drop for Detached {
+    fn drop(&mut self) {
+        if let Some(task) = self.0.take() {
+            task.detach();
+        }
+    }
+}

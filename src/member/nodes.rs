@@ -1,0 +1,198 @@
+//! The PostgreSQL servers that a cluster's store names: what Patroni writes
+//! under `/NAMESPACE/SCOPE/members/NAME`, as far as probing them and knowing
+//! where they stand needs it.
+//!
+//! The store is the members' to write: what cannot be read is left out, and
+//! nothing here grows beyond what the store itself takes.
+
+use std::rc::Rc;
+
+use event_listener::EventListener;
+use serde::Deserialize;
+
+use super::Member;
+use crate::config::limits::{CONN_URL_BYTES_MAX, ZONE_BYTES_MAX};
+use crate::wire::{LogIndex, Value};
+
+/// One server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Patroni's scope, with the group in a Citus cluster: `main`, `main/0`.
+    pub scope: Rc<str>,
+    /// Patroni's name of the member.
+    pub name: Rc<str>,
+    /// `conn_url`, if it is there.
+    pub conn_url: Option<Rc<str>>,
+    /// The tag `zone`, if it is there.
+    pub zone: Option<Rc<str>>,
+}
+
+/// The servers of a store, in its order.
+pub fn of_store<'a>(pairs: impl Iterator<Item = (&'a Value, &'a Value)>) -> Vec<Node> {
+    let node = |(key, stored): (&Value, &Value)| {
+        let (scope, name) = member_key(key.as_str()?)?;
+        let json = stored.get("value")?.as_str()?;
+        Some(Node {
+            scope: scope.into(),
+            name: name.into(),
+            conn_url: conn_url(json).map(Into::into),
+            zone: zone(json).map(Into::into),
+        })
+    };
+    pairs.filter_map(node).collect()
+}
+
+/// Scope and name of `/NAMESPACE/SCOPE/members/NAME`.
+fn member_key(key: &str) -> Option<(&str, &str)> {
+    let (before, name) = key.rsplit_once("/members/")?;
+    let before = before.strip_prefix('/').unwrap_or(before);
+    // Without a namespace it is all scope.
+    let scope = before.split_once('/').map_or(before, |(_, scope)| scope);
+    (!name.is_empty() && !name.contains('/') && !scope.is_empty()).then_some((scope, name))
+}
+
+#[derive(Deserialize)]
+struct Address {
+    conn_url: String,
+}
+
+#[derive(Deserialize)]
+struct Tagged<T> {
+    tags: Zoned<T>,
+}
+
+#[derive(Deserialize)]
+struct Zoned<T> {
+    zone: T,
+}
+
+/// Longest text with escapes that is read.
+const ESCAPED_BYTES_MAX: usize = CONN_URL_BYTES_MAX;
+
+fn read<'a, T: Deserialize<'a>>(json: &'a str, escaped: &'a mut [u8]) -> Option<T> {
+    let (value, _) = serde_json_core::from_str_escaped(json, escaped).ok()?;
+    Some(value)
+}
+
+fn conn_url(json: &str) -> Option<String> {
+    let address: Address = read(json, &mut [0; ESCAPED_BYTES_MAX])?;
+    let url = address.conn_url;
+    (url.len() <= CONN_URL_BYTES_MAX).then_some(url)
+}
+
+/// The zone, which YAML may have made a number.
+fn zone(json: &str) -> Option<String> {
+    let text: Option<Tagged<String>> = read(json, &mut [0; ESCAPED_BYTES_MAX]);
+    let zone = match text {
+        Some(tagged) => tagged.tags.zone,
+        None => {
+            let number: Tagged<i64> = read(json, &mut [0; ESCAPED_BYTES_MAX])?;
+            number.tags.zone.to_string()
+        }
+    };
+    (!zone.is_empty() && zone.len() <= ZONE_BYTES_MAX).then_some(zone)
+}
+
+/// The servers as they were found last.
+#[derive(Debug, Default)]
+pub(super) struct Nodes {
+    found: Rc<[Node]>,
+    as_of: Option<LogIndex>,
+}
+
+impl Member {
+    /// The PostgreSQL servers that the store names, as of a moment ago.
+    pub fn nodes(&self) -> Rc<[Node]> {
+        self.nodes.borrow().found.clone()
+    }
+
+    /// Resolves when [`Member::nodes`] has changed after this call.
+    pub fn nodes_changed(&self) -> EventListener {
+        self.nodes_changed.listen()
+    }
+
+    /// Looks again if something was applied since. Whether the servers changed.
+    pub(super) fn look_for_nodes(&self) -> bool {
+        let found = {
+            let replica = self.replica.borrow();
+            let applied = Some(replica.applied);
+            if std::mem::replace(&mut self.nodes.borrow_mut().as_of, applied) == applied {
+                return false;
+            }
+            of_store(replica.store.iter())
+        };
+        if *self.nodes.borrow().found == *found {
+            return false;
+        }
+        self.nodes.borrow_mut().found = found.into();
+        self.nodes_changed.notify(usize::MAX);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(key: &str, json: &str) -> Option<Node> {
+        let key = Value::str(key);
+        let stored = Value::dict([("value", Value::str(json))]);
+        of_store([(&key, &stored)].into_iter()).pop()
+    }
+
+    #[test]
+    fn what_patroni_writes_is_found() {
+        // Patroni 4.1.5, a replica, with tags.
+        let json = r#"{"conn_url":"postgres://10.0.0.2:5432/postgres","api_url":"http://10.0.0.2:8008/patroni","state":"running","role":"replica","version":"4.1.5","tags":{"nofailover":true,"zone":"b","x":{"y":[1,2.5,null,"\"}"]}},"xlog_location":67108960,"replication_state":"streaming","timeline":3}"#;
+        let node = found("/service/main/members/pg2", json).unwrap();
+        assert_eq!((&*node.scope, &*node.name), ("main", "pg2"));
+        let url = node.conn_url.unwrap();
+        assert_eq!(&*url, "postgres://10.0.0.2:5432/postgres");
+        assert_eq!(node.zone.as_deref(), Some("b"));
+    }
+
+    #[test]
+    fn keys_are_taken_apart() {
+        for (key, expected) in [
+            ("/service/main/members/pg1", Some(("main", "pg1"))),
+            ("/service/main/0/members/pg1", Some(("main/0", "pg1"))),
+            ("/a/b/main/members/pg1", Some(("b/main", "pg1"))),
+            ("main/members/pg1", Some(("main", "pg1"))),
+            (
+                "/service/members/members/members",
+                Some(("members", "members")),
+            ),
+            ("/service/main/members/", None),
+            ("/service/main/members/a/b", None),
+            ("/members/a", None),
+            ("/service/main/leader", None),
+            ("", None),
+        ] {
+            assert_eq!(member_key(key), expected, "{key}");
+        }
+    }
+
+    #[test]
+    fn nonsense_has_no_address() {
+        for (json, url, zone) in [
+            ("", None, None),
+            ("[]", None, None),
+            ("{\"conn_url\":7}", None, None),
+            ("{\"conn_url\":\"\\u0041\\n\"}", Some("A\n"), None),
+            ("{\"conn_url\":\"x\",\"tags\":7}", Some("x"), None),
+            ("{\"tags\":{\"zone\":3}}", None, Some("3")),
+            ("{\"tags\":{\"zone\":\"\"}}", None, None),
+            ("{\"tags\":{\"zone\":[1]}}", None, None),
+        ] {
+            let node = found("/service/main/members/pg1", json).unwrap();
+            assert_eq!(node.conn_url.as_deref(), url, "{json}");
+            assert_eq!(node.zone.as_deref(), zone, "{json}");
+        }
+        let long = format!(
+            "{{\"conn_url\":\"{}\"}}",
+            "x".repeat(CONN_URL_BYTES_MAX + 1)
+        );
+        let node = found("/service/main/members/pg1", &long).unwrap();
+        assert_eq!(node.conn_url, None);
+    }
+}

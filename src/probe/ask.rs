@@ -1,0 +1,317 @@
+//! One probe, from the name to the goodbye: the I/O around a [`Conversation`].
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use event_listener::Event;
+use rustix::net::sockopt;
+use smol::lock::Semaphore;
+
+use super::conn_url::Host;
+use super::conversation::{Conversation, Identity, Next, Outcome};
+use super::{Answer, Login};
+use crate::config::limits;
+use crate::raft::runtime;
+use crate::reactor::{TcpStream, Timer};
+
+/// Bytes read at once.
+const READ_BYTES: usize = 1024;
+
+/// Keepalive on a probe's socket: after a second of silence, each second, three
+/// times.
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(1), Duration::from_secs(1), 3);
+
+/// What one probe came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asked {
+    /// The host that gave the answer.
+    pub host: Host,
+    /// What it was.
+    pub answer: Answer,
+    /// What came of logging in.
+    pub login: Option<Login>,
+    /// From the beginning of the connection to the answer; none without one.
+    pub latency: Option<Duration>,
+}
+
+/// What all probes of a process share, so that it stays within its bounds and
+/// never asks one server twice at once, under whatever names it is known.
+pub struct Desk {
+    busy: std::cell::RefCell<BTreeSet<SocketAddr>>,
+    left: Event,
+    resolutions: std::sync::Arc<Semaphore>,
+    derivations: Semaphore,
+}
+
+impl Default for Desk {
+    fn default() -> Self {
+        Self {
+            busy: Default::default(),
+            left: Event::new(),
+            resolutions: std::sync::Arc::new(Semaphore::new(limits::RESOLUTIONS_AT_ONCE)),
+            // The rounds that a server asks for are its choice, the thread ours.
+            derivations: Semaphore::new(1),
+        }
+    }
+}
+
+/// An address that is being asked.
+struct Seat<'a> {
+    desk: &'a Desk,
+    address: SocketAddr,
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        self.desk.busy.borrow_mut().remove(&self.address);
+        self.desk.left.notify(usize::MAX);
+    }
+}
+
+impl Desk {
+    /// Asks the hosts of one server in turn, as libpq does, until one accepts;
+    /// else the answer that says most. At least one host; `timeout` for each.
+    pub async fn ask(&self, hosts: &[Host], identity: &Identity, timeout: Duration) -> Asked {
+        let mut best: Option<Asked> = None;
+        for host in hosts {
+            let asked = self.ask_host(host, identity, timeout).await;
+            if best
+                .as_ref()
+                .is_none_or(|best| weight(&asked.answer) > weight(&best.answer))
+            {
+                best = Some(asked);
+            }
+            if best.as_ref().is_some_and(|best| best.answer.is_accepting()) {
+                break;
+            }
+        }
+        best.unwrap_or_else(|| Asked {
+            host: Host {
+                name: "".into(),
+                port: 0,
+            },
+            answer: Answer::NoTarget("there is no host to ask".into()),
+            login: None,
+            latency: None,
+        })
+    }
+
+    async fn ask_host(&self, host: &Host, identity: &Identity, timeout: Duration) -> Asked {
+        let began = Instant::now();
+        let deadline = began.checked_add(timeout).unwrap_or(began);
+        let over = |answer| Asked {
+            host: host.clone(),
+            answer,
+            login: None,
+            latency: None,
+        };
+        let addresses = match before(deadline, self.resolve(host)).await {
+            Some(Ok(addresses)) if !addresses.is_empty() => addresses,
+            Some(Ok(_)) => return over(Answer::Unreachable("the name has no address".into())),
+            Some(Err(why)) => return over(Answer::Unreachable(why)),
+            None => {
+                return over(Answer::Unreachable(
+                    "the name was not resolved in time".into(),
+                ));
+            }
+        };
+        let mut last = Answer::Silent { connected: false };
+        for address in addresses {
+            let Some(_seat) = before(deadline, self.seat(address)).await else {
+                // Another probe of ours is there; it takes as long as this one.
+                return over(last);
+            };
+            let began = Instant::now();
+            let stream = match before(deadline, TcpStream::connect(address)).await {
+                Some(Ok(stream)) => stream,
+                Some(Err(error)) => {
+                    last = failed(&error);
+                    continue;
+                }
+                None => return over(Answer::Silent { connected: false }),
+            };
+            let (outcome, answered) = self.talk(&stream, identity, deadline).await;
+            return Asked {
+                host: host.clone(),
+                answer: outcome.answer.unwrap_or(Answer::Silent { connected: true }),
+                login: outcome.login,
+                latency: answered.map(|at| at.saturating_duration_since(began)),
+            };
+        }
+        over(last)
+    }
+
+    /// Speaks until all is said or the time is over; when the answer came.
+    async fn talk(
+        &self,
+        stream: &TcpStream,
+        identity: &Identity,
+        deadline: Instant,
+    ) -> (Outcome, Option<Instant>) {
+        keep_alive(stream);
+        stream.set_nodelay();
+        let mut conversation = Conversation::new(identity);
+        let mut answered = None;
+        let mut buffer = [0; READ_BYTES];
+        loop {
+            let next = conversation.step();
+            if conversation.answer().is_some() {
+                answered.get_or_insert_with(Instant::now);
+            }
+            let went_on = match next {
+                Next::Read => before(deadline, stream.read(&mut buffer))
+                    .await
+                    .map(|read| match buffer.get(..read.unwrap_or(0)) {
+                        None | Some([]) => conversation.on_end(),
+                        Some(bytes) => conversation.on_bytes(bytes),
+                    }),
+                Next::Send(bytes) => {
+                    let sent = before(deadline, stream.write_all(&bytes)).await;
+                    // What the server said before it hung up is still to be read.
+                    sent.map(|_| ())
+                }
+                Next::Derive(derivation) => {
+                    let derive = async {
+                        let _turn = self.derivations.acquire().await;
+                        smol::unblock(move || derivation.run()).await
+                    };
+                    let derived = before(deadline, derive).await;
+                    derived.map(|derived| conversation.derived(derived))
+                }
+                Next::Leave(farewell) => {
+                    leave(stream, &farewell, &mut buffer).await;
+                    None
+                }
+            };
+            if went_on.is_none() {
+                return (conversation.outcome(), answered);
+            }
+        }
+    }
+
+    /// The addresses of a host, IPv4 first.
+    async fn resolve(&self, host: &Host) -> Result<Vec<SocketAddr>, Rc<str>> {
+        if let Ok(ip) = host.name.parse::<IpAddr>() {
+            return Ok(vec![(ip, host.port).into()]);
+        }
+        let turn = self.resolutions.acquire_arc().await;
+        let name = host.name.to_string();
+        let port = host.port;
+        // A task of its own: what is not waited for any more still takes a thread
+        // until the system's resolver gives up, and keeps its turn so long.
+        let found = runtime::spawn(async move {
+            let found = smol::net::resolve((name, port)).await;
+            drop(turn);
+            found
+        });
+        let mut found = Resolution(Some(found))
+            .await_it()
+            .await
+            .map_err(|error| text(&error))?;
+        found.sort_by_key(SocketAddr::is_ipv6);
+        found.truncate(limits::PROBE_ADDRESSES_MAX);
+        Ok(found)
+    }
+
+    /// Waits until nobody else asks this address.
+    async fn seat(&self, address: SocketAddr) -> Seat<'_> {
+        loop {
+            let left = self.left.listen();
+            if self.busy.borrow_mut().insert(address) {
+                return Seat {
+                    desk: self,
+                    address,
+                };
+            }
+            left.await;
+        }
+    }
+}
+
+/// A resolution that goes on when nobody waits for it any more.
+struct Resolution(Option<smol::Task<io::Result<Vec<SocketAddr>>>>);
+
+impl Resolution {
+    async fn await_it(mut self) -> io::Result<Vec<SocketAddr>> {
+        match &mut self.0 {
+            Some(task) => task.await,
+            None => Ok(Vec::new()),
+        }
+    }
+}
+
+impl Drop for Resolution {
+    fn drop(&mut self) {
+        if let Some(task) = self.0.take() {
+            task.detach();
+        }
+    }
+}
+
+/// What a future gives if it does so in time.
+async fn before<T>(deadline: Instant, future: impl Future<Output = T>) -> Option<T> {
+    smol::future::or(async { Some(future.await) }, async {
+        Timer::at(deadline).await;
+        None
+    })
+    .await
+}
+
+/// Says goodbye, and reads until the server hangs up too: data that is left
+/// unread would reset the connection, which servers log.
+async fn leave(stream: &TcpStream, farewell: &[u8], buffer: &mut [u8]) {
+    let quiet = async {
+        let _ = stream.write_all(farewell).await;
+        stream.shutdown(Shutdown::Write);
+        let mut total = 0_usize;
+        while let Ok(count @ 1..) = stream.read(buffer).await {
+            total = total.saturating_add(count);
+            if total > limits::PG_PROBE_BYTES_MAX {
+                return;
+            }
+        }
+    };
+    let now = Instant::now();
+    let deadline = now.checked_add(limits::PG_FAREWELL_TIME_MAX);
+    before(deadline.unwrap_or(now), quiet).await;
+}
+
+fn keep_alive(stream: &TcpStream) {
+    let (idle, interval, count) = KEEPALIVE;
+    // A kernel that knows none of it is no reason not to ask.
+    let _ = sockopt::set_socket_keepalive(stream, true);
+    let _ = sockopt::set_tcp_keepidle(stream, idle);
+    let _ = sockopt::set_tcp_keepintvl(stream, interval);
+    let _ = sockopt::set_tcp_keepcnt(stream, count);
+}
+
+/// What a connection that was not made says.
+fn failed(error: &io::Error) -> Answer {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => Answer::Refused,
+        io::ErrorKind::TimedOut => Answer::Silent { connected: false },
+        _ => Answer::Unreachable(text(error)),
+    }
+}
+
+/// The system's words, without the number behind them.
+fn text(error: &io::Error) -> Rc<str> {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or("").into()
+}
+
+/// How much an answer says of the server, to choose among several hosts.
+fn weight(answer: &Answer) -> u8 {
+    match answer {
+        Answer::Accepting(_) => 6,
+        Answer::TooManyConnections(_) => 5,
+        Answer::StartingUp(_) | Answer::ShuttingDown(_) | Answer::NotAccepting(_) => 4,
+        Answer::NotPostgres(_) => 3,
+        Answer::Refused => 2,
+        Answer::Silent { .. } => 1,
+        Answer::Unreachable(_) | Answer::NoTarget(_) => 0,
+    }
+}

@@ -1,0 +1,459 @@
+//! One conversation with a server, without I/O: its bytes go in, what to do
+//! next comes out.
+//!
+//! Startup packet, first answer, goodbye; with a password, login and one query
+//! in between. The server is not trusted: a length is looked at before anything
+//! is done with it, and all that it can make us hold is bounded (S10).
+
+use std::rc::Rc;
+
+use bytes::{Buf as _, BytesMut};
+use fallible_iterator::FallibleIterator as _;
+use postgres_protocol::authentication::md5_hash;
+use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
+use postgres_protocol::message::backend::{DataRowBody, Message};
+use postgres_protocol::message::frontend;
+
+use super::verdict;
+use super::{Answer, Login, Method, Proof, ServerError};
+use crate::config::limits::{PG_MESSAGE_BYTES_MAX, PG_PROBE_BYTES_MAX};
+use crate::wire::Secret;
+
+/// As whom to ask.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Identity {
+    /// The role of the startup packet.
+    pub user: String,
+    /// The database of the startup packet.
+    pub database: String,
+    /// With it the probe goes on behind the first answer.
+    pub password: Option<Secret>,
+}
+
+/// What is to be done.
+pub enum Next {
+    /// Read, and tell what came.
+    Read,
+    /// Send this, then ask again.
+    Send(BytesMut),
+    /// Run this, which takes thousands of hash rounds, on another thread, and
+    /// bring back what it gives to [`Conversation::derived`].
+    Derive(Derivation),
+    /// Send this if it is not empty, hang up, and let the server do the same.
+    Leave(BytesMut),
+}
+
+/// The proof of a SCRAM password, to be computed.
+pub struct Derivation {
+    scram: ScramSha256,
+    challenge: Vec<u8>,
+}
+
+impl Derivation {
+    /// Computes it. A challenge that asks for more rounds than the library's cap
+    /// is refused by it.
+    pub fn run(mut self) -> Derived {
+        let result = self.scram.update(&self.challenge);
+        Derived(result.is_ok().then_some(self.scram))
+    }
+}
+
+/// A computed [`Derivation`].
+pub struct Derived(Option<ScramSha256>);
+
+/// Where a conversation is.
+enum Stage {
+    /// Nothing has been said to us.
+    Greeting,
+    /// A password was sent, or the first message of SCRAM.
+    Authenticating(Option<ScramSha256>),
+    /// A challenge is being answered.
+    Deriving,
+    /// The proof was sent; the server has to give its own.
+    Proving(ScramSha256),
+    /// We are in; the session is being prepared.
+    Settling,
+    /// The query was sent. The row, once it is there.
+    Querying(Option<bool>),
+    /// All is said, and we are in or not.
+    Leaving {
+        /// Whether the server waits for a `Terminate`.
+        inside: bool,
+    },
+}
+
+/// What a conversation came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// The first answer; none if it was over before one came.
+    pub answer: Option<Answer>,
+    /// What came of logging in; none if that was not wanted or not reached.
+    pub login: Option<Login>,
+}
+
+/// One conversation, from the startup packet on.
+pub struct Conversation<'a> {
+    identity: &'a Identity,
+    stage: Stage,
+    received: BytesMut,
+    total: usize,
+    to_send: BytesMut,
+    answer: Option<Answer>,
+    login: Option<Login>,
+}
+
+/// One row: it proves that queries are answered, and tells a standby.
+const QUERY: &str = "SELECT 1, pg_catalog.pg_is_in_recovery()";
+
+/// Bytes before the body of a message: its tag and its length.
+const HEADER: usize = 5;
+
+impl<'a> Conversation<'a> {
+    /// Begins it; the startup packet is to be sent first.
+    pub fn new(identity: &'a Identity) -> Self {
+        let mut to_send = BytesMut::new();
+        let parameters = [
+            ("user", identity.user.as_str()),
+            ("database", identity.database.as_str()),
+            ("application_name", "pg-witness"),
+        ];
+        // It fails on zero bytes, which the configuration refuses.
+        let _ = frontend::startup_message(parameters, &mut to_send);
+        Self {
+            identity,
+            stage: Stage::Greeting,
+            received: BytesMut::new(),
+            total: 0,
+            to_send,
+            answer: None,
+            login: None,
+        }
+    }
+
+    /// The first answer, if it came.
+    pub fn answer(&self) -> Option<&Answer> {
+        self.answer.as_ref()
+    }
+
+    /// What it came to, whenever it is over.
+    pub fn outcome(mut self) -> Outcome {
+        let broken_off = !matches!(self.stage, Stage::Greeting | Stage::Leaving { .. });
+        if broken_off && self.identity.password.is_some() && self.login.is_none() {
+            self.login = Some(Login::Failed("no answer in time".into()));
+        }
+        Outcome {
+            answer: self.answer,
+            login: self.login,
+        }
+    }
+
+    /// Takes what was read.
+    pub fn on_bytes(&mut self, bytes: &[u8]) {
+        self.total = self.total.saturating_add(bytes.len());
+        if self.total > PG_PROBE_BYTES_MAX {
+            return self.give_up("it sends without end");
+        }
+        self.received.extend_from_slice(bytes);
+    }
+
+    /// The server hung up, or the connection broke.
+    pub fn on_end(&mut self) {
+        if let Stage::Greeting = self.stage {
+            // The old form of an error may end with the connection.
+            match verdict::read_old(&self.received) {
+                Some(error) => self.first(verdict::of_error(error)),
+                None if self.total == 0 => self.give_up("it hung up without an answer"),
+                None => self.give_up("it hung up in the midst of its first message"),
+            }
+        } else {
+            self.give_up("it hung up");
+        }
+    }
+
+    /// Takes a computed proof.
+    pub fn derived(&mut self, derived: Derived) {
+        let Some(scram) = derived.0 else {
+            return self.give_up("its SCRAM challenge cannot be answered");
+        };
+        if frontend::sasl_response(scram.message(), &mut self.to_send).is_err() {
+            return self.give_up("its SCRAM challenge cannot be answered");
+        }
+        self.stage = Stage::Proving(scram);
+    }
+
+    /// What is to be done now.
+    pub fn step(&mut self) -> Next {
+        loop {
+            if !self.to_send.is_empty() {
+                return Next::Send(self.to_send.split());
+            }
+            if let Stage::Leaving { inside } = self.stage {
+                let mut farewell = BytesMut::new();
+                if inside {
+                    frontend::terminate(&mut farewell);
+                }
+                return Next::Leave(farewell);
+            }
+            let message = match self.message() {
+                Some(message) => message,
+                None if matches!(self.stage, Stage::Leaving { .. }) => continue,
+                None => return Next::Read,
+            };
+            if let Some(derivation) = self.on_message(message) {
+                return Next::Derive(derivation);
+            }
+        }
+    }
+
+    /// The next whole message that concerns us. None: there is none yet, or the
+    /// conversation is over.
+    fn message(&mut self) -> Option<Message> {
+        loop {
+            let greeting = matches!(self.stage, Stage::Greeting);
+            let tag = *self.received.first()?;
+            if greeting && !b"RENv".contains(&tag) {
+                let sample = self.received.get(..32).unwrap_or(&self.received);
+                let text = format!("it says {:?}", verdict::printable(sample));
+                self.give_up(&text);
+                return None;
+            }
+            let length = self.received.get(1..HEADER)?.try_into().ok()?;
+            let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+            // The library would reserve whatever a server says.
+            if !(4..=PG_MESSAGE_BYTES_MAX).contains(&length) {
+                if greeting && verdict::may_be_old(&self.received) {
+                    if self.received.contains(&0) {
+                        self.on_end();
+                    }
+                } else {
+                    self.give_up("a length of its message is no length");
+                }
+                return None;
+            }
+            if self.received.len() <= length {
+                return None;
+            }
+            match tag {
+                // A notice, a parameter, our key, the version of the protocol, a
+                // row's description: of no concern.
+                b'N' | b'S' | b'K' | b'v' | b'T' | b'C' | b'A' => {
+                    self.received.advance(length.saturating_add(1));
+                }
+                b'R' if let Some(code) = self.unknown_request() => {
+                    self.received.advance(length.saturating_add(1));
+                    self.on_request(Method::Other(code));
+                    return None;
+                }
+                _ => match Message::parse(&mut self.received) {
+                    Ok(message) => return message,
+                    Err(_) => {
+                        self.give_up("it sends what no PostgreSQL server sends");
+                        return None;
+                    }
+                },
+            }
+        }
+    }
+
+    /// The code of a whole authentication request that the library does not know.
+    fn unknown_request(&self) -> Option<i32> {
+        let code = self.received.get(HEADER..HEADER + 4)?.try_into().ok()?;
+        let code = i32::from_be_bytes(code);
+        (!matches!(code, 0 | 2 | 3 | 5..=12)).then_some(code)
+    }
+
+    fn on_message(&mut self, message: Message) -> Option<Derivation> {
+        match message {
+            Message::ErrorResponse(body) => match verdict::read(body.fields()) {
+                Some(error) => self.on_error(error),
+                None => self.give_up("its error cannot be read"),
+            },
+            Message::AuthenticationOk => self.on_welcome(),
+            Message::AuthenticationCleartextPassword => self.on_request(Method::Cleartext),
+            Message::AuthenticationMd5Password(body) => {
+                self.on_request(Method::Md5);
+                self.answer_md5(body.salt());
+            }
+            Message::AuthenticationSasl(body) => {
+                let mut mechanisms = body.mechanisms();
+                let known = mechanisms.any(|name| Ok(name == SCRAM_SHA_256));
+                if known.unwrap_or(false) {
+                    self.on_request(Method::Scram);
+                    self.begin_scram();
+                } else {
+                    self.on_request(Method::Other(10));
+                }
+            }
+            Message::AuthenticationSaslContinue(body) => return self.on_challenge(body.data()),
+            Message::AuthenticationSaslFinal(body) => self.on_proof(body.data()),
+            Message::AuthenticationKerberosV5 => self.on_request(Method::Other(2)),
+            Message::AuthenticationScmCredential => self.on_request(Method::Other(6)),
+            Message::AuthenticationGss => self.on_request(Method::Other(7)),
+            Message::AuthenticationGssContinue(_) => self.on_request(Method::Other(8)),
+            Message::AuthenticationSspi => self.on_request(Method::Other(9)),
+            Message::ReadyForQuery(_) => self.on_ready(),
+            Message::DataRow(row) => self.on_row(&row),
+            _ => self.give_up("it sends what was not asked for"),
+        }
+        None
+    }
+
+    /// Notes the first answer; what comes later does not replace it.
+    fn first(&mut self, answer: Answer) {
+        self.answer.get_or_insert(answer);
+        if let Stage::Greeting = self.stage {
+            self.stage = Stage::Leaving { inside: false };
+        }
+    }
+
+    fn on_error(&mut self, error: ServerError) {
+        let answer = verdict::of_error(error.clone());
+        if let Stage::Greeting = self.stage {
+            return self.first(answer);
+        }
+        // Connections that are reserved, or a shutdown, show only behind the
+        // authentication: then it does not accept us after all.
+        if !answer.is_accepting() {
+            self.answer = Some(answer);
+        }
+        self.end_login(Login::Refused(error));
+    }
+
+    /// An authentication request that is not `Ok`: the answer that was asked
+    /// for. What to do about a password is said afterwards.
+    fn on_request(&mut self, method: Method) {
+        let greeting = matches!(self.stage, Stage::Greeting);
+        if !greeting {
+            return self.give_up("it asks for authentication again");
+        }
+        self.first(Answer::Accepting(Proof::Authentication(method)));
+        if self.identity.password.is_some() {
+            let why = match method {
+                Method::Md5 | Method::Scram => return,
+                // Who listens on the way would have it.
+                Method::Cleartext => "the password is asked for in clear text and was not sent",
+                Method::Trust | Method::Other(_) => "its way of authentication is not known here",
+            };
+            self.login = Some(Login::Failed(why.into()));
+        }
+    }
+
+    fn answer_md5(&mut self, salt: [u8; 4]) {
+        let (Some(password), true) = (&self.identity.password, self.is_asked()) else {
+            return;
+        };
+        let hash = md5_hash(self.identity.user.as_bytes(), password.expose(), salt);
+        let _ = frontend::password_message(hash.as_bytes(), &mut self.to_send);
+        self.stage = Stage::Authenticating(None);
+    }
+
+    fn begin_scram(&mut self) {
+        let (Some(password), true) = (&self.identity.password, self.is_asked()) else {
+            return;
+        };
+        let scram = ScramSha256::new(password.expose(), ChannelBinding::unsupported());
+        let sent =
+            frontend::sasl_initial_response(SCRAM_SHA_256, scram.message(), &mut self.to_send);
+        if sent.is_ok() {
+            self.stage = Stage::Authenticating(Some(scram));
+        }
+    }
+
+    /// Whether the first request has just come, and may be answered.
+    fn is_asked(&self) -> bool {
+        matches!(self.stage, Stage::Leaving { inside: false }) && self.login.is_none()
+    }
+
+    fn on_challenge(&mut self, challenge: &[u8]) -> Option<Derivation> {
+        match std::mem::replace(&mut self.stage, Stage::Deriving) {
+            Stage::Authenticating(Some(scram)) => Some(Derivation {
+                scram,
+                challenge: challenge.to_vec(),
+            }),
+            stage => {
+                self.stage = stage;
+                self.give_up("it sends what was not asked for");
+                None
+            }
+        }
+    }
+
+    fn on_proof(&mut self, proof: &[u8]) {
+        let proven = match &mut self.stage {
+            Stage::Proving(scram) => scram.finish(proof).is_ok(),
+            _ => false,
+        };
+        if proven {
+            self.stage = Stage::Authenticating(None);
+        } else {
+            self.give_up("it does not prove that it knows the password");
+        }
+    }
+
+    fn on_welcome(&mut self) {
+        match self.stage {
+            Stage::Greeting => {
+                self.first(Answer::Accepting(Proof::Authentication(Method::Trust)));
+                self.stage = Stage::Settling;
+            }
+            Stage::Authenticating(None) => self.stage = Stage::Settling,
+            _ => self.give_up("it does not prove that it knows the password"),
+        }
+    }
+
+    fn on_ready(&mut self) {
+        match self.stage {
+            Stage::Settling if self.identity.password.is_some() => {
+                let _ = frontend::query(QUERY, &mut self.to_send);
+                self.stage = Stage::Querying(None);
+            }
+            Stage::Settling => self.stage = Stage::Leaving { inside: true },
+            Stage::Querying(Some(in_recovery)) => {
+                self.end_login(Login::Queried { in_recovery });
+            }
+            Stage::Querying(None) => self.give_up("its query gave no row"),
+            _ => self.give_up("it sends what was not asked for"),
+        }
+    }
+
+    fn on_row(&mut self, row: &DataRowBody) {
+        let values: Option<Vec<_>> = row
+            .ranges()
+            .map(|range| Ok(range.and_then(|range| row.buffer().get(range))))
+            .collect()
+            .ok();
+        let in_recovery = match values.as_deref() {
+            Some([Some(b"1"), Some(b"t")]) => true,
+            Some([Some(b"1"), Some(b"f")]) => false,
+            _ => return self.give_up("its row is not what was asked for"),
+        };
+        if let Stage::Querying(found @ None) = &mut self.stage {
+            *found = Some(in_recovery);
+        } else {
+            self.give_up("it sends what was not asked for");
+        }
+    }
+
+    fn end_login(&mut self, login: Login) {
+        if self.identity.password.is_some() {
+            self.login.get_or_insert(login);
+        }
+        let inside = matches!(self.stage, Stage::Querying(_));
+        self.stage = Stage::Leaving { inside };
+    }
+
+    /// What it does is none of PostgreSQL's: as a first answer that is the
+    /// answer, later it ends the login.
+    fn give_up(&mut self, why: &str) {
+        let why: Rc<str> = why.into();
+        match self.stage {
+            Stage::Greeting => self.first(Answer::NotPostgres(why)),
+            Stage::Leaving { .. } => {}
+            _ => self.end_login(Login::Failed(why)),
+        }
+        self.received.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests;

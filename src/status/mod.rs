@@ -1,0 +1,248 @@
+//! What the witness knows, as one model: who votes, who is primary, and whether
+//! a failover would work now.
+//!
+//! Made when somebody asks, from what is held anyway; nothing here runs by
+//! itself, does I/O or reads a clock. Below `member` and `http`, which fill and
+//! serve it. The types are the JSON face: a field's name is its key.
+//!
+//! * [`patroni`]: what Patroni wrote into the replicated store;
+//! * [`verdict`]: the one sentence;
+//! * [`table`], [`json`], [`metrics`]: its faces;
+//! * [`field`]: one field of a JSON text that somebody else wrote.
+//!
+//! Names, states and messages come from the network: [`shown`] bounds them, and
+//! every face escapes them.
+
+use serde::Serialize;
+
+pub mod field;
+pub mod json;
+pub mod metrics;
+pub mod patroni;
+mod probe;
+pub mod table;
+pub mod verdict;
+
+pub use patroni::{Candidacy, PgMember, Scope, Sync, SyncMode};
+pub use verdict::{Answer, Verdict};
+
+use crate::config::limits::STATUS_TEXT_MAX;
+
+/// All that is known, when somebody asked.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Overview {
+    /// The process and the machine.
+    pub watcher: Watcher,
+    /// Every cluster, or those asked for.
+    pub clusters: Vec<Cluster>,
+}
+
+/// Our own condition, of the process.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Watcher {
+    /// Of the program.
+    pub version: &'static str,
+    /// The wall clock, RFC 3339.
+    pub time: String,
+    /// Since the start of the process, in seconds.
+    pub uptime_s: u64,
+    /// Whether everything makes progress; else what does not.
+    pub stalled: Option<String>,
+    /// Resident memory, in bytes.
+    pub memory_bytes: Option<u64>,
+    /// CPU time used since the start, in milliseconds.
+    pub cpu_ms: Option<u64>,
+    /// Open file descriptors.
+    pub open_files: Option<u64>,
+}
+
+/// One Raft group and the PostgreSQL clusters whose keys it holds.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Cluster {
+    /// Its configured name.
+    pub cluster: String,
+    /// Whether a failover would work now; of several PostgreSQL clusters the
+    /// worst.
+    pub failover: Verdict,
+    /// The Raft group.
+    pub raft: Raft,
+    /// What Patroni keeps in it, by scope.
+    pub postgresql: Vec<Scope>,
+    /// What does not fit together, or should be known.
+    pub notes: Vec<Note>,
+}
+
+/// The Raft group as this member sees it.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Raft {
+    /// Our own advertised address.
+    pub self_addr: String,
+    /// `leader`, `follower`, `candidate` or `stopped`.
+    pub state: &'static str,
+    /// Whether our word counts: we vote and acknowledge.
+    pub votes: bool,
+    /// Why it does not.
+    pub why: Option<String>,
+    /// The current term.
+    pub term: u64,
+    /// Who leads, as far as heard of lately.
+    pub leader: Option<String>,
+    /// How long ago the leader was heard of, in milliseconds; 0 if it is us.
+    pub leader_heard_ms: Option<u64>,
+    /// Committed up to here.
+    pub commit_index: u64,
+    /// Applied up to here.
+    pub applied_index: u64,
+    /// The log ends here.
+    pub last_index: u64,
+    /// All members, ourselves included, by address.
+    pub members: Vec<RaftMember>,
+    /// How many members make a majority.
+    pub needed: usize,
+    /// How many are there, seen from here: those with a link, and ourselves.
+    pub reachable: usize,
+    /// Whether a majority is there and somebody leads it.
+    pub quorum: bool,
+    /// Whether a majority of votes would be left if any one member went.
+    pub survives_one_more_loss: bool,
+    /// Since the start or the last rebuild.
+    pub counters: Counters,
+    /// What its folder's device does.
+    pub disk: Disk,
+}
+
+/// What was counted; a rebuild of the engine begins some of them anew.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Counters {
+    /// Committed entries that harm the Python nodes.
+    pub poison_entries: u64,
+    /// Keys expired.
+    pub keys_expired: u64,
+    /// Connections refused, for there were too many or their network may not.
+    pub refused_connections: u64,
+    /// Connections that sent what cannot be read.
+    pub unreadable_connections: u64,
+    /// Appends that the engine refused.
+    pub refused_appends: u64,
+    /// Rebuilds of the engine from disk.
+    pub rebuilds: u64,
+    /// Keys in the store, and bytes that it takes.
+    pub keys: u64,
+    /// See `keys`.
+    pub key_bytes: u64,
+}
+
+/// What is known of the disk, since the folder was opened.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Disk {
+    /// Bytes written, in sectors of 512 bytes, since midnight UTC.
+    pub sectors_today: u64,
+    /// Bytes written.
+    pub written_bytes: u64,
+    /// Syncs completed.
+    pub syncs: u64,
+    /// How long the last took, in microseconds.
+    pub sync_last_us: u64,
+    /// How long the slowest took, in microseconds.
+    pub sync_max_us: u64,
+}
+
+/// One member of the Raft group.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RaftMember {
+    /// By which the members know it.
+    pub address: String,
+    /// Whether it is us.
+    pub this: bool,
+    /// Whether it leads, as far as we know.
+    pub leader: bool,
+    /// Whether we have a link to it; true for ourselves.
+    pub connected: bool,
+    /// The software and version that it told.
+    pub version: Option<String>,
+    /// What it had committed, or is known to hold, when it last told.
+    pub commit_index: Option<u64>,
+    /// How long ago it told, in milliseconds.
+    pub told_ms: Option<u64>,
+}
+
+/// Something that an operator should know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Note {
+    /// How bad it is.
+    pub level: Level,
+    /// A sentence.
+    pub text: String,
+}
+
+/// How bad a note is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Level {
+    /// Good to know.
+    Advice,
+    /// Look at it.
+    Warning,
+    /// Look at it now.
+    Alarm,
+}
+
+impl Note {
+    /// A note of a level.
+    pub fn new(level: Level, text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self { level, text }
+    }
+}
+
+impl Raft {
+    /// Counts what follows from the members: `needed`, `reachable`, `quorum`
+    /// and `survives_one_more_loss`.
+    pub fn count(&mut self) {
+        let total = self.members.len();
+        let others = self.connected_others();
+        let ours = usize::from(self.members.iter().any(|member| member.this));
+        self.needed = total / 2 + 1;
+        self.reachable = others + ours;
+        let votes = others + usize::from(self.votes);
+        self.quorum = self.leader.is_some() && votes >= self.needed;
+        // Any one: another member, or we ourselves.
+        self.survives_one_more_loss = self.quorum && votes > self.needed && others >= self.needed;
+    }
+
+    /// Members other than ourselves that we have a link to.
+    pub fn connected_others(&self) -> usize {
+        let others = self.members.iter().filter(|member| !member.this);
+        others.filter(|member| member.connected).count()
+    }
+}
+
+/// Somebody else's text, bounded and without control characters: what is shown
+/// must not move a terminal's cursor or fill a page.
+pub fn shown(text: &str) -> String {
+    let harmless = |c: char| {
+        if c.is_control() || is_bidi(c) {
+            '\u{fffd}'
+        } else {
+            c
+        }
+    };
+    let mut short: String = text.chars().take(STATUS_TEXT_MAX).map(harmless).collect();
+    if text.chars().nth(STATUS_TEXT_MAX).is_some() {
+        short.push('…');
+    }
+    short
+}
+
+/// Characters that turn the direction of what follows them.
+fn is_bidi(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}

@@ -1,0 +1,675 @@
+//! The truth table of the sentence: a healthy cluster, changed in one way a row,
+//! in two where a pair matters.
+
+use std::time::Duration;
+
+use super::*;
+use crate::status::patroni::{Probe, Row, scopes};
+use crate::status::{Counters, Disk, RaftMember};
+
+/// A store as two data nodes write it, and what the probes got.
+struct Case {
+    keys: Vec<(String, String, u64, Option<u64>)>,
+    raft: Raft,
+    probes: Vec<(&'static str, Probe)>,
+}
+
+const CONFIG: &str = r#"{"ttl": 30, "loop_wait": 10, "retry_timeout": 10,
+    "maximum_lag_on_failover": 1048576, "synchronous_mode": true}"#;
+
+fn replica(more: &str) -> String {
+    format!(
+        r#"{{"conn_url": "postgres://10.0.0.2:5432/postgres", "api_url": "http://10.0.0.2:8008/patroni",
+            "state": "running", "role": "replica", "version": "4.1.5", "xlog_location": 67108960,
+            "replication_state": "streaming", "timeline": 3{more}}}"#
+    )
+}
+
+fn member(address: &str, this: bool) -> RaftMember {
+    RaftMember {
+        address: address.into(),
+        this,
+        connected: true,
+        ..RaftMember::default()
+    }
+}
+
+impl Case {
+    fn healthy() -> Self {
+        let key = |name: &str, value: &str, age_s, left_s| {
+            let name = format!("/service/orders/{name}");
+            (name, value.to_owned(), age_s, left_s)
+        };
+        let primary = r#"{"conn_url": "postgres://10.0.0.1:5432/postgres", "api_url": "http://10.0.0.1:8008/patroni",
+            "state": "running", "role": "primary", "version": "4.1.5", "xlog_location": 67108960, "timeline": 3}"#;
+        let mut case = Self {
+            keys: vec![
+                key("config", CONFIG, 900, None),
+                key("leader", "a", 2, Some(28)),
+                key("members/a", primary, 2, Some(28)),
+                key("members/b", &replica(""), 3, Some(27)),
+                key("status", r#"{"optime": 67108960, "slots": {}}"#, 2, None),
+                key(
+                    "sync",
+                    r#"{"leader": "a", "sync_standby": "b", "quorum": 0}"#,
+                    900,
+                    None,
+                ),
+                key(
+                    "history",
+                    r#"[[1, 5, "x", "2026"], [2, 6, "y", "2026"]]"#,
+                    900,
+                    None,
+                ),
+                key("initialize", "7300000000000000001", 900, None),
+            ],
+            raft: Raft {
+                self_addr: "10.0.0.9:5010".into(),
+                state: "follower",
+                votes: true,
+                leader: Some("10.0.0.1:5010".into()),
+                members: vec![
+                    member("10.0.0.1:5010", false),
+                    member("10.0.0.2:5010", false),
+                    member("10.0.0.9:5010", true),
+                ],
+                counters: Counters::default(),
+                disk: Disk::default(),
+                ..Raft::default()
+            },
+            probes: Vec::new(),
+        };
+        case.probe("a", "healthy", "accepting");
+        case.probe("b", "healthy", "accepting");
+        case
+    }
+
+    fn set(&mut self, name: &str, value: impl Into<String>) {
+        self.remove(name);
+        let name = format!("/service/orders/{name}");
+        self.keys.push((name, value.into(), 2, Some(28)));
+    }
+
+    fn remove(&mut self, name: &str) {
+        let name = format!("/service/orders/{name}");
+        self.keys.retain(|(key, ..)| *key != name);
+    }
+
+    fn age(&mut self, name: &str, age_s: u64, left_s: u64) {
+        let name = format!("/service/orders/{name}");
+        for key in self.keys.iter_mut().filter(|(key, ..)| *key == name) {
+            (key.2, key.3) = (age_s, Some(left_s));
+        }
+    }
+
+    fn config(&mut self, more: &str) {
+        self.set("config", CONFIG.replace("\"synchronous_mode\": true", more));
+    }
+
+    fn probe(&mut self, name: &'static str, health: &'static str, answer: &'static str) {
+        self.probes.retain(|(member, _)| *member != name);
+        let probe = Probe {
+            health,
+            answer: Some(answer),
+            target: format!("{name}:5432"),
+            ..Probe::default()
+        };
+        self.probes.push((name, probe));
+    }
+
+    fn in_recovery(&mut self, name: &'static str, yes: bool) {
+        for (_, probe) in self.probes.iter_mut().filter(|(member, _)| *member == name) {
+            probe.in_recovery = Some(yes);
+        }
+    }
+
+    fn unlink(&mut self, address: &str) {
+        for member in self
+            .raft
+            .members
+            .iter_mut()
+            .filter(|m| m.address == address)
+        {
+            member.connected = false;
+        }
+    }
+
+    fn judged(mut self) -> Cluster {
+        self.raft.count();
+        let rows = self.keys.iter().map(|(key, value, age, left)| Row {
+            key,
+            value,
+            age: Duration::from_secs(*age),
+            remaining: left.map(Duration::from_secs),
+            clock_ahead_ms: None,
+        });
+        let mut postgresql = scopes(rows);
+        for member in postgresql.iter_mut().flat_map(|scope| &mut scope.members) {
+            let probe = self.probes.iter().find(|(name, _)| *name == member.name);
+            member.probe = probe.map(|(_, probe)| probe.clone());
+        }
+        let mut cluster = Cluster {
+            cluster: "orders".into(),
+            failover: Verdict::default(),
+            raft: self.raft,
+            postgresql,
+            notes: Vec::new(),
+        };
+        judge(&mut cluster);
+        cluster
+    }
+}
+
+type Row3 = (&'static str, fn(&mut Case), &'static str);
+
+/// What is changed, how, and what is said.
+const TABLE: &[Row3] = &[
+    (
+        "nothing",
+        |_| (),
+        "Yes. If a fails now, b (in sync) takes over.",
+    ),
+    (
+        "no synchronous mode",
+        |c| c.config("\"x\": 1"),
+        "Yes. If a fails now, b takes over.",
+    ),
+    (
+        "a config that cannot be read",
+        |c| c.set("config", "[[["),
+        "Yes. If a fails now, b takes over.",
+    ),
+    // Votes.
+    (
+        "this witness has no vote",
+        |c| {
+            c.raft.votes = false;
+            c.raft.why = Some("its state was lost and no entry was committed since".into());
+        },
+        "No. This witness has no vote: its state was lost and no entry was committed since.",
+    ),
+    (
+        "the replica's Raft node is gone",
+        |c| c.unlink("10.0.0.2:5010"),
+        "No. Without a only 1 of 3 Raft votes would be left, and 2 are needed; not there: \
+         10.0.0.2:5010.",
+    ),
+    (
+        "the primary's Raft node is gone, its key is fresh",
+        |c| c.unlink("10.0.0.1:5010"),
+        "Yes. If a fails now, b (in sync) takes over.",
+    ),
+    (
+        "Raft addresses that do not tell whose they are",
+        |c| {
+            for (member, name) in c.raft.members.iter_mut().zip(["db1:1", "db2:1", "w:1"]) {
+                member.address = name.into();
+            }
+        },
+        "Yes. If a fails now, b (in sync) takes over.",
+    ),
+    (
+        "such addresses, one of them gone",
+        |c| {
+            c.unlink("10.0.0.2:5010");
+            for (member, name) in c.raft.members.iter_mut().zip(["db1:1", "db2:1", "w:1"]) {
+                member.address = name.into();
+            }
+        },
+        "No. Without a only 1 of 3 Raft votes would be left, and 2 are needed; not there: db2:1.",
+    ),
+    (
+        "the witness is cut off",
+        |c| {
+            c.unlink("10.0.0.1:5010");
+            c.unlink("10.0.0.2:5010");
+            c.raft.leader = None;
+        },
+        "Unknown. This witness reaches none of the others; what it shows is as it last heard it.",
+    ),
+    (
+        "an election",
+        |c| c.raft.leader = None,
+        "Not now. The Raft group has no leader; an election is under way.",
+    ),
+    (
+        "two of five are there",
+        |c| {
+            for address in ["10.0.0.3:5010", "10.0.0.4:5010"] {
+                c.raft.members.push(member(address, false));
+                c.unlink(address);
+            }
+            c.unlink("10.0.0.2:5010");
+        },
+        "No. Only 2 of 5 Raft members are there, and 3 are needed.",
+    ),
+    (
+        "four of five are there",
+        |c| {
+            c.raft.members.push(member("10.0.0.3:5010", false));
+            c.raft.members.push(member("10.0.0.4:5010", false));
+            c.unlink("10.0.0.2:5010");
+        },
+        "Yes. If a fails now, b (in sync) takes over.",
+    ),
+    // Patroni.
+    (
+        "paused",
+        |c| c.config("\"pause\": true"),
+        "No. Patroni is paused and does nothing by itself.",
+    ),
+    (
+        "no Patroni",
+        |c| c.keys.clear(),
+        "No. No Patroni cluster has written to this Raft group yet.",
+    ),
+    (
+        "no replica",
+        |c| c.remove("members/b"),
+        "No. There is no replica.",
+    ),
+    (
+        "a replica that is silent",
+        |c| c.age("members/b", 20, 10),
+        "No. B, the only replica, was last heard of 20 s ago.",
+    ),
+    (
+        "a replica that is stopped",
+        |c| {
+            c.set(
+                "members/b",
+                replica("").replace("\"running\"", "\"stopped\""),
+            )
+        },
+        "No. B, the only replica, is stopped.",
+    ),
+    (
+        "a replica without a word",
+        |c| c.set("members/b", "{}"),
+        "No. B, the only replica, wrote what cannot be read.",
+    ),
+    (
+        "a replica that is a riddle",
+        |c| c.set("members/b", "\u{0}{{{{"),
+        "No. B, the only replica, wrote what cannot be read.",
+    ),
+    (
+        "nofailover",
+        |c| c.set("members/b", replica(r#", "tags": {"nofailover": true}"#)),
+        "No. B, the only replica, is tagged never to be promoted.",
+    ),
+    (
+        "nofailover, said as a text",
+        |c| c.set("members/b", replica(r#", "tags": {"nofailover": "yes"}"#)),
+        "No. B, the only replica, is tagged never to be promoted.",
+    ),
+    (
+        "failover_priority 0",
+        |c| {
+            c.set(
+                "members/b",
+                replica(r#", "tags": {"failover_priority": 0}"#),
+            )
+        },
+        "No. B, the only replica, is tagged never to be promoted.",
+    ),
+    (
+        "failover_priority over nofailover",
+        |c| {
+            c.set(
+                "members/b",
+                replica(r#", "tags": {"nofailover": false, "failover_priority": 0}"#),
+            )
+        },
+        "Yes. If a fails now, b (in sync) takes over.",
+    ),
+    (
+        "not in sync",
+        |c| c.set("sync", r#"{"leader": "a", "sync_standby": null}"#),
+        "No. B, the only replica, is not in sync.",
+    ),
+    (
+        "in sync, in other letters",
+        |c| c.set("sync", r#"{"leader": "a", "sync_standby": "x, B"}"#),
+        "Yes. If a fails now, b (in sync) takes over.",
+    ),
+    (
+        "synchronous mode not in force yet",
+        |c| c.set("sync", r#"{"leader": null, "sync_standby": null}"#),
+        "Yes. If a fails now, b takes over.",
+    ),
+    (
+        "quorum mode, enough of them",
+        |c| c.config("\"synchronous_mode\": \"quorum\""),
+        "Yes. If a fails now, b (in sync) takes over.",
+    ),
+    (
+        "quorum mode, too few of them",
+        |c| {
+            c.config("\"synchronous_mode\": \"quorum\"");
+            c.set(
+                "sync",
+                r#"{"leader": "a", "sync_standby": "b,c", "quorum": 1}"#,
+            );
+        },
+        "No. B, the only replica, cannot be shown to have every commit.",
+    ),
+    (
+        "lag beyond the limit",
+        |c| {
+            c.config("\"x\": 1");
+            c.set("status", r#"{"optime": 87108960}"#);
+        },
+        "No. B, the only replica, is 20 MB behind, and 1048 kB are allowed.",
+    ),
+    (
+        "lag within it",
+        |c| {
+            c.config("\"x\": 1");
+            c.set("status", r#"{"optime": 67608960}"#);
+        },
+        "Yes. If a fails now, b (500 kB behind) takes over.",
+    ),
+    (
+        "an older timeline",
+        |c| {
+            c.set(
+                "members/b",
+                replica("").replace("\"timeline\": 3", "\"timeline\": 2"),
+            )
+        },
+        "No. B, the only replica, is on timeline 2, the primary on 3.",
+    ),
+    (
+        "no timeline, and Patroni asks for one",
+        |c| {
+            c.config("\"check_timeline\": true");
+            c.set(
+                "members/b",
+                replica("").replace("\"timeline\": 3", "\"x\": 2"),
+            );
+        },
+        "No. B, the only replica, shows no timeline.",
+    ),
+    (
+        "no position in the log",
+        |c| c.set("members/b", replica("").replace("xlog_location", "x")),
+        "No. B, the only replica, shows no position in the log.",
+    ),
+    (
+        "failsafe_mode does not know it",
+        |c| {
+            c.config("\"failsafe_mode\": true");
+            c.set("failsafe", r#"{"a": "http://10.0.0.1:8008/patroni"}"#);
+        },
+        "No. B, the only replica, is not yet known to failsafe_mode.",
+    ),
+    (
+        "failsafe_mode knows it",
+        |c| {
+            c.config("\"failsafe_mode\": true");
+            c.set(
+                "failsafe",
+                r#"{"a": "http://1/patroni", "b": "http://2/patroni"}"#,
+            );
+        },
+        "Yes. If a fails now, b takes over.",
+    ),
+    (
+        "one of two replicas",
+        |c| c.set("members/c", replica("").replace("running", "start failed")),
+        "Yes. If a fails now, b (in sync) takes over.",
+    ),
+    (
+        "neither of two replicas",
+        |c| {
+            c.set("members/b", replica(r#", "tags": {"nofailover": true}"#));
+            c.set("members/c", replica(""));
+        },
+        "No. No replica could take over: b is tagged never to be promoted; c is not in sync.",
+    ),
+    // A failover as it goes.
+    (
+        "the primary is silent",
+        |c| c.age("leader", 20, 10),
+        "Not now. a has not refreshed its leader key for 20 s; it runs out in 10 s, then b can \
+         take over.",
+    ),
+    (
+        "the primary is silent, and nobody can",
+        |c| {
+            c.age("leader", 20, 10);
+            c.remove("members/b");
+        },
+        "No. a has not refreshed its leader key for 20 s; it runs out in 10 s, but there is no \
+         replica.",
+    ),
+    (
+        "the leader key is free",
+        |c| c.remove("leader"),
+        "Not now. There is no primary; a or b can take over.",
+    ),
+    (
+        "the leader key is free, and nobody can",
+        |c| {
+            c.remove("leader");
+            c.remove("members/a");
+            c.remove("members/b");
+        },
+        "No. There is no primary, and there is no replica.",
+    ),
+    // The probe.
+    (
+        "the replica refuses connections",
+        |c| c.probe("b", "unhealthy", "refused"),
+        "No. B, the only replica, does not accept connections (refused).",
+    ),
+    (
+        "the replica was refused once",
+        |c| c.probe("b", "suspect", "refused"),
+        "Yes. If a fails now, b (in sync) takes over.",
+    ),
+    (
+        "the replica is silent to us, the primary is not",
+        |c| c.probe("b", "unhealthy", "silent"),
+        "No. B, the only replica, does not accept connections (silent).",
+    ),
+    (
+        "no server answers us, both Patronis are well",
+        |c| {
+            c.probe("a", "unhealthy", "silent");
+            c.probe("b", "unhealthy", "unreachable");
+        },
+        "Yes. If a fails now, b (in sync) takes over.",
+    ),
+    (
+        "no probe yet",
+        |c| c.probes.clear(),
+        "Yes. If a fails now, b (in sync) takes over.",
+    ),
+];
+
+#[test]
+fn says_whether_a_failover_would_work() {
+    for (what, change, expected) in TABLE {
+        let mut case = Case::healthy();
+        change(&mut case);
+        let cluster = case.judged();
+        assert_eq!(cluster.failover.sentence, *expected, "with {what}");
+        let first = cluster.failover.sentence.split(['.', ' ']).next();
+        let answer = match cluster.failover.answer {
+            Answer::Yes => "Yes",
+            Answer::No => "No",
+            Answer::UnderWay => "Not",
+            Answer::Unknown => "Unknown",
+        };
+        assert_eq!(first, Some(answer), "with {what}");
+        assert!(!cluster.failover.reason.is_empty());
+    }
+}
+
+/// What is changed, how, and which note follows.
+const NOTES: &[Row3] = &[
+    (
+        "the primary refuses connections",
+        |c| c.probe("a", "unhealthy", "refused"),
+        "a holds the leader key, but its PostgreSQL at a:5432 does not accept connections \
+         (refused).",
+    ),
+    (
+        "two primaries, where we may ask",
+        |c| c.in_recovery("b", false),
+        "b does not hold the leader key, but its PostgreSQL says that it is a primary.",
+    ),
+    (
+        "the primary is in recovery",
+        |c| c.in_recovery("a", true),
+        "a holds the leader key, but its PostgreSQL is in recovery.",
+    ),
+    (
+        "two that say so",
+        |c| {
+            c.set(
+                "members/b",
+                replica("").replace("\"replica\"", "\"primary\""),
+            )
+        },
+        "b says that it is primary; its keys say sync_standby.",
+    ),
+    (
+        "a key without a member",
+        |c| c.remove("members/a"),
+        "a holds the leader key, but has no key of its own.",
+    ),
+    (
+        "the sync key is another's",
+        |c| c.set("sync", r#"{"leader": "b", "sync_standby": "a"}"#),
+        "The sync key is not a's, who holds the leader key.",
+    ),
+    (
+        "a closed port",
+        |c| {
+            c.probe("a", "unhealthy", "silent");
+            c.probe("b", "unhealthy", "silent");
+        },
+        "No PostgreSQL answers the probe, but their Patronis are well: is their port closed to \
+         this machine?",
+    ),
+    (
+        "a switchover",
+        |c| {
+            c.set(
+                "failover",
+                r#"{"leader": "a", "member": "b", "scheduled_at": "2026-11-24T04:00"}"#,
+            )
+        },
+        "A switchover was asked for: from a to b, 2026-11-24T04:00.",
+    ),
+];
+
+#[test]
+fn notes_what_does_not_fit_together() {
+    let quiet = Case::healthy().judged();
+    assert_eq!(quiet.notes, []);
+    for (what, change, expected) in NOTES {
+        let mut case = Case::healthy();
+        change(&mut case);
+        let cluster = case.judged();
+        let texts: Vec<&str> = cluster
+            .notes
+            .iter()
+            .map(|note| note.text.as_str())
+            .collect();
+        assert!(texts.contains(expected), "with {what}: {texts:?}");
+    }
+}
+
+#[test]
+fn a_majority_and_one_more_loss_are_counted_apart() {
+    // (others connected, others in all, whether we vote) -> (quorum, survives)
+    for (connected, others, votes, quorum, survives) in [
+        (2, 2, true, true, true),
+        (1, 2, true, true, false),
+        (0, 2, true, false, false),
+        (2, 2, false, true, false),
+        (1, 2, false, false, false),
+        (1, 1, true, true, false),
+        (0, 0, true, true, false),
+        (4, 4, true, true, true),
+        (3, 4, true, true, true),
+        (2, 4, true, true, false),
+        (3, 3, true, true, true),
+    ] {
+        let mut raft = Raft {
+            votes,
+            leader: Some("x".into()),
+            members: vec![member("me", true)],
+            ..Raft::default()
+        };
+        for number in 0..others {
+            let mut other = member("other", false);
+            other.connected = number < connected;
+            raft.members.push(other);
+        }
+        raft.count();
+        assert_eq!(
+            (raft.quorum, raft.survives_one_more_loss),
+            (quorum, survives),
+            "{connected} of {others}, {votes}"
+        );
+        raft.leader = None;
+        raft.count();
+        assert!(!raft.quorum && !raft.survives_one_more_loss);
+    }
+}
+
+#[test]
+fn of_several_scopes_the_worst_is_told_and_named() {
+    let mut case = Case::healthy();
+    let other = "{\"state\": \"running\", \"role\": \"primary\"}";
+    for (key, value) in [("leader", "x"), ("members/x", other)] {
+        case.keys
+            .push((format!("/service/billing/{key}"), value.into(), 1, Some(20)));
+    }
+    let cluster = case.judged();
+    assert_eq!(cluster.postgresql.len(), 2);
+    assert_eq!(
+        cluster.failover.sentence,
+        "billing: No. There is no replica."
+    );
+    assert_eq!(cluster.postgresql[1].failover.answer, Answer::Yes);
+}
+
+#[test]
+fn nothing_that_is_stored_stops_it_or_gets_through_raw() {
+    let mut case = Case::healthy();
+    let evil = "\u{1b}[2J<script>\u{202e}\n\"";
+    case.set("leader", evil);
+    case.set(&format!("members/{evil}"), replica(""));
+    case.set(
+        "sync",
+        format!("{{\"leader\": \"{}\"}}", "x".repeat(100_000)),
+    );
+    case.set("status", "{\"optime\": 99999999999999999999999999}");
+    case.set("history", "[".repeat(70_000));
+    case.keys.push(("/".into(), "x".into(), 0, None));
+    case.keys.push(("".into(), "".into(), 0, None));
+    case.keys.push(("leader".into(), "x".into(), 0, None));
+    case.keys.push(("/members/".into(), "x".into(), 0, None));
+    for number in 0..1_000 {
+        let name = format!("/service/{number}/leader");
+        case.keys
+            .push((name, "x".into(), u64::MAX / 2, Some(u64::MAX / 2)));
+        case.set(&format!("members/{number}"), replica(""));
+    }
+    let cluster = case.judged();
+    assert_eq!(
+        cluster.postgresql.len(),
+        crate::config::limits::STATUS_SCOPES_MAX
+    );
+    for scope in &cluster.postgresql {
+        assert!(scope.members.len() <= crate::config::limits::STATUS_MEMBERS_MAX);
+    }
+    let told = format!("{cluster:?}");
+    assert!(!told.contains('\u{1b}') && !told.contains('\u{202e}'));
+}
