@@ -100,6 +100,8 @@ impl Member {
     fn silenced(&self) -> Option<String> {
         let why = if self.diverged.get().is_some() {
             "it has diverged from the data nodes; the log says what to do"
+        } else if self.standing() == Standing::Estranged {
+            "it alone remembers the cluster that was; the log says what to do"
         } else if self.standing() == Standing::Amnesic {
             "its state was new or lost, and no entry was committed since without it"
         } else if !self.is_member(&self.me) {
