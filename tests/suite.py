@@ -112,12 +112,16 @@ def stages(options):
     rust = ["cargo", "test", "--locked", "--workspace", "--quiet"]
     build = Stage("rust", rust, 1800)
     bugs = Stage("bugs", ["tests/bugs"], 900)
+    image = [*PYTEST, "tests/image"]
+    if options.images:
+        return [Stage("image", image, 3 * 3600)]
     if options.quick:
         return [build, Stage("cluster", [*cluster, "--size", "quick"], 900)]
     if options.long:
         return [build, bugs, Stage("cluster", [*cluster, "--size", "long"], 3 * 3600),
                 Stage("stereo", stereo, 4 * 3600)]
-    return [build, bugs, Stage("cluster", cluster, 1500), Stage("stereo", [*stereo, "--ci"], 1200)]
+    return [build, bugs, Stage("cluster", cluster, 1500), Stage("stereo", [*stereo, "--ci"], 1200),
+            Stage("image", [*image, "-m", "not on_demand"], 1500)]
 
 
 def main():
@@ -127,11 +131,14 @@ def main():
                       help="Rust, and clusters of one Patroni release: some minutes")
     size.add_argument("--long", action="store_true",
                       help="all releases with and without password, hours of faults")
+    size.add_argument("--images", action="store_true",
+                      help="every program, the container, the packages and their unit, and "
+                           "nothing else: an hour")
     parser.add_argument("--witness", choices=["rust", "python"], default="rust",
                         help="who is the third member: pg-witness, or patroni_raft_controller "
                              "to check the tests themselves (default: %(default)s)")
     options = parser.parse_args()
-    if options.witness == "rust" and "PG_WITNESS_BIN" not in os.environ:
+    if options.witness == "rust" and not options.images and "PG_WITNESS_BIN" not in os.environ:
         # The cluster tests run the program as the Rust tests built it.
         subprocess.run(["cargo", "build", "--locked", "--quiet"], cwd=ROOT, check=True)
         target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
