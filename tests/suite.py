@@ -112,15 +112,19 @@ def stages(options):
     rust = ["cargo", "test", "--locked", "--workspace", "--quiet"]
     build = Stage("rust", rust, 1800)
     bugs = Stage("bugs", ["tests/bugs"], 900)
+    probe = [*PYTEST, "-n", "4", "tests/probe"]
     image = [*PYTEST, "tests/image"]
     if options.images:
         return [Stage("image", image, 3 * 3600)]
     if options.quick:
-        return [build, Stage("cluster", [*cluster, "--size", "quick"], 900)]
+        return [build, Stage("probe", [*probe, "--size", "quick"], 600),
+                Stage("cluster", [*cluster, "--size", "quick"], 900)]
     if options.long:
-        return [build, bugs, Stage("cluster", [*cluster, "--size", "long"], 3 * 3600),
+        return [build, bugs, Stage("probe", probe, 1200),
+                Stage("cluster", [*cluster, "--size", "long"], 3 * 3600),
                 Stage("stereo", stereo, 4 * 3600)]
-    return [build, bugs, Stage("cluster", cluster, 1500), Stage("stereo", [*stereo, "--ci"], 1200),
+    return [build, bugs, Stage("probe", probe, 1200), Stage("cluster", cluster, 1500),
+            Stage("stereo", [*stereo, "--ci"], 1200),
             Stage("image", [*image, "-m", "not on_demand"], 1500)]
 
 

@@ -35,6 +35,7 @@ usage: pg-witness [run] [FILE]              serve; without FILE see below
                                             a data node is down: writes that only the
                                             lost state held are given up
        pg-witness reset CLUSTER             set a cluster's state aside, begin anew
+       pg-witness raft ...                  ask any Raft node; see pg-witness raft --help
 
 options:  -c, --config FILE   the configuration, for any command
           -h, --help          this text
@@ -59,6 +60,30 @@ examples:
 
 exit codes: 0 done, or stopped by a signal; 1 failed; 2 the command line is wrong;
             78 the configuration is refused (starting again would not help)
+";
+
+/// The help of `pg-witness raft`.
+pub const RAFT: &str = "\
+pg-witness raft: ask any Raft node of Patroni's, Python's or ours, as syncobj_admin does.
+
+usage: pg-witness raft status HOST:PORT             how the node is
+       pg-witness raft members HOST:PORT            who is in the group, as it sees it
+       pg-witness raft add HOST:PORT MEMBER         add MEMBER, by way of HOST:PORT
+       pg-witness raft remove HOST:PORT MEMBER      remove MEMBER; ask another than itself
+       pg-witness raft transfer HOST:PORT [MEMBER]  have the leader HOST:PORT hand over, to
+                                                    MEMBER or to whom it chooses (it and
+                                                    MEMBER need pysyncobj 0.3.16)
+
+options:  --json                  one JSON object
+          --password-file FILE    the group's password
+          -c, --config FILE       or: the configuration of a cluster with that node, whose
+                                  password is taken; else PATRONI_RAFT_PASSWORD
+          -h, --help              this text
+
+Only for nodes of Patroni: another PySyncObj program ends when asked for its members.
+
+exit codes: 0 done; 1 refused, or no reply; 2 the command line is wrong; 78 the
+            configuration is refused
 ";
 
 const CONTROLLER: &str = "\

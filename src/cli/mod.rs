@@ -19,6 +19,7 @@ pub mod adopt;
 pub mod check_config;
 pub mod help;
 pub mod notify;
+pub mod raft;
 pub mod reset;
 pub mod run;
 
@@ -43,6 +44,10 @@ pub enum Invocation {
         /// Where the configuration is.
         config: ConfigSource,
     },
+    /// Ask any node of a Raft group, Python's or ours.
+    Raft(raft::Order),
+    /// Print the help of that.
+    RaftHelp,
     /// Print the version.
     Version {
         /// Whether under the controller's name.
@@ -113,7 +118,7 @@ impl From<ConfigError> for Failure {
 const CONTROLLER: &str = "patroni_raft_controller";
 
 /// The commands, for parsing and for "did you mean".
-const COMMANDS: [&str; 4] = ["run", "check-config", "adopt", "reset"];
+const COMMANDS: [&str; 5] = ["run", "check-config", "adopt", "reset", "raft"];
 
 /// Parses and carries out a command line; `argv0` is the name we were called by.
 pub fn start(args: impl Iterator<Item = OsString>, argv0: &OsStr) -> ExitCode {
@@ -142,6 +147,11 @@ fn carry_out(invocation: Invocation, env: &Env) -> Result<(), Failure> {
         }
         Invocation::Adopt { cluster, config } => adopt::main(&configured(&config, env)?, &cluster),
         Invocation::Reset { cluster, config } => reset::main(&configured(&config, env)?, &cluster),
+        Invocation::Raft(order) => raft::main(&order, env),
+        Invocation::RaftHelp => {
+            print(help::RAFT);
+            Ok(())
+        }
         Invocation::Version { as_controller } => {
             print(&help::version(as_controller));
             Ok(())
@@ -188,12 +198,12 @@ pub fn parse(
     args: impl IntoIterator<Item = OsString>,
     argv0: &OsStr,
 ) -> Result<Invocation, UsageError> {
-    let mut args = Parser::from_args(args);
+    let args: Vec<OsString> = args.into_iter().collect();
     let name = Path::new(argv0).file_name().unwrap_or(argv0);
-    if name == CONTROLLER {
-        parse_controller(&mut args)
-    } else {
-        parse_witness(&mut args)
+    match args.split_first() {
+        _ if name == CONTROLLER => parse_controller(&mut Parser::from_args(args)),
+        Some((word, rest)) if word == "raft" => raft::parse(&mut Parser::from_args(rest)),
+        _ => parse_witness(&mut Parser::from_args(args)),
     }
 }
 

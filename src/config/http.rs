@@ -79,7 +79,7 @@ impl RawHttp {
             config.listen = raw::bind(listen)?;
         }
         if let Some(file) = &self.token_file {
-            config.token = Some(file::read_password(file, env)?);
+            config.token = Some(file::password_of(file, env)?);
             config.token_file = Some(file.value.clone());
         }
         config.read_only = self.read_only.is_some_and(|said| said.value);

@@ -35,6 +35,7 @@ mod yaml;
 
 pub use env::Env;
 pub use error::{ConfigError, Place, shown};
+pub use file::read_password;
 pub use http::HttpConfig;
 pub use load::load;
 pub use network::Network;

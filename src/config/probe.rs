@@ -110,7 +110,7 @@ impl RawProbe {
                     remedy: "a password is somebody's: give user too".into(),
                 });
             }
-            Some(path) => Some(file::read_password(path, env)?),
+            Some(path) => Some(file::password_of(path, env)?),
             None => None,
         };
         Ok(ProbeConfig {
