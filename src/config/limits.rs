@@ -282,9 +282,6 @@ pub const TOLD_FRESH: Duration = Duration::from_secs(5);
 /// How long whoever looks waits for that.
 pub const TOLD_TIME_MAX: Duration = Duration::from_millis(500);
 
-/// How old the answer of a probe may be: several periods and tries.
-pub const PROBE_FRESH: Duration = Duration::from_secs(60);
-
 /// First and largest size of the buffer into which one piece of JSON goes, in
 /// bytes: a cluster of [`STATUS_SCOPES_MAX`] full scopes.
 pub const JSON_BYTES_FIRST: usize = 4 << 10;

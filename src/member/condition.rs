@@ -12,9 +12,9 @@ use crate::probe::MemberReport;
 use crate::raft::engine::Role;
 use crate::raft::runtime;
 use crate::reactor::Timer;
-use crate::status::patroni::{Row, scopes};
+use crate::status::patroni::{Probe, Row, scopes};
 use crate::status::verdict::judge;
-use crate::status::{Cluster, Counters, Disk, Raft, RaftMember, Scope, Verdict};
+use crate::status::{Cluster, Counters, Disk, Level, Note, Raft, RaftMember, Scope, Verdict};
 use crate::wire::utility::{Request, StatusReply};
 
 fn ms(time: Duration) -> u64 {
@@ -30,14 +30,15 @@ fn count(number: usize) -> u64 {
 }
 
 impl Member {
-    /// The cluster as it is, with what the probes got of its servers.
-    pub fn condition(&self, reports: &[MemberReport]) -> Cluster {
+    /// The cluster as it is, with what the probes got of its servers; a probe
+    /// older than `fresh` is marked as old.
+    pub fn condition(&self, reports: &[MemberReport], fresh: Duration) -> Cluster {
         let mut cluster = Cluster {
             cluster: self.name.to_string(),
             failover: Verdict::default(),
             raft: self.raft(),
-            postgresql: self.postgresql(reports),
-            notes: Vec::new(),
+            postgresql: self.postgresql(reports, fresh),
+            notes: self.advice(),
         };
         judge(&mut cluster);
         cluster
@@ -102,6 +103,8 @@ impl Member {
             "it has diverged from the data nodes; the log says what to do"
         } else if self.standing() == Standing::Amnesic {
             "its state was new or lost, and no entry was committed since without it"
+        } else if let Some(withheld) = self.placement().withheld {
+            return Some(withheld.to_string());
         } else if !self.is_member(&self.me) {
             "it is no member of the group"
         } else if self.engine().is_none() {
@@ -110,6 +113,20 @@ impl Member {
             return None;
         };
         Some(why.into())
+    }
+
+    /// What speaks for another place of this witness.
+    fn advice(&self) -> Vec<Note> {
+        let advice = self.placement().advice();
+        let sentence = |text: String| {
+            let mut chars = text.chars();
+            let first = chars
+                .next()
+                .map(|first| first.to_uppercase().collect::<String>());
+            format!("{}{}.", first.unwrap_or_default(), chars.as_str())
+        };
+        let each = advice.into_iter().map(sentence);
+        each.map(|text| Note::new(Level::Warning, text)).collect()
     }
 
     fn raft(&self) -> Raft {
@@ -188,7 +205,7 @@ impl Member {
         }
     }
 
-    fn postgresql(&self, reports: &[MemberReport]) -> Vec<Scope> {
+    fn postgresql(&self, reports: &[MemberReport], fresh: Duration) -> Vec<Scope> {
         let now = Instant::now();
         let wall = SystemTime::now().duration_since(UNIX_EPOCH);
         let replica = self.replica.borrow();
@@ -209,7 +226,7 @@ impl Member {
                     *told.member == *member.name
                         && (*told.scope == *scope.scope || *told.scope == *scope.path)
                 });
-                member.probe = report.map(|told| (&told.report).into());
+                member.probe = report.map(|told| Probe::of(&told.report, fresh));
             }
         }
         found
