@@ -74,11 +74,7 @@ impl Site {
 
     /// Everything, cluster by cluster: others run in between.
     async fn overview(&self, members: &[Rc<Member>]) -> Overview {
-        if members.len() <= REFRESHED_MAX {
-            for member in members {
-                member.refresh_peers().await;
-            }
-        }
+        refresh(members).await;
         let mut clusters = Vec::new();
         for member in members {
             let reports = self.prober.reports(&member.name);
@@ -109,8 +105,9 @@ impl Site {
     }
 
     /// Why this witness is no connected voter, if it is not.
-    fn unready(&self) -> Option<String> {
+    async fn unready(&self) -> Option<String> {
         let members = (self.members)();
+        refresh(&members).await;
         self.configured.iter().find_map(|name| {
             let why = match members.iter().find(|member| *member.name == **name) {
                 Some(member) => member.unready()?,
@@ -118,6 +115,15 @@ impl Site {
             };
             Some(format!("{name}: {why}"))
         })
+    }
+}
+
+/// Has the peers say how they are, where that is not too many.
+async fn refresh(members: &[Rc<Member>]) {
+    if members.len() <= REFRESHED_MAX {
+        for member in members {
+            member.refresh_peers().await;
+        }
     }
 }
 
@@ -298,7 +304,7 @@ pub async fn answer(site: &Rc<Site>, request: &Request, stream: &TcpStream) -> i
             None => whole(stream, request, OK, TEXT, "", b"alive\n").await,
             Some(why) => unavailable(site, request, stream, &why).await,
         },
-        "/readyz" => match site.unready() {
+        "/readyz" => match site.unready().await {
             None => whole(stream, request, OK, TEXT, "", b"ready\n").await,
             Some(why) => unavailable(site, request, stream, &why).await,
         },

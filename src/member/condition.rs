@@ -11,10 +11,10 @@ use crate::links::utility_client::ask;
 use crate::probe::MemberReport;
 use crate::raft::engine::Role;
 use crate::raft::runtime;
-use crate::reactor::Timer;
 use crate::status::patroni::{Probe, Row, scopes};
 use crate::status::verdict::judge;
 use crate::status::{Cluster, Counters, Disk, Level, Note, Raft, RaftMember, Scope, Verdict};
+use crate::wire::Address;
 use crate::wire::utility::{Request, StatusReply};
 
 fn ms(time: Duration) -> u64 {
@@ -73,28 +73,30 @@ impl Member {
             .filter(|peer| *peer != self.me && self.connection(peer).is_some())
             .filter(|peer| self.peerage.begin_refresh(peer))
             .map(|peer| {
+                // One that was silent before is not waited for.
+                let awaited = !self.peerage.is_silent(&peer);
                 let member = self.clone();
-                runtime::spawn(async move {
+                let task = runtime::spawn(async move {
                     let keys = member.keys.borrow().clone();
-                    let reply = ask(&peer, &keys, Request::Status, limits::STATUS_TIME_MAX).await;
+                    let reply = ask(&peer, &keys, Request::Status, limits::TOLD_TIME_MAX).await;
                     let answer = reply.and_then(|reply| StatusReply::decode(&reply).ok());
                     member.peerage.end_refresh(&peer, answer.as_ref());
-                })
+                });
+                (awaited, Detached(Some(task)))
             })
             .collect();
-        let late = async {
-            Timer::after(limits::TOLD_TIME_MAX).await;
-        };
-        let mut asked = asked.into_iter();
-        let all = async {
-            for task in asked.by_ref() {
-                // Dropped it would be cancelled, and never end what it began.
-                let task = Detached(Some(task));
+        for (awaited, task) in asked {
+            if awaited {
                 task.done().await;
             }
-        };
-        smol::future::or(all, late).await;
-        asked.for_each(smol::Task::detach);
+        }
+    }
+
+    /// Whether the member is there: we have a link to it, and nothing says that
+    /// it only looks so. A machine that lost its power closes no connection.
+    fn is_there(&self, peer: &Address, leader: Option<&Address>) -> bool {
+        let linked = self.connection(peer).is_some();
+        linked && (leader == Some(peer) || !self.peerage.is_silent(peer))
     }
 
     /// Why our word does not count, if it does not.
@@ -144,7 +146,7 @@ impl Member {
                 address: address.to_string(),
                 this,
                 leader: leader.as_ref() == Some(address),
-                connected: this || self.connection(address).is_some(),
+                connected: this || self.is_there(address, leader.as_ref()),
                 version: match this {
                     true => Some(concat!("pg-witness ", env!("CARGO_PKG_VERSION")).into()),
                     false => told.as_ref().map(|told| told.version.to_string()),
@@ -243,7 +245,8 @@ fn disk(stats: &crate::disk::Stats) -> Disk {
     }
 }
 
-/// A task that goes on when nobody waits for it any more.
+/// A task that goes on when nobody waits for it any more: cancelled, it would
+/// never end what it began.
 struct Detached(Option<smol::Task<()>>);
 
 impl Detached {
