@@ -75,7 +75,7 @@ def lags_as_patronictl(stereo):
 
 def test_before_during_and_after(stereo, browser):
     machine = stereo.witness.machine
-    victim = stereo.await_in_sync()
+    victim = stereo.await_well()
     survivor = stereo.other(victim)
     expected = f"Yes. If {victim.name} fails now, {survivor.name} (in sync) takes over."
 
@@ -126,7 +126,7 @@ def test_before_during_and_after(stereo, browser):
 
     # It comes back, and all is well again.
     victim.start()
-    assert stereo.await_in_sync() is survivor
+    assert stereo.await_well() is survivor
     browser.await_text("#verdict", f"Yes. If {survivor.name} fails now, {victim.name} (in sync)", 60)
     assert view.command(machine, "status").returncode == YES
     same_as_patronictl(stereo)
@@ -135,7 +135,7 @@ def test_before_during_and_after(stereo, browser):
 
 def test_the_witness_is_away(stereo, browser):
     """A page that stands open says that it is old, and recovers by itself."""
-    stereo.await_in_sync()
+    stereo.await_well()
     browser.await_text("#verdict", "Yes.", 60)
     stereo.witness.stop()
     browser.await_text("#verdict", "Unknown.", 30)

@@ -14,7 +14,7 @@ SECRETS = ("secret", "rewinder", "replicator")
 
 @pytest.fixture(scope="module")
 def machine(stereo):
-    stereo.await_in_sync()
+    stereo.await_well()
     machine = stereo.witness.machine
     await_that(lambda: view.command(machine, "status").returncode == 0, 60,
                lambda: view.command(machine, "status").stdout)
@@ -49,7 +49,7 @@ def test_alive_and_ready(machine, stereo):
     finally:
         machine.unblock()
     await_that(lambda: view.http(machine, "/readyz")[0] == 200, 60, "the witness to be back")
-    stereo.await_in_sync()
+    stereo.await_well()
 
 
 def test_metrics_are_open_metrics(machine):
@@ -152,7 +152,7 @@ def test_it_stays_small(stereo, machine):
     for _ in range(30):
         for path in ("/", "/status.json", "/metrics", "/events.json"):
             assert view.http(machine, path)[0] == 200
-    rss = stereo.witness.process.rss_kib()
+    rss = stereo.witness.program.process.rss_kib()
     print(f"resident memory: {rss} KiB")
     # A debug build is larger; the release build's figure is in the README.
     assert rss < (6 * 1024 if "release" in paths.pg_witness() else 40 * 1024)
