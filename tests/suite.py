@@ -109,7 +109,10 @@ def stages(options):
     """The stages for the chosen size, in order: cheapest verdict first."""
     cluster = [*PYTEST, "-n", "4", "--witness", options.witness, "tests/cluster", "tests/stereo"]
     stereo = [PYTHON, "tests/stereo/suite.py", "--witness", options.witness]
+    # The page is looked at through a browser, which only this stage needs.
+    eyes = ["bash", "-c", 'tests/setup eyes && exec "$@"', "bash", *PYTEST, "tests/eyes"]
     rust = ["cargo", "test", "--locked", "--workspace", "--quiet"]
+    seen = [Stage("eyes", eyes, 1500)] if options.witness == "rust" else []
     build = Stage("rust", rust, 1800)
     bugs = Stage("bugs", ["tests/bugs"], 900)
     probe = [*PYTEST, "-n", "4", "tests/probe"]
@@ -122,9 +125,9 @@ def stages(options):
     if options.long:
         return [build, bugs, Stage("probe", probe, 1200),
                 Stage("cluster", [*cluster, "--size", "long"], 3 * 3600),
-                Stage("stereo", stereo, 4 * 3600)]
+                Stage("stereo", stereo, 4 * 3600), *seen]
     return [build, bugs, Stage("probe", probe, 1200), Stage("cluster", cluster, 1500),
-            Stage("stereo", [*stereo, "--ci"], 1200),
+            Stage("stereo", [*stereo, "--ci"], 1200), *seen,
             Stage("image", [*image, "-m", "not on_demand"], 1500)]
 
 
