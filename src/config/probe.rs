@@ -55,6 +55,15 @@ pub struct ProbeConfig {
     pub password_file: Option<PathBuf>,
 }
 
+impl ProbeConfig {
+    /// How old an answer may be before it is shown as old: two rounds with all
+    /// their tries.
+    pub fn fresh(&self) -> Duration {
+        let tries = (self.timeout + self.retry_pause).saturating_mul(self.tries);
+        (self.interval + tries).saturating_mul(2)
+    }
+}
+
 impl Default for ProbeConfig {
     fn default() -> Self {
         Self {

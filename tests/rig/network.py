@@ -115,12 +115,18 @@ class Machine:
 
     def turn(self, port, to, mark):
         """What is dialled to `port` of others from now on reaches `to` on this machine in
-        its place, unless it bears `mark`. Links of before are cut, for they do not turn."""
-        unmarked = f"tcp dport {port} meta mark != {mark}"
-        self._nft(f"add rule inet cut turned {unmarked} redirect to :{to}")
-        self._nft(f"add rule inet cut any_out {unmarked} reject with tcp reset\n"
-                  f"add rule inet cut any_out tcp sport {port} reject with tcp reset\n"
+        its place, unless it bears `mark`. Links of before do not turn: they are cut."""
+        self._nft(f"add rule inet cut turned tcp dport {port} meta mark != {mark} redirect to :{to}")
+        self._nft(f"add rule inet cut any_out tcp dport {port} reject with tcp reset\n"
                   f"add rule inet cut any_in tcp sport {port} reject with tcp reset")
+        for _ in range(100):
+            links = self.run("ss", "-Htn", "state", "established", f"dport = :{port}",
+                             capture_output=True, text=True).stdout
+            if not links:
+                break
+            time.sleep(0.1)
+        self.unblock()
+        assert not links, f"links of before live on: {links}"
 
     def _everywhere(self, rule):
         self._nft(f"add rule inet cut any_in {rule}\nadd rule inet cut any_out {rule}")
@@ -133,8 +139,9 @@ class Machine:
     def move(self, last_byte):
         """Another address in the same network; the old one is gone."""
         before, self.address = self.address, f"{self.network.subnet}.{last_byte}"
-        _ip("-n", self.namespace, "addr", "add", f"{self.address}/24", "dev", "eth0")
+        # First: an address goes with the one that it was added to in the same network.
         _ip("-n", self.namespace, "addr", "del", f"{before}/24", "dev", "eth0")
+        _ip("-n", self.namespace, "addr", "add", f"{self.address}/24", "dev", "eth0")
 
 
 class Network:

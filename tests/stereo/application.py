@@ -52,7 +52,7 @@ class Write:
 class Application:
     """The writing application `name` on `machine`, and what it has seen."""
 
-    def __init__(self, name, machine, folder, hosts, pause_s=0.1):
+    def __init__(self, name, machine, folder, hosts, pause_s=0.25):
         self.name = name
         self.machine = machine
         self.journal = folder / f"{name}.acknowledged"
@@ -108,8 +108,8 @@ class Application:
         return max((write.end for write in self.acknowledged() if write.end <= moment), default=None)
 
     def first_after(self, moment):
-        """The time of the first acknowledgement of what was sent after `moment`, or None yet."""
-        return next((write.end for write in self.acknowledged() if write.begin > moment), None)
+        """The time of the first acknowledgement after `moment`, or None yet."""
+        return next((write.end for write in self.acknowledged() if write.end > moment), None)
 
     def await_writes(self, number, limit_s=60):
         """Waits until so many more were acknowledged."""
@@ -147,7 +147,7 @@ def write(name, journal, hosts, pause_s):
                         time.sleep(pause_s)
             except psycopg.Error as error:
                 print(f"{time.time():.3f} {str(error).splitlines()[:1]}", flush=True)
-                time.sleep(max(5 * pause_s, 0.1))
+                time.sleep(max(2 * pause_s, 0.1))
 
 
 if __name__ == "__main__":

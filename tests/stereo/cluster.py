@@ -4,6 +4,7 @@ What a scenario does to a part it says to the part (`node.crash()`,
 `node.patroni.kill()`, `witness.wipe()`); what concerns several of them, and all that
 is waited for, is here. What must hold afterwards is in `judgement`."""
 
+import functools
 import json
 import os
 import re
@@ -13,9 +14,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from rig import paths, utility
+from rig import paths, process, utility
 from rig.network import Network
-from rig.process import Process, await_that
+from rig.process import Process
 
 from .application import Application, conninfo
 from .history import two_primaries
@@ -34,6 +35,9 @@ PASSWORD = "kept-quiet-4711"
 UNNOTICED_S = 1.5
 
 FOLDER_PREFIX = "pg-witness-stereo-"
+#: Whoever waits shares the machine with what is waited for.
+await_that = functools.partial(process.await_that, every_s=0.2)
+
 STORE = str(Path(__file__).with_name("store.py"))
 RELAY = str(Path(__file__).with_name("relay.py"))
 
@@ -81,14 +85,14 @@ class Stereo:
     def _make(self):
         self.outside = self.network.machine("app", 20)
         self.observer = Observer(self.outside, self.folder, self.password)
-        self.application = Application("app", self.outside, self.folder, [], pause_s=0.02)
+        self.application = Application("app", self.outside, self.folder, [], pause_s=0.04)
         for name, byte in (("a", 11), ("b", 12)):
             self._make_node(name, byte)
         # The witness has the greatest address: it dials both (spec 1.2).
         self.witness = WitnessMachine(
             "witness", self.network.machine("witness", 13), self.folder / "witness", self.step,
             self.kind, self._partners, self.password, self.pysyncobj)
-        self._ctl = self.folder / "patronictl.yml"
+        self.patronictl_config = self.folder / "patronictl.yml"
 
     def _make_node(self, name, byte):
         dcs = {**self.timing, "maximum_lag_on_failover": 1048576, "synchronous_mode": self.synchronous,
@@ -124,8 +128,10 @@ class Stereo:
         return self
 
     def watch(self):
-        """Tells the observer and the application who belongs to the cluster now."""
+        """Tells whoever looks from outside who belongs to the cluster now."""
         self.application.tell([node.machine.address for node in self.nodes.values()])
+        self.patronictl_config.write_text(json.dumps({"scope": "stereo", "raft": {
+            "partner_addrs": [m.raft_address for m in self.members.values()], "password": self.password}}))
         self.observer.watch({name: member.raft_address for name, member in self.members.items()},
                             {name: node.machine.address for name, node in self.nodes.items()})
 
@@ -214,11 +220,9 @@ class Stereo:
     def patronictl(self, *argv, input=None, limit_s=60):
         """Runs patronictl on the application's machine; raises on a bad exit status."""
         self.step(f"operator: patronictl {' '.join(argv)}")
-        self._ctl.write_text(json.dumps({"scope": "stereo", "raft": {
-            "partner_addrs": [m.raft_address for m in self.members.values()], "password": self.password}}))
         done = subprocess.run(
             [*self.outside.enter, paths.python(self.pysyncobj),
-             str(paths.venv(self.pysyncobj) / "bin/patronictl"), "-c", str(self._ctl), *argv],
+             str(paths.venv(self.pysyncobj) / "bin/patronictl"), "-c", str(self.patronictl_config), *argv],
             input=input, capture_output=True, text=True, timeout=limit_s,
             env={**os.environ, "EDITOR": "true", "PAGER": "cat", "PATRONICTL_CONFIG_FILE": ""})
         assert done.returncode == 0, f"patronictl {' '.join(argv)}: {done.stdout}{done.stderr}"

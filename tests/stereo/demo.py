@@ -51,7 +51,7 @@ def keep(stereo):
 The cluster stays up until Ctrl-C. From another terminal:
 
   enter a machine:  {' '.join(stereo.outside.enter)} bash      (the application's; also -a, -b, -witness)
-  patronictl:       {' '.join(stereo.outside.enter)} {sys.prefix}/bin/patronictl -c {stereo._ctl} list
+  patronictl:       {' '.join(stereo.outside.enter)} {sys.prefix}/bin/patronictl -c {stereo.patronictl_config} list
   psql:             {' '.join(stereo.outside.enter)} psql '{connection_string(stereo)}'
   logs:             {stereo.folder}/{{a,b}}/patroni.log, {stereo.witness.log}
 """, flush=True)

@@ -40,7 +40,7 @@ def alive(stereo):
 def writing(stereo):
     """The application outside, and that on the primary's machine."""
     stereo.application.await_writes(10)
-    stereo.primary().application.await_writes(3)
+    stereo.primary().application.await_writes(2)
 
 
 def streaming(stereo):

@@ -19,7 +19,7 @@ from rig.process import Process, await_that
 
 from stereo.patience import Patience
 
-EVERY_S = 0.1
+EVERY_S = 0.1  # PostgreSQL; the others a little less often
 
 #: Whether it is a standby, and who has every commit of it.
 STANDING = """SELECT pg_is_in_recovery(), coalesce(array_agg(application_name), '{}')
@@ -118,7 +118,7 @@ def watch_member(notes, name, address, password):
                        leader=getattr(leader, "id", leader))
         except Exception:
             notes.note("raft", name, leads=False, term=None, leader=None)
-        time.sleep(EVERY_S)
+        time.sleep(2 * EVERY_S)
 
 
 def watch_node(notes, name, host):
@@ -135,6 +135,7 @@ def watch_node(notes, name, host):
                     time.sleep(EVERY_S)
         except psycopg.Error:
             notes.note("postgres", name, role="down")
+            notes.note("replication", name, waits_for=[])
         time.sleep(EVERY_S)
 
 

@@ -7,6 +7,7 @@ import json
 import shutil
 import tempfile
 import time
+import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -114,10 +115,16 @@ def run(variant, kind):
         try:
             _run(variant, stereo, outcome)
         except Exception as error:
-            outcome.verdict = f"failed: {str(error).splitlines()[0] if str(error) else repr(error)}"
+            outcome.verdict = f"failed: {str(error).partition(chr(10))[0] or _where(error)}"
             outcome.remains = str(keep_remains(stereo, outcome, error))
     outcome.seconds = round(time.monotonic() - began, 1)
     return outcome
+
+
+def _where(error):
+    """The line of the scenario, or of what it called, for an error without words."""
+    line = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {line.name}: {line.line}"
 
 
 def _run(variant, stereo, outcome):
@@ -153,15 +160,18 @@ def _measure(stereo, began, ended, outcome):
 
 
 def _promotion_s(stereo, began):
-    """From the first step that could cause it to the first change of the primary."""
+    """From the last thing that befell the primary to the first change of it; None when
+    that was nothing of ours."""
     primaries = stereo.observer.events("postgres", role="primary")
     before = [event["subject"] for event in primaries if event["time"] < began][-1:]
     changed = next((event["time"] for event in primaries
                     if event["time"] >= began and [event["subject"]] != before), None)
-    faults = [at for at, text in stereo.steps if at > began and text != "the scenario begins"]
-    if changed is None or not before or not faults or faults[0] > changed:
+    if changed is None or not before:
         return None
-    return round(changed - faults[0], 2)
+    name = before[0]
+    faults = [at for at, text in stereo.steps
+              if began < at < changed and text.startswith((f"{name}:", f"{name}'s"))]
+    return round(changed - faults[-1], 2) if faults else None
 
 
 def keep_remains(stereo, outcome, error):
