@@ -68,10 +68,15 @@ impl Member {
     /// Returns when they have said so, or had time enough.
     pub async fn refresh_peers(self: &Rc<Self>) {
         let members = self.replica.borrow().log.members().clone();
+        // Without a leader it may be our own line that is cut.
+        let fresh = match self.known_leader() {
+            Some(_) => limits::TOLD_FRESH,
+            None => limits::TOLD_FRESH_LEADERLESS,
+        };
         let asked: Vec<_> = members
             .into_iter()
             .filter(|peer| *peer != self.me && self.connection(peer).is_some())
-            .filter(|peer| self.peerage.begin_refresh(peer))
+            .filter(|peer| self.peerage.begin_refresh(peer, fresh))
             .map(|peer| {
                 // One that was silent before is not waited for.
                 let awaited = !self.peerage.is_silent(&peer);

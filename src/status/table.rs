@@ -278,7 +278,10 @@ fn scope_text(scope: &Scope, style: Style, out: &mut String) {
             member.name.clone(),
             address(member),
             member.role.replace('_', " "),
-            member.state.clone() + yes(member.stale, " (old)"),
+            match member.stale {
+                true => format!("silent {}", seconds(member.key.age_ms)),
+                false => member.state.clone(),
+            },
             number(member.timeline),
             member.lag_bytes.map_or_else(String::new, bytes),
             member.key.expires_in_ms.map_or_else(|| "-".into(), seconds),
@@ -302,9 +305,8 @@ fn probe(member: &PgMember) -> String {
     };
     let answer = probe.answer.unwrap_or("not asked yet").replace('-', " ");
     let old = yes(probe.stale && probe.answer.is_some(), " (old)");
-    match (probe.health, probe.latency_us) {
-        ("unhealthy", _) => format!("{}{old}", answer.to_uppercase()),
-        ("healthy", Some(us)) => format!("{answer}, {} ms{old}", us.div_ceil(1_000)),
+    match probe.health {
+        "unhealthy" => format!("{}{old}", answer.to_uppercase()),
         _ => format!("{answer}{old}"),
     }
 }
@@ -399,7 +401,10 @@ pub fn members(overview: &Overview, style: Style) -> String {
 /// `health-check`: what the probes of every server got.
 pub fn health(overview: &Overview, style: Style) -> String {
     let mut out = String::new();
-    let mut table = Columns::new(&["CLUSTER", "SERVER", "ASKED", "ANSWER", "SAID"], &[]);
+    let mut table = Columns::new(
+        &["CLUSTER", "SERVER", "ASKED", "ANSWER", "TOOK", "SAID"],
+        &[4],
+    );
     let (mut healthy, mut total) = (0_usize, 0_usize);
     for cluster in &overview.clusters {
         for member in cluster.postgresql.iter().flat_map(|scope| &scope.members) {
@@ -409,11 +414,13 @@ pub fn health(overview: &Overview, style: Style) -> String {
                 .probe
                 .as_ref()
                 .and_then(|probe| probe.message.clone());
+            let latency = member.probe.as_ref().and_then(|probe| probe.latency_us);
             table.row([
                 cluster.cluster.clone(),
                 member.name.clone(),
                 address(member),
                 probe(member),
+                latency.map_or_else(String::new, |us| format!("{} ms", us.div_ceil(1_000))),
                 said.unwrap_or_default(),
             ]);
         }
