@@ -7,7 +7,7 @@ set -eu
 cd "$(dirname "$0")/fuzz"
 seconds=${1:-60}
 [ $# -gt 0 ] && shift
-[ $# -gt 0 ] || set -- pickle session message snapshot command python_files
+[ $# -gt 0 ] || set -- pickle session message snapshot command python_files probe
 work=${CARGO_TARGET_DIR:-target}/fuzz-work
 mkdir -p "$work"
 work=$(cd "$work" && pwd)

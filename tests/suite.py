@@ -109,15 +109,26 @@ def stages(options):
     """The stages for the chosen size, in order: cheapest verdict first."""
     cluster = [*PYTEST, "-n", "4", "--witness", options.witness, "tests/cluster", "tests/stereo"]
     stereo = [PYTHON, "tests/stereo/suite.py", "--witness", options.witness]
+    # The page is looked at through a browser, which only this stage needs.
+    eyes = ["bash", "-c", 'tests/setup eyes && exec "$@"', "bash", *PYTEST, "tests/eyes"]
     rust = ["cargo", "test", "--locked", "--workspace", "--quiet"]
+    seen = [Stage("eyes", eyes, 1500)] if options.witness == "rust" else []
     build = Stage("rust", rust, 1800)
     bugs = Stage("bugs", ["tests/bugs"], 900)
+    probe = [*PYTEST, "-n", "4", "tests/probe"]
+    image = [*PYTEST, "tests/image"]
+    if options.images:
+        return [Stage("image", image, 3 * 3600)]
     if options.quick:
-        return [build, Stage("cluster", [*cluster, "--size", "quick"], 900)]
+        return [build, Stage("probe", [*probe, "--size", "quick"], 600),
+                Stage("cluster", [*cluster, "--size", "quick"], 900)]
     if options.long:
-        return [build, bugs, Stage("cluster", [*cluster, "--size", "long"], 3 * 3600),
-                Stage("stereo", stereo, 4 * 3600)]
-    return [build, bugs, Stage("cluster", cluster, 1500), Stage("stereo", [*stereo, "--ci"], 1200)]
+        return [build, bugs, Stage("probe", probe, 1200),
+                Stage("cluster", [*cluster, "--size", "long"], 3 * 3600),
+                Stage("stereo", stereo, 4 * 3600), *seen]
+    return [build, bugs, Stage("probe", probe, 1200), Stage("cluster", cluster, 1500),
+            Stage("stereo", [*stereo, "--ci"], 1200), *seen,
+            Stage("image", [*image, "-m", "not on_demand"], 1500)]
 
 
 def main():
@@ -127,11 +138,14 @@ def main():
                       help="Rust, and clusters of one Patroni release: some minutes")
     size.add_argument("--long", action="store_true",
                       help="all releases with and without password, hours of faults")
+    size.add_argument("--images", action="store_true",
+                      help="every program, the container, the packages and their unit, and "
+                           "nothing else: an hour")
     parser.add_argument("--witness", choices=["rust", "python"], default="rust",
                         help="who is the third member: pg-witness, or patroni_raft_controller "
                              "to check the tests themselves (default: %(default)s)")
     options = parser.parse_args()
-    if options.witness == "rust" and "PG_WITNESS_BIN" not in os.environ:
+    if options.witness == "rust" and not options.images and "PG_WITNESS_BIN" not in os.environ:
         # The cluster tests run the program as the Rust tests built it.
         subprocess.run(["cargo", "build", "--locked", "--quiet"], cwd=ROOT, check=True)
         target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))

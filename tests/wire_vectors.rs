@@ -9,6 +9,7 @@ use std::fs;
 use std::sync::Arc;
 
 use common::{hex, hex_field, json, repr, to_json, vectors, versions};
+use pg_witness::kv::Call;
 use pg_witness::wire::frame::{FrameBuffer, Inflater};
 use pg_witness::wire::message::{AppendBody, ApplyOutcome, FragmentPart, Hello};
 use pg_witness::wire::python_files::{Journal, Meta};
@@ -217,6 +218,14 @@ fn judge_message(name: &str, value: &Value) {
     }
 }
 
+/// The call that a REGULAR command makes.
+fn called(command: &Command) -> Call {
+    let Command::Regular(object) = command else {
+        panic!("{command:?}")
+    };
+    Call::from_command(object).unwrap()
+}
+
 #[test]
 fn command_types() {
     for folder in versions() {
@@ -227,9 +236,13 @@ fn command_types() {
             let fits = match vector["name"].as_str().unwrap() {
                 "NO_OP" => matches!(parsed, Command::Noop),
                 "REGULAR_set_leader" => {
-                    matches!(parsed, Command::Regular(call) if call.function == command::SET
+                    let call = called(&parsed);
+                    call.function.as_int() == Some(command::SET)
                         && call.args[0].as_str() == Some("/service/demo/leader")
-                        && matches!(call.kwarg("prevExist"), Some(Value::Bool(false))))
+                        && call.kwargs.iter().any(|(name, value)| {
+                            name.as_str() == Some("prevExist")
+                                && matches!(value, Value::Bool(false))
+                        })
                 }
                 "MEMBERSHIP_add" => {
                     matches!(parsed, Command::Membership { add: true, address }
@@ -262,12 +275,10 @@ fn dcs_commands() {
             let meaning = vector["decoded"].as_str().unwrap();
             let value = pickle::decode(&command[1..]).unwrap();
             assert_eq!(repr(&value), meaning);
-            let Command::Regular(call) = Command::parse(&command) else {
-                panic!("{meaning}")
-            };
+            let call = called(&Command::parse(&command));
             let parts = value.as_seq().unwrap();
-            assert_eq!(Some(call.function), parts[0].as_int());
-            assert_eq!(repr(&Value::Tuple(call.args.clone())), repr(&parts[1]));
+            assert_eq!(call.function.as_int(), parts[0].as_int());
+            assert_eq!(repr(&Value::tuple(call.args.clone())), repr(&parts[1]));
             assert_eq!(parts.len() == 3, !call.kwargs.is_empty());
             // Our builder makes a command of the same meaning.
             let Value::Str(key) = &call.args[0] else {
@@ -278,11 +289,11 @@ fn dcs_commands() {
                 .iter()
                 .map(|(name, value)| (name.as_str().unwrap(), value.clone()))
                 .collect();
-            let ours = match call.function {
-                command::SET => command::set(key, &call.args[1], &kwargs),
-                command::DELETE => command::delete(key, &kwargs),
-                command::EXPIRE => command::expire(key, &call.args[1]),
-                other => panic!("function {other}"),
+            let ours = match call.function.as_int() {
+                Some(command::SET) => command::set(key, &call.args[1], &kwargs),
+                Some(command::DELETE) => command::delete(key, &kwargs),
+                Some(command::EXPIRE) => command::expire(key, &call.args[1]),
+                other => panic!("function {other:?}"),
             };
             assert_eq!(repr(&pickle::decode(&ours[1..]).unwrap()), meaning);
             count += 1;

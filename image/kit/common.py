@@ -66,6 +66,26 @@ def version():
     return tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
 
 
+def commit():
+    """The commit that is built; None where there is no git."""
+    try:
+        return output("git", "-C", ROOT, "rev-parse", "HEAD", stderr=subprocess.DEVNULL).strip()
+    except Fault:
+        return None
+
+
+def epoch():
+    """The time that everything made is given, in seconds: of the commit, or as
+    SOURCE_DATE_EPOCH says. A release from a tar without git is of 1980, since zip
+    and FAT know nothing before."""
+    if "SOURCE_DATE_EPOCH" in os.environ:
+        return int(os.environ["SOURCE_DATE_EPOCH"])
+    try:
+        return int(output("git", "-C", ROOT, "log", "-1", "--format=%ct", stderr=subprocess.DEVNULL))
+    except Fault:
+        return 315532800
+
+
 def cache():
     """What is fetched and what std is built into: outside the checkout, so that
     `cargo clean` does not cost ten minutes."""

@@ -3,6 +3,13 @@
 /// It was tried and failed.
 pub const EXIT_FAILED: u8 = 1;
 
+/// `status`: no failover would work now; `health-check`: not every server
+/// accepts connections.
+pub const EXIT_NO: u8 = 3;
+
+/// `status`: it cannot be known.
+pub const EXIT_UNKNOWN: u8 = 4;
+
 /// The command line was not understood (Python's argparse has the same).
 pub const EXIT_USAGE: u8 = 2;
 
@@ -35,8 +42,17 @@ usage: pg-witness [run] [FILE]              serve; without FILE see below
                                             a data node is down: writes that only the
                                             lost state held are given up
        pg-witness reset CLUSTER             set a cluster's state aside, begin anew
+       pg-witness status                    would a failover work now? exit 0 if so
+       pg-witness topology | members        who is who, and where
+       pg-witness health-check              probe every PostgreSQL server now
+       pg-witness alive                     exit 0 if the running witness makes progress
+       pg-witness diagnose [FILE]           write a bundle without secrets, for support
+       pg-witness raft ...                  ask any Raft node; see pg-witness raft --help
 
 options:  -c, --config FILE   the configuration, for any command
+          --json, --watch     of status and its kin: as JSON; again and again
+          --cluster NAME      likewise: of one cluster
+          --url URL           likewise: where the witness is asked (--token-file FILE)
           -h, --help          this text
           -V, --version       the version
 
@@ -58,7 +74,32 @@ examples:
     PATRONI_RAFT_PARTNER_ADDRS=10.0.0.1:2222,10.0.0.2:2222 pg-witness
 
 exit codes: 0 done, or stopped by a signal; 1 failed; 2 the command line is wrong;
+            3 status: no failover would work; 4 status: that cannot be known;
             78 the configuration is refused (starting again would not help)
+";
+
+/// The help of `pg-witness raft`.
+pub const RAFT: &str = "\
+pg-witness raft: ask any Raft node of Patroni's, Python's or ours, as syncobj_admin does.
+
+usage: pg-witness raft status HOST:PORT             how the node is
+       pg-witness raft members HOST:PORT            who is in the group, as it sees it
+       pg-witness raft add HOST:PORT MEMBER         add MEMBER, by way of HOST:PORT
+       pg-witness raft remove HOST:PORT MEMBER      remove MEMBER; ask another than itself
+       pg-witness raft transfer HOST:PORT [MEMBER]  have the leader HOST:PORT hand over, to
+                                                    MEMBER or to whom it chooses (it and
+                                                    MEMBER need pysyncobj 0.3.16)
+
+options:  --json                  one JSON object
+          --password-file FILE    the group's password
+          -c, --config FILE       or: the configuration of a cluster with that node, whose
+                                  password is taken; else PATRONI_RAFT_PASSWORD
+          -h, --help              this text
+
+Only for nodes of Patroni: another PySyncObj program ends when asked for its members.
+
+exit codes: 0 done; 1 refused, or no reply; 2 the command line is wrong; 78 the
+            configuration is refused
 ";
 
 const CONTROLLER: &str = "\

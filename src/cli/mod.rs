@@ -5,11 +5,12 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use lexopt::{Arg, Parser};
 
+use self::look::{Look, View};
 use crate::config::{self, ClusterConfig, Config, ConfigError, ConfigSource, Env, nearest, shown};
 use crate::disk::Worker;
 use crate::logging;
@@ -17,8 +18,11 @@ use crate::raft::runtime;
 
 pub mod adopt;
 pub mod check_config;
+pub mod diagnose;
 pub mod help;
+pub mod look;
 pub mod notify;
+pub mod raft;
 pub mod reset;
 pub mod run;
 
@@ -42,6 +46,19 @@ pub enum Invocation {
         cluster: String,
         /// Where the configuration is.
         config: ConfigSource,
+    },
+    /// Ask any node of a Raft group, Python's or ours.
+    Raft(raft::Order),
+    /// Print the help of that.
+    RaftHelp,
+    /// Print what the running witness knows.
+    Look(View, Look),
+    /// Write a bundle for a support case.
+    Diagnose {
+        /// Where the witness is asked.
+        look: Look,
+        /// Where the bundle goes.
+        file: Option<PathBuf>,
     },
     /// Print the version.
     Version {
@@ -113,7 +130,19 @@ impl From<ConfigError> for Failure {
 const CONTROLLER: &str = "patroni_raft_controller";
 
 /// The commands, for parsing and for "did you mean".
-const COMMANDS: [&str; 4] = ["run", "check-config", "adopt", "reset"];
+const COMMANDS: [&str; 11] = [
+    "run",
+    "check-config",
+    "adopt",
+    "reset",
+    "status",
+    "topology",
+    "members",
+    "health-check",
+    "alive",
+    "diagnose",
+    "raft",
+];
 
 /// Parses and carries out a command line; `argv0` is the name we were called by.
 pub fn start(args: impl Iterator<Item = OsString>, argv0: &OsStr) -> ExitCode {
@@ -125,7 +154,7 @@ pub fn start(args: impl Iterator<Item = OsString>, argv0: &OsStr) -> ExitCode {
         }
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             complain(&failure);
             ExitCode::from(failure.exit_code())
@@ -133,8 +162,10 @@ pub fn start(args: impl Iterator<Item = OsString>, argv0: &OsStr) -> ExitCode {
     }
 }
 
-fn carry_out(invocation: Invocation, env: &Env) -> Result<(), Failure> {
+fn carry_out(invocation: Invocation, env: &Env) -> Result<ExitCode, Failure> {
     match invocation {
+        Invocation::Look(view, look) => return look::main(view, &look, env),
+        Invocation::Diagnose { look, file } => diagnose::main(&look, file.as_deref(), env),
         Invocation::Run(source) => run::main(configured(&source, env)?, &source),
         Invocation::CheckConfig(source) => {
             print(&check_config::report(&config::load(&source, env)?));
@@ -142,6 +173,11 @@ fn carry_out(invocation: Invocation, env: &Env) -> Result<(), Failure> {
         }
         Invocation::Adopt { cluster, config } => adopt::main(&configured(&config, env)?, &cluster),
         Invocation::Reset { cluster, config } => reset::main(&configured(&config, env)?, &cluster),
+        Invocation::Raft(order) => raft::main(&order, env),
+        Invocation::RaftHelp => {
+            print(help::RAFT);
+            Ok(())
+        }
         Invocation::Version { as_controller } => {
             print(&help::version(as_controller));
             Ok(())
@@ -150,7 +186,8 @@ fn carry_out(invocation: Invocation, env: &Env) -> Result<(), Failure> {
             print(help::text(as_controller));
             Ok(())
         }
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Loads the configuration, starts logging and says what is odd.
@@ -188,12 +225,12 @@ pub fn parse(
     args: impl IntoIterator<Item = OsString>,
     argv0: &OsStr,
 ) -> Result<Invocation, UsageError> {
-    let mut args = Parser::from_args(args);
+    let args: Vec<OsString> = args.into_iter().collect();
     let name = Path::new(argv0).file_name().unwrap_or(argv0);
-    if name == CONTROLLER {
-        parse_controller(&mut args)
-    } else {
-        parse_witness(&mut args)
+    match args.split_first() {
+        _ if name == CONTROLLER => parse_controller(&mut Parser::from_args(args)),
+        Some((word, rest)) if word == "raft" => raft::parse(&mut Parser::from_args(rest)),
+        _ => parse_witness(&mut Parser::from_args(args)),
     }
 }
 
@@ -221,6 +258,7 @@ fn parse_controller(args: &mut Parser) -> Result<Invocation, UsageError> {
 struct Words {
     config: Option<OsString>,
     accept_loss: bool,
+    look: Look,
     values: Vec<OsString>,
 }
 
@@ -238,6 +276,17 @@ fn parse_witness(args: &mut Parser) -> Result<Invocation, UsageError> {
                 words.config = Some(args.value()?);
             }
             Arg::Long("accept-loss") => words.accept_loss = true,
+            Arg::Long("json") => words.look.json = true,
+            Arg::Long("watch") => words.look.watch = true,
+            Arg::Long("cluster") if words.look.cluster.is_none() => {
+                words.look.cluster = Some(utf8(args.value()?, "--cluster")?);
+            }
+            Arg::Long("url") if words.look.url.is_none() => {
+                words.look.url = Some(utf8(args.value()?, "--url")?);
+            }
+            Arg::Long("token-file") if words.look.token_file.is_none() => {
+                words.look.token_file = Some(args.value()?.into());
+            }
             Arg::Value(value) if words.values.len() < 2 => words.values.push(value),
             other => return Err(other.unexpected().into()),
         }
@@ -249,8 +298,30 @@ fn parse_witness(args: &mut Parser) -> Result<Invocation, UsageError> {
     if words.accept_loss && command != "adopt" {
         return Err(UsageError("--accept-loss belongs to adopt".into()));
     }
+    let view = match command.as_ref() {
+        "status" => Some(View::Status),
+        "topology" => Some(View::Topology),
+        "members" => Some(View::Members),
+        "health-check" => Some(View::HealthCheck),
+        "alive" => Some(View::Alive),
+        _ => None,
+    };
+    if view.is_none() && command != "diagnose" && words.look != Look::default() {
+        return Err(UsageError(
+            "--json, --watch, --cluster, --url and --token-file belong to the commands that ask \
+             the running witness, such as status"
+                .into(),
+        ));
+    }
+    if let Some(view) = view {
+        return Ok(Invocation::Look(view, words.into_look(value)?));
+    }
     match command.as_ref() {
         "run" => words.file(value).map(Invocation::Run),
+        "diagnose" => Ok(Invocation::Diagnose {
+            look: words.into_look(None)?,
+            file: value.map(Into::into),
+        }),
         "check-config" => words.file(value).map(Invocation::CheckConfig),
         "adopt" if !words.accept_loss => Err(UsageError(
             "adopt gives up every write that only the lost state held: say so with --accept-loss"
@@ -269,6 +340,14 @@ fn parse_witness(args: &mut Parser) -> Result<Invocation, UsageError> {
 }
 
 impl Words {
+    fn into_look(mut self, value: Option<OsString>) -> Result<Look, UsageError> {
+        let look = std::mem::take(&mut self.look);
+        Ok(Look {
+            config: self.file(value)?,
+            ..look
+        })
+    }
+
     /// The configuration, named as the command's word or by --config.
     fn file(self, value: Option<OsString>) -> Result<ConfigSource, UsageError> {
         if self.config.is_some() && value.is_some() {
@@ -281,6 +360,12 @@ impl Words {
             as_controller: false,
         })
     }
+}
+
+fn utf8(value: OsString, what: &str) -> Result<String, UsageError> {
+    value
+        .into_string()
+        .map_err(|_| UsageError(format!("what follows {what} is not UTF-8")))
 }
 
 fn cluster(value: Option<OsString>, command: &str) -> Result<String, UsageError> {

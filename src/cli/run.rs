@@ -10,8 +10,11 @@ use futures_lite::StreamExt;
 
 use super::Failure;
 use super::notify::Notifier;
-use crate::config::{self, ClusterConfig, Config, ConfigSource, Env, Source, limits, reload};
+use crate::config::{
+    self, ClusterConfig, Config, ConfigSource, Env, HttpConfig, Source, limits, reload,
+};
 use crate::disk::Worker;
+use crate::http::{self, answer::Site};
 use crate::logging;
 use crate::member::Member;
 use crate::member::liveness::{Pulse, Vitals};
@@ -71,6 +74,10 @@ async fn serve(config: Config, source: ConfigSource) -> Result<(), Failure> {
         config,
         worker,
     };
+    let _served = witness.config.http.as_ref().map(|http| {
+        let site = site(&witness, http);
+        runtime::spawn(http::server::serve(Rc::new(site), http.listen.clone()))
+    });
     witness
         .start()
         .await
@@ -95,6 +102,22 @@ async fn serve(config: Config, source: ConfigSource) -> Result<(), Failure> {
         member.life.await;
     }
     ended
+}
+
+/// What is served of this witness.
+fn site(witness: &Witness, http: &HttpConfig) -> Site {
+    let running = witness.members.running.clone();
+    let clusters = &witness.config.clusters;
+    Site::new(
+        http,
+        clusters
+            .iter()
+            .map(|cluster| cluster.name.clone())
+            .collect(),
+        (witness.members.prober.clone(), witness.config.probe.fresh()),
+        move || running.borrow().iter().map(|r| r.member.clone()).collect(),
+        witness.members.vitals.clone(),
+    )
 }
 
 /// Tells the service manager that every cluster makes progress (`WatchdogSec=`),

@@ -79,11 +79,20 @@ pub fn is_yaml(path: &Path) -> bool {
         .is_some_and(|end| end == "yml" || end == "yaml")
 }
 
+/// Reads a password from a file named on the command line; see [`password_of`].
+pub fn read_password(path: &Path, env: &Env) -> Result<Secret, ConfigError> {
+    let said = Said {
+        value: path.to_path_buf(),
+        place: Place::top("--password-file"),
+    };
+    password_of(&said, env)
+}
+
 /// Reads a password: the file's text without its last line end. A file that
 /// others can use is refused, except where systemd keeps credentials, a folder
 /// private to the service whose files carry an access list that looks like group
 /// access.
-pub fn read_password(path: &Said<PathBuf>, env: &Env) -> Result<Secret, ConfigError> {
+pub fn password_of(path: &Said<PathBuf>, env: &Env) -> Result<Secret, ConfigError> {
     let name = path.value.display().to_string();
     let invalid = |why: &str| ConfigError::Invalid {
         place: path.place.clone(),

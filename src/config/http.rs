@@ -2,7 +2,7 @@
 //! another address with a token, or, said explicitly, for reading only.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::env::Env;
 use super::error::{ConfigError, Place, Said};
@@ -79,7 +79,7 @@ impl RawHttp {
             config.listen = raw::bind(listen)?;
         }
         if let Some(file) = &self.token_file {
-            config.token = Some(file::read_password(file, env)?);
+            config.token = Some(file::password_of(file, env)?);
             config.token_file = Some(file.value.clone());
         }
         config.read_only = self.read_only.is_some_and(|said| said.value);
@@ -134,4 +134,13 @@ impl RawHttp {
         }
         Ok(())
     }
+}
+
+/// The token in a file named on the command line.
+pub fn file_token(path: &Path, env: &Env) -> Result<Secret, ConfigError> {
+    let said = Said {
+        value: path.to_path_buf(),
+        place: Place::top("--token-file"),
+    };
+    file::password_of(&said, env)
 }

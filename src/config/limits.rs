@@ -279,11 +279,9 @@ pub const STATUS_JSON_DEPTH_MAX: usize = 32;
 /// again.
 pub const TOLD_FRESH: Duration = Duration::from_secs(5);
 
-/// How long whoever looks waits for that.
-pub const TOLD_TIME_MAX: Duration = Duration::from_millis(500);
-
-/// How old the answer of a probe may be: several periods and tries.
-pub const PROBE_FRESH: Duration = Duration::from_secs(60);
+/// How long whoever looks waits for that; a peer that takes longer is shown as
+/// silent.
+pub const TOLD_TIME_MAX: Duration = Duration::from_millis(1400);
 
 /// First and largest size of the buffer into which one piece of JSON goes, in
 /// bytes: a cluster of [`STATUS_SCOPES_MAX`] full scopes.

@@ -35,7 +35,8 @@ mod yaml;
 
 pub use env::Env;
 pub use error::{ConfigError, Place, shown};
-pub use http::HttpConfig;
+pub use file::read_password;
+pub use http::{HttpConfig, file_token};
 pub use load::load;
 pub use network::Network;
 pub use placement::{PlacementConfig, VotePolicy, ZonePolicy};

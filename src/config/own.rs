@@ -47,7 +47,6 @@ const FILE_KEYS: [&str; 7] = [
 ];
 const LOG_KEYS: [&str; 1] = ["level"];
 const CLUSTER_KEYS: [&str; 21] = [
-    "allow_from",
     "name",
     "self_addr",
     "bind_addr",
@@ -68,6 +67,7 @@ const CLUSTER_KEYS: [&str; 21] = [
     "retry_timeout",
     "vote",
     "member_zones",
+    "allow_from",
 ];
 
 #[derive(Deserialize)]

@@ -55,6 +55,15 @@ pub struct ProbeConfig {
     pub password_file: Option<PathBuf>,
 }
 
+impl ProbeConfig {
+    /// How old an answer may be before it is shown as old: two rounds with all
+    /// their tries.
+    pub fn fresh(&self) -> Duration {
+        let tries = (self.timeout + self.retry_pause).saturating_mul(self.tries);
+        (self.interval + tries).saturating_mul(2)
+    }
+}
+
 impl Default for ProbeConfig {
     fn default() -> Self {
         Self {
@@ -110,7 +119,7 @@ impl RawProbe {
                     remedy: "a password is somebody's: give user too".into(),
                 });
             }
-            Some(path) => Some(file::read_password(path, env)?),
+            Some(path) => Some(file::password_of(path, env)?),
             None => None,
         };
         Ok(ProbeConfig {

@@ -120,7 +120,7 @@ impl RawCluster {
                 });
             }
             (Some(password), None) => Some(password.value),
-            (None, Some(file)) => Some(file::read_password(file, env)?),
+            (None, Some(file)) => Some(file::password_of(file, env)?),
             (None, None) => None,
         };
         Ok(ClusterConfig {

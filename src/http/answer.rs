@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::page;
 use super::request::{HEALTH_CHECK, Policy, Refusal, Request};
@@ -11,6 +11,7 @@ use crate::config::HttpConfig;
 use crate::config::limits::HTTP_PART_BYTES;
 use crate::logging;
 use crate::member::Member;
+use crate::member::liveness::Vitals;
 use crate::probe::Prober;
 use crate::reactor::TcpStream;
 use crate::status::{Answer, Overview, Verdict, Watcher, json, metrics, table};
@@ -24,9 +25,11 @@ pub struct Site {
     members: Box<dyn Fn() -> Vec<Rc<Member>>>,
     /// The clusters that were configured: one may not have started.
     configured: Vec<String>,
-    /// Whether everything makes progress; else what does not.
-    alive: Box<dyn Fn() -> Result<(), String>>,
+    /// Whether every cluster makes progress.
+    vitals: Rc<Vitals>,
     prober: Prober,
+    /// How old a probe's answer may be.
+    probe_fresh: Duration,
     policy: Policy,
     started: Instant,
     refused: Cell<u64>,
@@ -37,15 +40,16 @@ impl Site {
     pub fn new(
         config: &HttpConfig,
         configured: Vec<String>,
-        prober: Prober,
+        (prober, probe_fresh): (Prober, Duration),
         members: impl Fn() -> Vec<Rc<Member>> + 'static,
-        alive: impl Fn() -> Result<(), String> + 'static,
+        vitals: Rc<Vitals>,
     ) -> Self {
         Self {
             members: Box::new(members),
             configured,
-            alive: Box::new(alive),
+            vitals,
             prober,
+            probe_fresh,
             policy: Policy::new(config),
             started: Instant::now(),
             refused: Cell::default(),
@@ -70,14 +74,11 @@ impl Site {
 
     /// Everything, cluster by cluster: others run in between.
     async fn overview(&self, members: &[Rc<Member>]) -> Overview {
-        if members.len() <= REFRESHED_MAX {
-            for member in members {
-                member.refresh_peers().await;
-            }
-        }
+        refresh(members).await;
         let mut clusters = Vec::new();
         for member in members {
-            clusters.push(member.condition(&self.prober.reports(&member.name)));
+            let reports = self.prober.reports(&member.name);
+            clusters.push(member.condition(&reports, self.probe_fresh));
             smol::future::yield_now().await;
         }
         let watcher = self.watcher();
@@ -90,16 +91,23 @@ impl Site {
             version: env!("CARGO_PKG_VERSION"),
             time: logging::now(),
             uptime_s: self.started.elapsed().as_secs(),
-            stalled: (self.alive)().err(),
+            stalled: self.stalled(),
             memory_bytes: usage.memory_bytes,
             cpu_ms: usage.cpu_ms,
             open_files: usage.open_files,
         }
     }
 
+    /// What makes no progress, if something does not.
+    fn stalled(&self) -> Option<String> {
+        let silent = self.vitals.silent();
+        (!silent.is_empty()).then(|| format!("no progress in {}", silent.join(", ")))
+    }
+
     /// Why this witness is no connected voter, if it is not.
-    fn unready(&self) -> Option<String> {
+    async fn unready(&self) -> Option<String> {
         let members = (self.members)();
+        refresh(&members).await;
         self.configured.iter().find_map(|name| {
             let why = match members.iter().find(|member| *member.name == **name) {
                 Some(member) => member.unready()?,
@@ -107,6 +115,15 @@ impl Site {
             };
             Some(format!("{name}: {why}"))
         })
+    }
+}
+
+/// Has the peers say how they are, where that is not too many.
+async fn refresh(members: &[Rc<Member>]) {
+    if members.len() <= REFRESHED_MAX {
+        for member in members {
+            member.refresh_peers().await;
+        }
     }
 }
 
@@ -220,6 +237,9 @@ const JSON: &str = "application/json";
 /// The header by which our own commands know the answer to the one question.
 pub const VERDICT_HEADER: &str = "PG-Witness-Failover";
 
+/// On the answer to a health check: `all`, if every server accepts connections.
+pub const HEALTHY_HEADER: &str = "PG-Witness-Healthy";
+
 async fn whole(
     stream: &TcpStream,
     request: &Request,
@@ -280,11 +300,11 @@ pub async fn answer(site: &Rc<Site>, request: &Request, stream: &TcpStream) -> i
             )
             .await
         }
-        "/livez" => match (site.alive)() {
-            Ok(()) => whole(stream, request, OK, TEXT, "", b"alive\n").await,
-            Err(why) => unavailable(site, request, stream, &why).await,
+        "/livez" => match site.stalled() {
+            None => whole(stream, request, OK, TEXT, "", b"alive\n").await,
+            Some(why) => unavailable(site, request, stream, &why).await,
         },
-        "/readyz" => match site.unready() {
+        "/readyz" => match site.unready().await {
             None => whole(stream, request, OK, TEXT, "", b"ready\n").await,
             Some(why) => unavailable(site, request, stream, &why).await,
         },
@@ -367,7 +387,13 @@ async fn overview(site: &Rc<Site>, request: &Request, stream: &TcpStream) -> io:
     }
     let overview = site.overview(&members).await;
     let worst = worst(&overview);
-    let more = format!("{VERDICT_HEADER}: {}\r\n", worst.answer);
+    let mut more = format!("{VERDICT_HEADER}: {}\r\n", worst.answer);
+    if request.path == HEALTH_CHECK {
+        let all = json::endpoints(&overview).all(|endpoint| endpoint.healthy);
+        let none = json::endpoints(&overview).next().is_none();
+        let word = if all && !none { "all" } else { "not-all" };
+        more.push_str(&format!("{HEALTHY_HEADER}: {word}\r\n"));
+    }
     let style = table::Style {
         colour: request.parameter("colour").is_some(),
     };

@@ -30,6 +30,8 @@ pub struct Answer {
     pub code: u16,
     /// The header [`super::answer::VERDICT_HEADER`].
     pub verdict: Option<String>,
+    /// The header [`super::answer::HEALTHY_HEADER`] says so.
+    pub healthy: bool,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -89,6 +91,7 @@ fn understood(bytes: &[u8]) -> Option<Answer> {
     Some(Answer {
         code: head.code?,
         verdict: header(super::answer::VERDICT_HEADER).map(str::to_owned),
+        healthy: header(super::answer::HEALTHY_HEADER) == Some("all"),
         body: if chunked {
             joined(body)?
         } else {

@@ -14,7 +14,7 @@ pub const CONTENT_TYPE: &str = "text/html; charset=utf-8";
 pub fn security() -> String {
     format!(
         "Content-Security-Policy: default-src 'none'; style-src '{}'; script-src '{}'; \
-         connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n\
+         connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n\
          X-Frame-Options: DENY\r\n\
          Cross-Origin-Opener-Policy: same-origin\r\n",
         hash(inner("style")),

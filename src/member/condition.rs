@@ -11,10 +11,10 @@ use crate::links::utility_client::ask;
 use crate::probe::MemberReport;
 use crate::raft::engine::Role;
 use crate::raft::runtime;
-use crate::reactor::Timer;
-use crate::status::patroni::{Row, scopes};
+use crate::status::patroni::{Probe, Row, scopes};
 use crate::status::verdict::judge;
-use crate::status::{Cluster, Counters, Disk, Raft, RaftMember, Scope, Verdict};
+use crate::status::{Cluster, Counters, Disk, Level, Note, Raft, RaftMember, Scope, Verdict};
+use crate::wire::Address;
 use crate::wire::utility::{Request, StatusReply};
 
 fn ms(time: Duration) -> u64 {
@@ -30,14 +30,15 @@ fn count(number: usize) -> u64 {
 }
 
 impl Member {
-    /// The cluster as it is, with what the probes got of its servers.
-    pub fn condition(&self, reports: &[MemberReport]) -> Cluster {
+    /// The cluster as it is, with what the probes got of its servers; a probe
+    /// older than `fresh` is marked as old.
+    pub fn condition(&self, reports: &[MemberReport], fresh: Duration) -> Cluster {
         let mut cluster = Cluster {
             cluster: self.name.to_string(),
             failover: Verdict::default(),
             raft: self.raft(),
-            postgresql: self.postgresql(reports),
-            notes: Vec::new(),
+            postgresql: self.postgresql(reports, fresh),
+            notes: self.advice(),
         };
         judge(&mut cluster);
         cluster
@@ -72,28 +73,30 @@ impl Member {
             .filter(|peer| *peer != self.me && self.connection(peer).is_some())
             .filter(|peer| self.peerage.begin_refresh(peer))
             .map(|peer| {
+                // One that was silent before is not waited for.
+                let awaited = !self.peerage.is_silent(&peer);
                 let member = self.clone();
-                runtime::spawn(async move {
+                let task = runtime::spawn(async move {
                     let keys = member.keys.borrow().clone();
-                    let reply = ask(&peer, &keys, Request::Status, limits::STATUS_TIME_MAX).await;
+                    let reply = ask(&peer, &keys, Request::Status, limits::TOLD_TIME_MAX).await;
                     let answer = reply.and_then(|reply| StatusReply::decode(&reply).ok());
                     member.peerage.end_refresh(&peer, answer.as_ref());
-                })
+                });
+                (awaited, Detached(Some(task)))
             })
             .collect();
-        let late = async {
-            Timer::after(limits::TOLD_TIME_MAX).await;
-        };
-        let mut asked = asked.into_iter();
-        let all = async {
-            for task in asked.by_ref() {
-                // Dropped it would be cancelled, and never end what it began.
-                let task = Detached(Some(task));
+        for (awaited, task) in asked {
+            if awaited {
                 task.done().await;
             }
-        };
-        smol::future::or(all, late).await;
-        asked.for_each(smol::Task::detach);
+        }
+    }
+
+    /// Whether the member is there: we have a link to it, and nothing says that
+    /// it only looks so. A machine that lost its power closes no connection.
+    fn is_there(&self, peer: &Address, leader: Option<&Address>) -> bool {
+        let linked = self.connection(peer).is_some();
+        linked && (leader == Some(peer) || !self.peerage.is_silent(peer))
     }
 
     /// Why our word does not count, if it does not.
@@ -104,6 +107,8 @@ impl Member {
             "it alone remembers the cluster that was; the log says what to do"
         } else if self.standing() == Standing::Amnesic {
             "its state was new or lost, and no entry was committed since without it"
+        } else if let Some(withheld) = self.placement().withheld {
+            return Some(withheld.to_string());
         } else if !self.is_member(&self.me) {
             "it is no member of the group"
         } else if self.engine().is_none() {
@@ -112,6 +117,20 @@ impl Member {
             return None;
         };
         Some(why.into())
+    }
+
+    /// What speaks for another place of this witness.
+    fn advice(&self) -> Vec<Note> {
+        let advice = self.placement().advice();
+        let sentence = |text: String| {
+            let mut chars = text.chars();
+            let first = chars
+                .next()
+                .map(|first| first.to_uppercase().collect::<String>());
+            format!("{}{}.", first.unwrap_or_default(), chars.as_str())
+        };
+        let each = advice.into_iter().map(sentence);
+        each.map(|text| Note::new(Level::Warning, text)).collect()
     }
 
     fn raft(&self) -> Raft {
@@ -129,7 +148,7 @@ impl Member {
                 address: address.to_string(),
                 this,
                 leader: leader.as_ref() == Some(address),
-                connected: this || self.connection(address).is_some(),
+                connected: this || self.is_there(address, leader.as_ref()),
                 version: match this {
                     true => Some(concat!("pg-witness ", env!("CARGO_PKG_VERSION")).into()),
                     false => told.as_ref().map(|told| told.version.to_string()),
@@ -190,7 +209,7 @@ impl Member {
         }
     }
 
-    fn postgresql(&self, reports: &[MemberReport]) -> Vec<Scope> {
+    fn postgresql(&self, reports: &[MemberReport], fresh: Duration) -> Vec<Scope> {
         let now = Instant::now();
         let wall = SystemTime::now().duration_since(UNIX_EPOCH);
         let replica = self.replica.borrow();
@@ -211,7 +230,7 @@ impl Member {
                     *told.member == *member.name
                         && (*told.scope == *scope.scope || *told.scope == *scope.path)
                 });
-                member.probe = report.map(|told| (&told.report).into());
+                member.probe = report.map(|told| Probe::of(&told.report, fresh));
             }
         }
         found
@@ -228,7 +247,8 @@ fn disk(stats: &crate::disk::Stats) -> Disk {
     }
 }
 
-/// A task that goes on when nobody waits for it any more.
+/// A task that goes on when nobody waits for it any more: cancelled, it would
+/// never end what it began.
 struct Detached(Option<smol::Task<()>>);
 
 impl Detached {

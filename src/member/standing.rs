@@ -35,6 +35,9 @@ pub(super) struct Known {
     told: Option<Told>,
     /// A question for that is on its way.
     refreshing: bool,
+    /// The last one got no answer, where an earlier one did: it may be gone, and
+    /// TCP not know it yet.
+    silent: bool,
     pub(super) verified: bool,
     asking: bool,
     /// Not to be asked again before.
@@ -123,15 +126,21 @@ impl Peerage {
         self.0.borrow().get(peer)?.told.clone()
     }
 
-    /// Whether to ask the peer anew for the eye's sake: what it told is old, and
-    /// nobody asks yet.
+    /// Whether the peer did not answer when it was asked last, though it did
+    /// before.
+    pub fn is_silent(&self, peer: &Address) -> bool {
+        self.0.borrow().get(peer).is_some_and(|known| known.silent)
+    }
+
+    /// Whether to ask the peer anew for the eye's sake: what it told is old, or
+    /// it is silent, and nobody asks yet.
     pub fn begin_refresh(&self, peer: &Address) -> bool {
         self.update(peer, |known| {
             let old = known
                 .told
                 .as_ref()
                 .is_none_or(|told| told.at.elapsed() >= limits::TOLD_FRESH);
-            old && !std::mem::replace(&mut known.refreshing, true)
+            (old || known.silent) && !std::mem::replace(&mut known.refreshing, true)
         })
     }
 
@@ -140,6 +149,7 @@ impl Peerage {
     pub fn end_refresh(&self, peer: &Address, answer: Option<&StatusReply>) {
         self.update(peer, |known| {
             known.refreshing = false;
+            known.silent = answer.is_none() && known.told.is_some();
             known.told = answer.map(Told::of).or(known.told.take());
         });
     }
@@ -172,6 +182,7 @@ impl Peerage {
             known.verified = false;
             known.lacks = None;
             known.to_be_taught = false;
+            known.silent = false;
             // What was asked before says nothing of it as it is now.
             known.asking = false;
             // It is there now: its vote request may come within a moment.

@@ -162,7 +162,8 @@ impl<'a> Conversation<'a> {
             // The old form of an error may end with the connection.
             match verdict::read_old(&self.received) {
                 Some(error) => self.first(verdict::of_error(error)),
-                None if self.total == 0 => self.give_up("it hung up without an answer"),
+                // A proxy without a server, or a server that dies just now.
+                None if self.total == 0 => self.first(Answer::Silent { connected: true }),
                 None => self.give_up("it hung up in the midst of its first message"),
             }
         } else {

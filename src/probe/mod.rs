@@ -98,25 +98,27 @@ pub enum Answer {
     Accepting(Proof),
     /// It runs and has no connection left (53300).
     TooManyConnections(ServerError),
-    /// 57P03: it starts, or recovers after a crash.
+    /// 57P03: it starts.
     StartingUp(ServerError),
     /// 57P03: it is being stopped.
     ShuttingDown(ServerError),
-    /// 57P03 of another text: in recovery without hot standby, not yet
-    /// consistent, or a text in a language that we do not read.
+    /// 57P03 of another text (in recovery after a crash, or without hot standby,
+    /// not yet consistent, or in a language that we do not read), and any other
+    /// error that does not show a running server.
     NotAccepting(ServerError),
     /// Nobody listens there.
     Refused,
     /// No way there: the name has no address, or the network says so. The text
     /// is ours or the system's.
     Unreachable(Rc<str>),
-    /// The time was over before a whole answer came.
+    /// The time was over before a whole answer came, or it hung up without a
+    /// word.
     Silent {
         /// Whether the connection was made, so that something listens.
         connected: bool,
     },
-    /// Something answers there that is no PostgreSQL server, or hangs up
-    /// without a word. The text says what it did.
+    /// Something answers there that is no PostgreSQL server. The text says what
+    /// it did.
     NotPostgres(Rc<str>),
     /// The `conn_url` names no server that can be asked; the text says why.
     NoTarget(Rc<str>),

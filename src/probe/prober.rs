@@ -423,7 +423,7 @@ impl std::fmt::Display for Answer {
             Self::Refused => f.write_str("connection refused"),
             Self::Unreachable(why) => write!(f, "unreachable: {why}"),
             Self::Silent { connected: false } => f.write_str("no connection in time"),
-            Self::Silent { connected: true } => f.write_str("connected, no answer in time"),
+            Self::Silent { connected: true } => f.write_str("connected, but no answer"),
             Self::NotPostgres(why) => write!(f, "no PostgreSQL: {why}"),
             Self::NoTarget(why) => f.write_str(why),
         }

@@ -276,6 +276,12 @@ impl Row<'_> {
     }
 }
 
+/// The scope in a path: what stands behind the namespace.
+fn name_of(path: &str) -> &str {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    path.split_once('/').map_or(path, |(_, scope)| scope)
+}
+
 fn scope(path: &str, keys: &Keys<'_>) -> Scope {
     let value = |word: &str| keys.value(word);
     let config = value("config").unwrap_or("{}");
@@ -283,7 +289,7 @@ fn scope(path: &str, keys: &Keys<'_>) -> Scope {
     let number = |name| field::<u64>(config, &[name]);
     let leader = keys.words.get("leader").filter(|row| !row.value.is_empty());
     let mut scope = Scope {
-        scope: shown(path.strip_prefix("/service/").unwrap_or(path)),
+        scope: shown(name_of(path)),
         path: shown(path),
         primary: leader.map(|row| shown(row.value)),
         leader_key: leader.map(Row::life),

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::patroni::Probe;
-use crate::config::limits::PROBE_FRESH;
 use crate::probe::{Answer, Login, Report};
 
-impl From<&Report> for Probe {
-    fn from(report: &Report) -> Self {
+impl Probe {
+    /// What a report says; older than `fresh` it is marked as old.
+    pub fn of(report: &Report, fresh: Duration) -> Self {
         let age = report.asked.map(|at| at.elapsed());
         let answer = report.answer.as_ref();
         let error = answer.and_then(Answer::error);
@@ -31,7 +31,7 @@ impl From<&Report> for Probe {
                 Some(Login::Queried { in_recovery }) => Some(*in_recovery),
                 _ => None,
             },
-            stale: age.is_none_or(|age: Duration| age > PROBE_FRESH),
+            stale: age.is_none_or(|age| age > fresh),
         }
     }
 }

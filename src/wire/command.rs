@@ -33,8 +33,9 @@ pub fn regular(object: &Value) -> Arc<[u8]> {
 /// What a command asks for.
 #[derive(Debug, Clone)]
 pub enum Command {
-    /// A call of a replicated function.
-    Regular(Call),
+    /// A call of a replicated function: `(function, args[, kwargs])`, unpickled
+    /// and not judged (`kv::Call`).
+    Regular(Value),
     /// Nothing: a leader's first entry.
     Noop,
     /// A change of the cluster, in effect from its append on.
@@ -53,25 +54,6 @@ pub enum Command {
     Malformed,
 }
 
-/// A call of a replicated function, not yet judged against it.
-#[derive(Debug, Clone)]
-pub struct Call {
-    /// The function's id.
-    pub function: i64,
-    /// Its positional arguments.
-    pub args: Arc<[Value]>,
-    /// Its keyword arguments: pairs of a `str` and a value.
-    pub kwargs: Arc<[(Value, Value)]>,
-}
-
-impl Call {
-    /// The keyword argument `name`; `None` given is not the same as none given.
-    pub fn kwarg(&self, name: &str) -> Option<&Value> {
-        let named = |key: &Value| key.as_str() == Some(name);
-        self.kwargs.iter().find(|(k, _)| named(k)).map(|(_, v)| v)
-    }
-}
-
 impl Command {
     /// Reads a command.
     pub fn parse(bytes: &[u8]) -> Self {
@@ -79,7 +61,7 @@ impl Command {
             return Self::Unknown;
         };
         let parsed = match *kind {
-            REGULAR => parse_call(body).map(Self::Regular),
+            REGULAR => pickle::decode(body).ok().map(Self::Regular),
             NO_OP => Some(Self::Noop),
             MEMBERSHIP => parse_membership(body),
             VERSION => parse_version(body),
@@ -92,36 +74,6 @@ impl Command {
     pub fn is_membership(bytes: &[u8]) -> bool {
         bytes.first() == Some(&MEMBERSHIP)
     }
-}
-
-fn parse_call(body: &[u8]) -> Option<Call> {
-    let value = pickle::decode(body).ok()?;
-    let (function, args, kwargs) = match &value {
-        Value::Tuple(items) => match &**items {
-            [function, args] => (function, Some(args), None),
-            [function, args, kwargs] => (function, Some(args), Some(kwargs)),
-            _ => return None,
-        },
-        function => (function, None, None),
-    };
-    let args = match args {
-        None => [].into(),
-        Some(Value::Tuple(args) | Value::List(args)) => args.clone(),
-        Some(_) => return None,
-    };
-    let kwargs = match kwargs {
-        None => [].into(),
-        Some(Value::Dict(kwargs)) => kwargs.clone(),
-        Some(_) => return None,
-    };
-    if !kwargs.iter().all(|(key, _)| matches!(key, Value::Str(_))) {
-        return None;
-    }
-    Some(Call {
-        function: function.as_int()?,
-        args,
-        kwargs,
-    })
 }
 
 /// `['add' | 'rem', address, ...]`: the third element, a node object, says
@@ -215,24 +167,8 @@ mod tests {
         assert!(matches!(Command::parse(b"\x09junk"), Command::Unknown));
         assert!(matches!(Command::parse(b"\x01"), Command::Noop));
         assert!(matches!(Command::parse(b"\x00junk"), Command::Malformed));
-        assert!(matches!(Command::parse(b"\x00N."), Command::Malformed));
-        assert!(matches!(
-            Command::parse(b"\x00K\x02NN\x87."),
-            Command::Malformed
-        ));
         assert!(matches!(Command::parse(b"\x02]."), Command::Malformed));
         assert!(matches!(Command::parse(b"\x03N."), Command::Malformed));
-    }
-
-    #[test]
-    fn a_bare_function_id_is_a_call_without_arguments() {
-        let Command::Regular(call) = Command::parse(b"\x00K\x07.") else {
-            panic!("no call")
-        };
-        assert_eq!(
-            (call.function, call.args.len(), call.kwargs.len()),
-            (7, 0, 0)
-        );
     }
 
     #[test]
@@ -250,13 +186,16 @@ mod tests {
             &value,
             &[("prevExist", Value::Bool(false))],
         );
-        let Command::Regular(call) = Command::parse(&bytes) else {
+        let Command::Regular(object) = Command::parse(&bytes) else {
             panic!("no call")
         };
-        assert_eq!(call.function, SET);
-        assert!(call.args[1].py_eq(&value));
-        assert!(matches!(call.kwarg("prevExist"), Some(Value::Bool(false))));
-        assert!(call.kwarg("prevValue").is_none());
+        let key = Value::str("/service/demo/leader");
+        let call = Value::tuple([
+            Value::Int(SET),
+            Value::tuple([key, value]),
+            Value::dict([("prevExist", Value::Bool(false))]),
+        ]);
+        assert!(object.py_eq(&call));
         assert!(matches!(Command::parse(&noop()), Command::Noop));
     }
 }

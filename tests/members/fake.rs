@@ -46,9 +46,14 @@ pub fn noop(i: u64, t: u64) -> Entry {
 
 /// A key as Patroni's leader key is set, to expire after `ttl` seconds.
 pub fn set(key: &str, ttl: f64) -> Arc<[u8]> {
+    set_to(key, Value::str("a"), ttl)
+}
+
+/// A key with this value, to expire after `ttl` seconds.
+pub fn set_to(key: &str, value: Value, ttl: f64) -> Arc<[u8]> {
     let now = 1_700_000_000.0;
     let value = Value::dict([
-        ("value", Value::str("a")),
+        ("value", value),
         ("created", Value::Float(now)),
         ("updated", Value::Float(now)),
         ("expire", Value::Float(now + ttl)),

@@ -17,6 +17,7 @@ mod forming;
 mod hostile;
 mod liveness;
 mod memory;
+mod placement;
 mod quorum;
 mod rig;
 mod storage;

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use pg_witness::config::{ClusterConfig, PlacementConfig};
 use pg_witness::wire::Address;
 use pg_witness::wire::message::ApplyOutcome;
 use pg_witness::wire::utility::State;
@@ -11,10 +12,23 @@ use crate::fake::{Fake, set};
 use crate::rig::{Rig, Running, addresses, during, quick, run, until};
 
 /// A witness that leads two plain followers.
-pub async fn leading(rig: &Rig, [w, a, b]: &[Address; 3]) -> (Running, [Rc<Fake>; 2]) {
+pub async fn leading(rig: &Rig, addresses: &[Address; 3]) -> (Running, [Rc<Fake>; 2]) {
+    leading_as(rig, addresses, PlacementConfig::default()).await
+}
+
+/// Likewise, at a place of its own.
+pub async fn leading_as(
+    rig: &Rig,
+    [w, a, b]: &[Address; 3],
+    placement: PlacementConfig,
+) -> (Running, [Rc<Fake>; 2]) {
     let all = [w, a, b];
     let followers = [Fake::listen(a, &all).await, Fake::listen(b, &all).await];
-    let witness = rig.start(rig.voter(w, &[a, b])).await;
+    let config = ClusterConfig {
+        placement,
+        ..rig.voter(w, &[a, b])
+    };
+    let witness = rig.start(config).await;
     for follower in &followers {
         follower.follow();
         follower.dial(w).await;

@@ -10,6 +10,7 @@ use std::fs;
 use std::sync::Arc;
 
 use common::{hex_field, json, repr, versions};
+use pg_witness::kv::Call;
 use pg_witness::wire::message::{AppendEntries, Hello};
 use pg_witness::wire::pickle::Encode;
 use pg_witness::wire::utility::{MembersReply, Request, StatusReply};
@@ -58,9 +59,10 @@ fn main() {
             let Some(bytes) = vector["command_hex"].as_str().map(common::hex) else {
                 continue;
             };
-            let command::Command::Regular(call) = command::Command::parse(&bytes) else {
+            let command::Command::Regular(object) = command::Command::parse(&bytes) else {
                 panic!("{vector}")
             };
+            let call = Call::from_command(&object).unwrap();
             let Value::Str(key) = &call.args[0] else {
                 panic!("{vector}")
             };
@@ -69,9 +71,9 @@ fn main() {
                 .iter()
                 .map(|(k, v)| (k.as_str().unwrap(), v.clone()))
                 .collect();
-            let ours = match call.function {
-                command::SET => command::set(key, &call.args[1], &kwargs),
-                command::DELETE => command::delete(key, &kwargs),
+            let ours = match call.function.as_int() {
+                Some(command::SET) => command::set(key, &call.args[1], &kwargs),
+                Some(command::DELETE) => command::delete(key, &kwargs),
                 _ => command::expire(key, &call.args[1]),
             };
             emit("command", &ours, vector["decoded"].as_str().unwrap());

@@ -1,0 +1,257 @@
+//! `pg-witness raft`: asks any node of a Raft group by PySyncObj's utility
+//! protocol (spec 3.8), as `syncobj_admin` does, and prints what it says.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lexopt::{Arg, Parser};
+
+use self::show::Shown;
+use super::{Failure, Invocation, UsageError, print};
+use crate::config::{self, ConfigSource, Env, limits, nearest, shown};
+use crate::links::utility_client::ask_or_why;
+use crate::raft::runtime;
+use crate::wire::utility::{MembersReply, Request, State, StatusReply, Target};
+use crate::wire::{Address, Key, Secret, Value};
+
+mod show;
+#[cfg(test)]
+mod tests;
+
+/// What is to be asked of which node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    question: Question,
+    node: Address,
+    json: bool,
+    password_file: Option<PathBuf>,
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Question {
+    Status,
+    Members,
+    Add(Address),
+    Remove(Address),
+    Transfer(Option<Address>),
+}
+
+/// The words, for "did you mean".
+const QUESTIONS: [&str; 5] = ["status", "members", "add", "remove", "transfer"];
+
+/// Longest that a question may take: a node is asked at once.
+const QUESTION_TIME: Duration = Duration::from_secs(5);
+
+/// The variable that holds the password for Patroni.
+const PASSWORD_VARIABLE: &str = "PATRONI_RAFT_PASSWORD";
+
+/// `pg-witness raft WORD HOST:PORT [MEMBER]`, options anywhere.
+pub(super) fn parse(args: &mut Parser) -> Result<Invocation, UsageError> {
+    let mut words = Vec::new();
+    let (mut json, mut password_file, mut config) = (false, None, None);
+    while let Some(arg) = args.next()? {
+        match arg {
+            Arg::Short('h') | Arg::Long("help") => return Ok(Invocation::RaftHelp),
+            Arg::Long("json") => json = true,
+            Arg::Long("password-file") if password_file.is_none() => {
+                password_file = Some(args.value()?.into());
+            }
+            Arg::Short('c') | Arg::Long("config") if config.is_none() => {
+                config = Some(args.value()?.into());
+            }
+            Arg::Value(value) if words.len() < 3 => words.push(value),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    if password_file.is_some() && config.is_some() {
+        return Err(UsageError(
+            "the password is named twice, by --password-file and by --config".into(),
+        ));
+    }
+    let mut words = words.into_iter();
+    let word = words
+        .next()
+        .ok_or_else(|| UsageError(format!("raft what? {}", QUESTIONS.join(", "))))?;
+    let word = word.to_string_lossy().into_owned();
+    if !QUESTIONS.contains(&word.as_str()) {
+        return Err(UsageError(match nearest(&word, &QUESTIONS) {
+            Some(meant) => format!("no raft {}; did you mean {meant}?", shown(&word)),
+            None => format!(
+                "no raft {}; there are {}",
+                shown(&word),
+                QUESTIONS.join(", ")
+            ),
+        }));
+    }
+    let node = words
+        .next()
+        .ok_or_else(|| UsageError(format!("name the node to ask: raft {word} HOST:PORT")))?;
+    let node = address(&node)?;
+    let member = words.next().map(|word| address(&word)).transpose()?;
+    let needed = |member: Option<Address>| {
+        member.ok_or_else(|| UsageError(format!("name the member: raft {word} HOST:PORT MEMBER")))
+    };
+    let question = match (word.as_str(), member) {
+        ("add", member) => Question::Add(needed(member)?),
+        ("remove", member) => Question::Remove(needed(member)?),
+        ("transfer", member) => Question::Transfer(member),
+        (_, Some(_)) => return Err(UsageError(format!("raft {word} asks one node only"))),
+        ("status", None) => Question::Status,
+        (_, None) => Question::Members,
+    };
+    Ok(Invocation::Raft(Order {
+        question,
+        node,
+        json,
+        password_file,
+        config,
+    }))
+}
+
+/// An address as PySyncObj writes it; the brackets of others are taken off.
+fn address(word: &OsString) -> Result<Address, UsageError> {
+    let text = word.to_string_lossy();
+    let bare = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, port)) => format!("{host}{port}"),
+        None => text.clone().into_owned(),
+    };
+    bare.parse()
+        .map_err(|error| UsageError(format!("{}: {error}", shown(&text))))
+}
+
+/// Asks, and prints the reply.
+pub(super) fn main(order: &Order, env: &Env) -> Result<(), Failure> {
+    let keys: Vec<Arc<Key>> = password(order, env)?
+        .iter()
+        .map(|password| Arc::new(Key::derive(password)))
+        .collect();
+    let shown = runtime::block_on(carry_out(order, &keys)).map_err(Failure::Failed)?;
+    print(&if order.json {
+        shown.json()
+    } else {
+        shown.text()
+    });
+    match shown {
+        Shown::Outcome {
+            success: false,
+            why,
+        } => Err(Failure::Failed(why)),
+        _ => Ok(()),
+    }
+}
+
+/// The group's password: a file's, a configuration's, or the environment's;
+/// never one of the command line, which others can read (S11).
+fn password(order: &Order, env: &Env) -> Result<Option<Secret>, Failure> {
+    if let Some(file) = &order.password_file {
+        return Ok(Some(config::read_password(file, env)?));
+    }
+    let Some(file) = &order.config else {
+        return Ok(env.text(PASSWORD_VARIABLE)?.and_then(Secret::new));
+    };
+    let source = ConfigSource {
+        file: Some(file.clone()),
+        as_controller: false,
+    };
+    let config = config::load(&source, env)?;
+    let mut knowing = config.clusters.iter().filter(|cluster| {
+        cluster.self_addr == order.node || cluster.partner_addrs.contains(&order.node)
+    });
+    match (knowing.next(), config.clusters.as_slice()) {
+        (Some(cluster), _) | (None, [cluster]) => Ok(cluster.password.clone()),
+        (None, _) => Err(Failure::Failed(format!(
+            "{}: no cluster there has {} among its members",
+            config.source, order.node
+        ))),
+    }
+}
+
+async fn carry_out(order: &Order, keys: &[Arc<Key>]) -> Result<Shown, String> {
+    let node = &order.node;
+    let ask = async |request, limit| {
+        let reply = ask_or_why(node, keys, request, limit).await;
+        reply.map_err(|error| format!("{node} {error}"))
+    };
+    let odd = |_| format!("{node} gave a reply that is not understood");
+    match &order.question {
+        Question::Status => {
+            let reply = ask(Request::Status, QUESTION_TIME).await?;
+            let status = StatusReply::decode(&reply).map_err(odd)?;
+            Ok(Shown::Status(Box::new(status)))
+        }
+        Question::Members => {
+            let reply = ask(Request::Members, QUESTION_TIME).await?;
+            Ok(Shown::Members(MembersReply::decode(&reply).map_err(odd)?))
+        }
+        Question::Add(member) => {
+            let request = Request::Add(Target::Address(member.clone()));
+            let reply = ask(request, limits::MEMBERSHIP_TIME_MAX).await?;
+            Ok(outcome(&reply, "is there a majority, and a leader?"))
+        }
+        Question::Remove(member) if member == node => {
+            Err(format!("{node} does not remove itself; ask another member"))
+        }
+        Question::Remove(member) => {
+            let request = Request::Remove(Target::Address(member.clone()));
+            let reply = ask(request, limits::MEMBERSHIP_TIME_MAX).await?;
+            Ok(outcome(&reply, "is there a majority, and a leader?"))
+        }
+        Question::Transfer(to) => {
+            let reply = ask(Request::Status, QUESTION_TIME).await?;
+            let status = StatusReply::decode(&reply).map_err(odd)?;
+            may_transfer(node, &status)?;
+            let reply = ask(Request::Transfer(to.clone()), QUESTION_TIME).await?;
+            let why = "is there a connected member that has all of the log?";
+            Ok(outcome(&reply, why))
+        }
+    }
+}
+
+/// H2: a node that does not know `transfer` dies of it; and only the leader can.
+fn may_transfer(node: &Address, status: &StatusReply) -> Result<(), String> {
+    if !knows_transfer(&status.version) {
+        return Err(format!(
+            "{node} runs pysyncobj {}, which has no transfer (0.3.16 has) and would end if asked",
+            shown(&status.version)
+        ));
+    }
+    if status.state != State::Leader {
+        return Err(match &status.leader {
+            Some(leader) => format!("{node} does not lead; ask {leader}"),
+            None => format!("{node} does not lead, and knows no leader"),
+        });
+    }
+    Ok(())
+}
+
+fn knows_transfer(version: &str) -> bool {
+    if version.starts_with("pg-witness ") {
+        return true;
+    }
+    let mut parts = version.split('.').map(str::parse::<u32>);
+    let mut part = || parts.next().and_then(Result::ok);
+    match (part(), part(), part()) {
+        (Some(major), Some(minor), Some(patch)) => (major, minor, patch) >= (0, 3, 16),
+        _ => false,
+    }
+}
+
+/// `SUCCESS ...`, or why not.
+fn outcome(reply: &Value, hint: &str) -> Shown {
+    let said = shown(
+        reply
+            .as_str()
+            .unwrap_or("a reply that is not understood")
+            .trim(),
+    );
+    let success = said.starts_with("SUCCESS");
+    let why = if said.starts_with("FAIL") {
+        format!("{said}: {hint}")
+    } else {
+        said
+    };
+    Shown::Outcome { success, why }
+}

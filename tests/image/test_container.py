@@ -1,0 +1,56 @@
+"""The container image in a real engine, held as hard as one can be."""
+
+import platform
+
+import pytest
+from engine import ContainedWitness
+from harness import Cluster
+from rig.process import await_that
+from test_programs import lead_lose_and_return
+
+from kit.common import version
+
+pytestmark = pytest.mark.timeout(1500)
+
+
+@pytest.fixture(scope="module")
+def image(made, engine):
+    """The image for this machine, loaded."""
+    names = {"x86_64": "amd64", "aarch64": "arm64"}
+    (archive,) = made("container", "x86_64", "aarch64").glob("*-oci.tar")
+    loaded = engine.load(archive)
+    assert loaded == [f"pg-witness:{version()}-{arch}" for arch in ("amd64", "arm64")]
+    return f"pg-witness:{version()}-{names[platform.machine()]}"
+
+
+@pytest.fixture
+def cluster(tmp_path, engine, image):
+    with Cluster(tmp_path, password="secret") as cluster:
+        ContainedWitness(cluster, engine, image)
+        yield cluster.start()
+
+
+def test_votes_and_keeps_its_state(cluster, engine):
+    """It is nobody, owns nothing but its volume, and is what holds a majority."""
+    lead_lose_and_return(cluster)
+
+    told = engine("inspect", "contained", "--format", "{{.Config.User}} {{.Config.StopSignal}}").stdout
+    assert told.split() == ["65532:65532", "SIGTERM"]
+
+    # Stopped in good order, well within the engine's patience, and a voter still.
+    witness = cluster.witness
+    assert witness.process.terminate() == 0
+    witness.process = None
+    witness.start()
+    cluster.settle()
+    assert "state found, term" in witness.output() and "a voter" in witness.output()
+
+
+def test_runs_without_a_configuration(engine, image):
+    """The demonstration, as a stranger starts it."""
+    engine("run", "--detach", "--name", "demo", "--read-only", "--network", "none", image)
+    try:
+        await_that(lambda: "this witness leads" in engine("logs", "demo").stderr, 30,
+                   lambda: engine("logs", "demo").stderr)
+    finally:
+        engine("rm", "--force", "demo")
