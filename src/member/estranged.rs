@@ -9,7 +9,7 @@
 //!
 //! One member that has forgotten is no such case: it is taught. So as long as
 //! only such a one can be reached, it is not taught at once: the other may come
-//! in a moment and have forgotten as well.
+//! in a moment and have forgotten as well. One that is merely behind remembers.
 
 use std::time::Instant;
 
@@ -34,6 +34,14 @@ pub(super) struct Lack {
     committed: u64,
 }
 
+impl Lack {
+    /// Whether that is most of it. A member that was away for a while, or whose
+    /// last writes a power cut took (H14), is behind: it needs what we hold.
+    const fn is_most(&self) -> bool {
+        self.end < self.committed / 2
+    }
+}
+
 impl Peerage {
     /// Notes that we lead and that the peer is to be told of it later.
     pub(super) fn teach_later(&self, peer: &Address) {
@@ -45,12 +53,12 @@ impl Peerage {
         self.update(peer, |known| known.to_be_taught = false);
     }
 
-    /// Whether the peer showed that it holds what is committed here.
+    /// Whether the peer showed that it knows the cluster that we know.
     fn remembers(&self, peer: &Address) -> bool {
         let known = self.0.borrow();
         known
             .get(peer)
-            .is_some_and(|known| known.verified && known.lacks.is_none())
+            .is_some_and(|known| known.verified && known.lacks.is_none_or(|lack| !lack.is_most()))
     }
 
     fn lacks(&self, peer: &Address) -> Option<Lack> {
@@ -99,6 +107,9 @@ impl Member {
         let Some(lacks) = lacks.filter(|lacks| lacks.len() > 1) else {
             return false;
         };
+        if !lacks.iter().all(Lack::is_most) {
+            return false;
+        }
         let reached = lacks.iter().map(|lack| lack.end).max();
         reached < lacks.iter().map(|lack| lack.committed).min()
     }

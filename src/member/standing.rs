@@ -305,6 +305,7 @@ impl Member {
         let new = status.commit_idx == LogIndex::FIRST.get() && status.log_len == 1;
         let version = pysyncobj(&status.version);
         let forgets_terms = version.is_some_and(|version| version < KEEPS_ITS_TERM);
+        let restarted = !self.peerage.is_verified(peer);
         let disowns = established && !status.partners.iter().any(|p| p.address == self.me);
         self.peerage.update(peer, |known| {
             known.verified = true;
@@ -314,7 +315,11 @@ impl Member {
             known.forgets_terms = forgets_terms;
             known.told = Some(Told::of(status));
         });
-        if forgets_terms && status.raft_term < self.replica.borrow().log.last().term.term {
+        // Once: who lacks something is asked again and again.
+        if restarted
+            && forgets_terms
+            && status.raft_term < self.replica.borrow().log.last().term.term
+        {
             // It has restarted, and our last term would win over what it
             // commits from now on: it shall have found its leader first (S13).
             self.clock.defer(limits::FORGETFUL_PEER_TIME);

@@ -2,9 +2,9 @@
 //! made anew.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use pg_witness::config::ClusterConfig;
+use pg_witness::config::{ClusterConfig, limits};
 use pg_witness::wire::Address;
 use pg_witness::wire::message::Message;
 use pg_witness::wire::utility::State;
@@ -69,7 +69,7 @@ fn a_cluster_made_anew_is_left_alone() {
         let [w, a, b] = addresses();
         let (rig, config, fake_a, fake_b) = remembering(&w, &a, &b).await;
         // They were made anew at the same moment: `b` has not found `a` yet.
-        lived(&fake_a, &a, 1, 3);
+        lived(&fake_a, &a, 1, 2);
         *fake_b.status.borrow_mut() = Some(fresh_status(&b));
         fake_a.drain();
         fake_b.drain();
@@ -130,5 +130,26 @@ fn one_node_that_forgot_is_taught() {
             }
             until("an election", async || asks_for_votes(&fake_a.drain())).await;
         }
+    });
+}
+
+#[test]
+fn one_node_that_is_behind_is_taught_at_once() {
+    // The other is dead, and this one was away when the last entries came.
+    run(async {
+        let [w, a, b] = addresses();
+        let (rig, config, fake_a, fake_b) = remembering(&w, &a, &b).await;
+        *fake_b.status.borrow_mut() = None;
+        lived(&fake_a, &a, 3, 4);
+        if let Some(status) = fake_a.status.borrow_mut().as_mut() {
+            status.leader = None;
+            status.state = State::Follower;
+        }
+        fake_a.drain();
+        let _witness = rig.start(config).await;
+        let began = Instant::now();
+        fake_a.dial(&w).await;
+        until("an election", async || asks_for_votes(&fake_a.drain())).await;
+        assert!(began.elapsed() < limits::ESTRANGED_PATIENCE / 2);
     });
 }

@@ -18,10 +18,10 @@ def judge(stereo):
     streaming(stereo)
     agreeing(stereo)
     equal_stores(stereo)
+    one_primary_at_a_time(stereo)
     lost = lost_writes(stereo)
     assert not lost or not stereo.synchronous, \
         f"{len(lost)} acknowledged writes are lost, the first: {lost[0]}"
-    one_primary_at_a_time(stereo)
     alive(stereo)
     sound_logs(stereo)
     return len(lost)

@@ -33,6 +33,10 @@ def main():
         print(json.dumps(asdict(run(scenarios[given.one], given.witness))), flush=True)
         return 0
     chosen = [variant for variant in scenarios.values() if is_chosen(variant, given)]
+    if given.tabulate:
+        lines = Path(given.tabulate).read_text().splitlines()
+        print(table([Outcome(**json.loads(line)) for line in lines], scenarios))
+        return 0
     if given.list:
         for variant in chosen:
             print(variant.name)
@@ -52,12 +56,9 @@ def main():
     finally:
         sweep()
     seconds = time.monotonic() - began
-    print("\n" + table(outcomes, scenarios))
-    if given.table:
-        Path(given.table).write_text(
-            f"{time.strftime('%Y-%m-%d')}, {platform.freedesktop_os_release()['PRETTY_NAME']}, "
-            f"{os.cpu_count()} cores, {given.jobs} at a time, {seconds / 60:.0f} minutes\n\n"
-            + table(outcomes, scenarios))
+    print(f"\n{time.strftime('%Y-%m-%d')}, {platform.freedesktop_os_release()['PRETTY_NAME']}, "
+          f"{os.cpu_count()} cores, {given.jobs} at a time, {seconds / 60:.0f} minutes\n")
+    print(table(outcomes, scenarios))
     failed = [outcome for outcome in outcomes if is_failure(outcome, scenarios)]
     for outcome in failed:
         print(f"FAILED {outcome.scenario} ({outcome.witness}): {outcome.verdict}\n  all logs: {outcome.remains}")
@@ -79,8 +80,8 @@ def arguments():
                         help="how many at a time (default: %(default)s; outages suffer from more than "
                              "one for each core)")
     parser.add_argument("--rounds", type=int, default=1, help="how often each (default: %(default)s)")
-    parser.add_argument("--table", metavar="FILE", help="write the table there as well")
     parser.add_argument("--outcomes", metavar="FILE", help="append each outcome there, as a line of JSON")
+    parser.add_argument("--tabulate", metavar="FILE", help="print the table of what --outcomes kept; run nothing")
     parser.add_argument("--one", metavar="NAME", help=argparse.SUPPRESS)
     return parser.parse_args()
 

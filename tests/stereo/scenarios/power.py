@@ -24,8 +24,7 @@ def both_nodes_restarted(s):
         s.commit_something()
 
 
-@scenario(pysyncobj=PEERS, ci=("both_nodes_restarted_without_the_witness[PySyncObj 0.3.14]",),
-          reference="with peers of 0.3.14 its longer term erases what was committed without it (H7)")
+@scenario(pysyncobj=PEERS, ci=("both_nodes_restarted_without_the_witness[PySyncObj 0.3.14]",))
 def both_nodes_restarted_without_the_witness(s):
     # S13: peers before 0.3.16 forget their term, and commit anew in lower ones.
     s.raise_term(3)
