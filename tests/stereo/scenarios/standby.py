@@ -5,7 +5,7 @@ from ..scenario import scenario
 RAFT = ("primary", "standby", "witness")
 
 
-@scenario(raft=RAFT, ci=("standby_stopped[witness leads Raft]",))
+@scenario(raft=RAFT)
 def standby_stopped(s):
     primary, standby = s.primary(), s.standby()
     standby.stop()
