@@ -47,6 +47,13 @@ def primarys_postgres_killed(s):
     s.application.await_writes(50)
 
 
+@scenario(raft=("witness",))
+def primarys_postgres_stopped(s):
+    # In order, behind Patroni's back.
+    s.primary().postgres.stop()
+    s.application.await_writes(50)
+
+
 @scenario(raft=("primary", "witness"), ci=("primarys_patroni_killed[primary leads Raft]",))
 def primarys_patroni_killed(s):
     # PostgreSQL lives on unattended, and clients go on finding it. Synchronous, it
