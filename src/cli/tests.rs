@@ -64,7 +64,8 @@ fn refuses_with_a_remedy() {
         ),
         (
             "serve",
-            "no command \"serve\"; there are run, check-config, adopt, reset, status, topology, members, health-check, alive, diagnose, raft (see --help)",
+            "no command \"serve\"; there are run, check-config, adopt, reset, status, \
+             topology, members, health-check, alive, diagnose, raft (see --help)",
         ),
         ("run a b", "unexpected argument \"b\" (see --help)"),
         ("run --verbose", "invalid option '--verbose' (see --help)"),

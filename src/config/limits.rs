@@ -279,6 +279,9 @@ pub const STATUS_JSON_DEPTH_MAX: usize = 32;
 /// again.
 pub const TOLD_FRESH: Duration = Duration::from_secs(5);
 
+/// The same while no leader is heard of.
+pub const TOLD_FRESH_LEADERLESS: Duration = Duration::from_secs(1);
+
 /// How long whoever looks waits for that; a peer that takes longer is shown as
 /// silent.
 pub const TOLD_TIME_MAX: Duration = Duration::from_millis(1400);

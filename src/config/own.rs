@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use log::LevelFilter;
 use serde::Deserialize;
+use serde::de::Visitor;
 use serde_json_core::de::{Deserializer, Error as JsonError};
 
 use super::error::{ConfigError, Place, Said};
@@ -132,7 +133,41 @@ struct Cluster {
     loop_wait: Option<f64>,
     retry_timeout: Option<f64>,
     vote: Option<String>,
-    member_zones: Option<BTreeMap<String, String>>,
+    member_zones: Option<Zones>,
+}
+
+/// Zones by member. `serde-json-core` 0.7.0 panics when it is asked for a key as
+/// a `String`, and not when it is asked for a `str`.
+struct Zones(BTreeMap<String, String>);
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Name(String);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: serde::Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        struct Text;
+
+        impl Visitor<'_> for Text {
+            type Value = Name;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a text")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Name, E> {
+                Ok(Name(text.into()))
+            }
+        }
+
+        reader.deserialize_str(Text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Zones {
+    fn deserialize<D: serde::Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        let zones = BTreeMap::<Name, String>::deserialize(reader)?.into_iter();
+        Ok(Self(zones.map(|(Name(name), zone)| (name, zone)).collect()))
+    }
 }
 
 /// Reads and understands a file's text.
@@ -220,7 +255,11 @@ impl Cluster {
             ],
             placement: RawPlacement {
                 vote: said(self.vote, place, "vote"),
-                member_zones: said(self.member_zones, place, "member_zones"),
+                member_zones: said(
+                    self.member_zones.map(|Zones(zones)| zones),
+                    place,
+                    "member_zones",
+                ),
                 ..RawPlacement::default()
             },
             allow_from: said(self.allow_from, place, "allow_from"),

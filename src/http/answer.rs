@@ -394,33 +394,17 @@ async fn overview(site: &Rc<Site>, request: &Request, stream: &TcpStream) -> io:
         let word = if all && !none { "all" } else { "not-all" };
         more.push_str(&format!("{HEALTHY_HEADER}: {word}\r\n"));
     }
-    let style = table::Style {
-        colour: request.parameter("colour").is_some(),
-    };
-    let text = match (
-        request.path.as_str(),
-        request.parameter("format").as_deref(),
-    ) {
-        ("/status.txt", _) => Some(table::status(&overview, style)),
-        ("/topology.txt", _) => Some(table::topology(&overview, style)),
-        ("/members.txt", _) => Some(table::members(&overview, style)),
-        (HEALTH_CHECK, Some("text")) => Some(table::health(&overview, style)),
-        _ => None,
-    };
-    if let Some(text) = text {
-        return whole(stream, request, OK, TEXT, &more, text.as_bytes()).await;
-    }
-    if request.path == "/metrics" {
-        let text = metrics::text(&overview);
-        return whole(
-            stream,
-            request,
-            OK,
-            metrics::CONTENT_TYPE,
-            "",
-            text.as_bytes(),
-        )
-        .await;
+    if let Some(pieces) = pieces(request, &overview) {
+        let content_type = match request.path.as_str() {
+            "/metrics" => metrics::CONTENT_TYPE,
+            _ => TEXT,
+        };
+        let mut writer = Writer::begin(stream, request, OK, content_type, &more);
+        for piece in pieces {
+            writer.part(piece.as_bytes()).await?;
+            smol::future::yield_now().await;
+        }
+        return writer.end().await;
     }
     let mut writer = Writer::begin(stream, request, OK, JSON, &more);
     let mut part = async |bytes: &[u8]| writer.part(bytes).await;
@@ -431,6 +415,25 @@ async fn overview(site: &Rc<Site>, request: &Request, stream: &TcpStream) -> io:
         _ => json::status(&overview, &worst, &mut part).await?,
     }
     writer.end().await
+}
+
+/// The faces that are text, piece by piece; none if JSON is asked for.
+fn pieces<'a>(
+    request: &Request,
+    overview: &'a Overview,
+) -> Option<Box<dyn Iterator<Item = String> + 'a>> {
+    let style = table::Style {
+        colour: request.parameter("colour").is_some(),
+    };
+    let as_text = request.parameter("format").as_deref() == Some("text");
+    Some(match request.path.as_str() {
+        "/status.txt" => Box::new(table::status(overview, style)),
+        "/topology.txt" => Box::new(table::topology(overview, style)),
+        "/members.txt" => Box::new(table::members(overview, style)),
+        "/metrics" => Box::new(metrics::text(overview)),
+        HEALTH_CHECK if as_text => Box::new(table::health(overview, style)),
+        _ => return None,
+    })
 }
 
 /// The worst of all clusters' verdicts, with the name of one of several.

@@ -13,7 +13,9 @@ use crate::raft::engine::Role;
 use crate::raft::runtime;
 use crate::status::patroni::{Probe, Row, scopes};
 use crate::status::verdict::judge;
-use crate::status::{Cluster, Counters, Disk, Level, Note, Raft, RaftMember, Scope, Verdict};
+use crate::status::{
+    Cluster, Counters, Disk, Level, Note, Raft, RaftMember, Scope, Verdict, shown,
+};
 use crate::wire::Address;
 use crate::wire::utility::{Request, StatusReply};
 
@@ -68,10 +70,15 @@ impl Member {
     /// Returns when they have said so, or had time enough.
     pub async fn refresh_peers(self: &Rc<Self>) {
         let members = self.replica.borrow().log.members().clone();
+        // Without a leader it may be our own line that is cut.
+        let fresh = match self.known_leader() {
+            Some(_) => limits::TOLD_FRESH,
+            None => limits::TOLD_FRESH_LEADERLESS,
+        };
         let asked: Vec<_> = members
             .into_iter()
             .filter(|peer| *peer != self.me && self.connection(peer).is_some())
-            .filter(|peer| self.peerage.begin_refresh(peer))
+            .filter(|peer| self.peerage.begin_refresh(peer, fresh))
             .map(|peer| {
                 // One that was silent before is not waited for.
                 let awaited = !self.peerage.is_silent(&peer);
@@ -166,6 +173,7 @@ impl Member {
         let members = members.collect();
         let mut raft = Raft {
             self_addr: self.me.to_string(),
+            zone: self.placement().zone.as_deref().map(shown),
             state: match self.role() {
                 _ if self.engine().is_none() => "stopped",
                 Role::Leader if self.leadership.borrow().is_some() => "leader",
@@ -224,12 +232,17 @@ impl Member {
             })
         });
         let mut found = scopes(rows);
+        let placement = self.placement();
         for scope in &mut found {
             for member in &mut scope.members {
                 let report = reports.iter().find(|told| {
                     *told.member == *member.name
                         && (*told.scope == *scope.scope || *told.scope == *scope.path)
                 });
+                // What the configuration says of a zone counts over the tag.
+                if let Some(zone) = placement.zones.get(member.name.as_str()) {
+                    member.zone = Some(shown(zone));
+                }
                 member.probe = report.map(|told| Probe::of(&told.report, fresh));
             }
         }

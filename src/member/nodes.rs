@@ -8,10 +8,10 @@
 use std::rc::Rc;
 
 use event_listener::EventListener;
-use serde::Deserialize;
 
 use super::Member;
 use crate::config::limits::{CONN_URL_BYTES_MAX, ZONE_BYTES_MAX};
+use crate::status::field::field;
 use crate::wire::{LogIndex, Value};
 
 /// One server.
@@ -51,45 +51,15 @@ fn member_key(key: &str) -> Option<(&str, &str)> {
     (!name.is_empty() && !name.contains('/') && !scope.is_empty()).then_some((scope, name))
 }
 
-#[derive(Deserialize)]
-struct Address {
-    conn_url: String,
-}
-
-#[derive(Deserialize)]
-struct Tagged<T> {
-    tags: Zoned<T>,
-}
-
-#[derive(Deserialize)]
-struct Zoned<T> {
-    zone: T,
-}
-
-/// Longest text with escapes that is read.
-const ESCAPED_BYTES_MAX: usize = CONN_URL_BYTES_MAX;
-
-fn read<'a, T: Deserialize<'a>>(json: &'a str, escaped: &'a mut [u8]) -> Option<T> {
-    let (value, _) = serde_json_core::from_str_escaped(json, escaped).ok()?;
-    Some(value)
-}
-
 fn conn_url(json: &str) -> Option<String> {
-    let address: Address = read(json, &mut [0; ESCAPED_BYTES_MAX])?;
-    let url = address.conn_url;
-    (url.len() <= CONN_URL_BYTES_MAX).then_some(url)
+    field(json, &["conn_url"]).filter(|url: &String| url.len() <= CONN_URL_BYTES_MAX)
 }
 
 /// The zone, which YAML may have made a number.
 fn zone(json: &str) -> Option<String> {
-    let text: Option<Tagged<String>> = read(json, &mut [0; ESCAPED_BYTES_MAX]);
-    let zone = match text {
-        Some(tagged) => tagged.tags.zone,
-        None => {
-            let number: Tagged<i64> = read(json, &mut [0; ESCAPED_BYTES_MAX])?;
-            number.tags.zone.to_string()
-        }
-    };
+    let path = ["tags", "zone"];
+    let number = || field::<i64>(json, &path).map(|number| number.to_string());
+    let zone = field::<String>(json, &path).or_else(number)?;
     (!zone.is_empty() && zone.len() <= ZONE_BYTES_MAX).then_some(zone)
 }
 
@@ -194,5 +164,9 @@ mod tests {
         );
         let node = found("/service/main/members/pg1", &long).unwrap();
         assert_eq!(node.conn_url, None);
+        // S9: a reader that follows it into the depth ends the process.
+        let deep = format!("{{\"x\":{}", "[".repeat(60_000));
+        let node = found("/service/main/members/pg1", &deep).unwrap();
+        assert_eq!((node.conn_url, node.zone), (None, None));
     }
 }

@@ -134,12 +134,10 @@ impl Peerage {
 
     /// Whether to ask the peer anew for the eye's sake: what it told is old, or
     /// it is silent, and nobody asks yet.
-    pub fn begin_refresh(&self, peer: &Address) -> bool {
+    pub fn begin_refresh(&self, peer: &Address, fresh: Duration) -> bool {
         self.update(peer, |known| {
-            let old = known
-                .told
-                .as_ref()
-                .is_none_or(|told| told.at.elapsed() >= limits::TOLD_FRESH);
+            let told = known.told.as_ref();
+            let old = told.is_none_or(|told| told.at.elapsed() >= fresh);
             (old || known.silent) && !std::mem::replace(&mut known.refreshing, true)
         })
     }

@@ -5,6 +5,13 @@
 //! `conn_url`): connect, send the startup packet, read the first answer, leave.
 //! "Accepting connections" is what that proves, and all that is said of it.
 //!
+//! Without TLS: a pure-Rust one (rustls 0.23 with rustls-rustcrypto 0.0.2-alpha,
+//! which nobody has audited) adds 818 KB to a program that has 2.34 MB, and its
+//! limit is 2.5 MB. The first answer needs none. The login, which is asked for by
+//! configuration alone, never sends a password as it is; who listens could try
+//! guesses at what SCRAM and MD5 show, so the role should have no rights. A server
+//! that takes `hostssl` only refuses the login, and that is what is shown.
+//!
 //! Here are the words in which the answers are told; a [`Prober`] keeps them.
 //! Single-threaded; a borrow of a cell never spans an await.
 

@@ -9,14 +9,22 @@ use super::{Answer, Cluster, Overview, Scope};
 /// What a scrape's answer is.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The text, ending in `# EOF`.
-pub fn text(overview: &Overview) -> String {
-    let mut out = Families::default();
-    process(overview, &mut out);
-    clusters(overview, &mut out);
-    servers(overview, &mut out);
-    out.text.push_str("# EOF\n");
-    out.text
+/// The text in pieces of one family each, made as they are taken, so that others
+/// can run in between; the last is `# EOF`.
+pub fn text(overview: &Overview) -> impl Iterator<Item = String> {
+    let clusters = CLUSTER.iter().map(move |(name, kind, help, value)| {
+        let mut out = Families::begin(name, kind, help);
+        for cluster in &overview.clusters {
+            out.sample(&[("cluster", &cluster.cluster)], value(cluster));
+        }
+        out.text
+    });
+    std::iter::once_with(|| process(overview))
+        .chain(clusters)
+        .chain(std::iter::once_with(|| links(overview)))
+        .chain(SCOPE.iter().map(|family| of_scopes(overview, family)))
+        .chain(SERVER.iter().map(|family| of_servers(overview, family)))
+        .chain(std::iter::once("# EOF\n".to_owned()))
 }
 
 #[derive(Default)]
@@ -29,6 +37,12 @@ struct Families {
 type Labels<'a> = &'a [(&'a str, &'a str)];
 
 impl Families {
+    fn begin(name: &'static str, kind: &str, help: &str) -> Self {
+        let mut families = Self::default();
+        families.family(name, kind, help);
+        families
+    }
+
     /// Begins a family; its unit is the end of its name, where it has one.
     fn family(&mut self, name: &'static str, kind: &str, help: &str) {
         self.name = name;
@@ -79,7 +93,8 @@ fn millionths(value: u64) -> String {
     format!("{}.{:06}", value / 1_000_000, value % 1_000_000)
 }
 
-fn process(overview: &Overview, out: &mut Families) {
+fn process(overview: &Overview) -> String {
+    let mut out = Families::default();
     let watcher = &overview.watcher;
     out.family("pg_witness", "info", "The program.");
     out.sample(&[("version", watcher.version)], 1);
@@ -111,12 +126,13 @@ fn process(overview: &Overview, out: &mut Families) {
         out.family("process_open_fds", "gauge", "Open file descriptors.");
         out.sample(&[], files);
     }
+    out.text
 }
 
 type OfCluster = fn(&Cluster) -> String;
 
 /// Families with one sample a cluster: name, kind, help, value.
-const CLUSTER: &[(&str, &str, &str, OfCluster)] = &[
+const CLUSTER: &[(&'static str, &str, &str, OfCluster)] = &[
     (
         "pg_witness_failover_possible",
         "gauge",
@@ -254,14 +270,8 @@ const CLUSTER: &[(&str, &str, &str, OfCluster)] = &[
     ),
 ];
 
-fn clusters(overview: &Overview, out: &mut Families) {
-    for (name, kind, help, value) in CLUSTER {
-        out.family(name, kind, help);
-        for cluster in &overview.clusters {
-            out.sample(&[("cluster", &cluster.cluster)], value(cluster));
-        }
-    }
-    out.family(
+fn links(overview: &Overview) -> String {
+    let mut out = Families::begin(
         "pg_witness_raft_member_connected",
         "gauge",
         "Whether there is a link to the member.",
@@ -272,12 +282,13 @@ fn clusters(overview: &Overview, out: &mut Families) {
             out.truth(&labels, member.connected);
         }
     }
+    out.text
 }
 
 type OfScope = fn(&Scope) -> Option<String>;
 
 /// Families with one sample a PostgreSQL cluster.
-const SCOPE: &[(&str, &str, OfScope)] = &[
+const SCOPE: &[(&'static str, &str, OfScope)] = &[
     (
         "pg_witness_patroni_failover_possible",
         "1 if a failover of this PostgreSQL cluster would work now.",
@@ -308,7 +319,7 @@ const SCOPE: &[(&str, &str, OfScope)] = &[
 type OfServer = fn(&PgMember) -> Option<String>;
 
 /// Families with one sample a server.
-const SERVER: &[(&str, &str, OfServer)] = &[
+const SERVER: &[(&'static str, &str, OfServer)] = &[
     (
         "pg_witness_postgresql_accepting",
         "Whether the probe found the server accepting connections.",
@@ -364,34 +375,34 @@ const SERVER: &[(&str, &str, OfServer)] = &[
     ),
 ];
 
-fn servers(overview: &Overview, out: &mut Families) {
-    let scopes = || {
-        overview
-            .clusters
-            .iter()
-            .flat_map(|cluster| cluster.postgresql.iter().map(move |scope| (cluster, scope)))
-    };
-    for (name, help, value) in SCOPE {
-        out.family(name, "gauge", help);
-        for (cluster, scope) in scopes() {
-            if let Some(value) = value(scope) {
-                let labels = [("cluster", &*cluster.cluster), ("scope", &*scope.scope)];
-                out.sample(&labels, value);
-            }
+fn scopes(overview: &Overview) -> impl Iterator<Item = (&Cluster, &Scope)> {
+    let clusters = overview.clusters.iter();
+    clusters.flat_map(|cluster| cluster.postgresql.iter().map(move |scope| (cluster, scope)))
+}
+
+fn of_scopes(overview: &Overview, (name, help, value): &(&'static str, &str, OfScope)) -> String {
+    let mut out = Families::begin(name, "gauge", help);
+    for (cluster, scope) in scopes(overview) {
+        if let Some(value) = value(scope) {
+            let labels = [("cluster", &*cluster.cluster), ("scope", &*scope.scope)];
+            out.sample(&labels, value);
         }
     }
-    for (name, help, value) in SERVER {
-        out.family(name, "gauge", help);
-        for (cluster, scope) in scopes() {
-            for member in &scope.members {
-                let Some(value) = value(member) else { continue };
-                let labels = [
-                    ("cluster", &*cluster.cluster),
-                    ("scope", &*scope.scope),
-                    ("server", &*member.name),
-                ];
-                out.sample(&labels, value);
-            }
+    out.text
+}
+
+fn of_servers(overview: &Overview, (name, help, value): &(&'static str, &str, OfServer)) -> String {
+    let mut out = Families::begin(name, "gauge", help);
+    for (cluster, scope) in scopes(overview) {
+        for member in &scope.members {
+            let Some(value) = value(member) else { continue };
+            let labels = [
+                ("cluster", &*cluster.cluster),
+                ("scope", &*scope.scope),
+                ("server", &*member.name),
+            ];
+            out.sample(&labels, value);
         }
     }
+    out.text
 }

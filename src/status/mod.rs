@@ -81,6 +81,8 @@ pub struct Cluster {
 pub struct Raft {
     /// Our own advertised address.
     pub self_addr: String,
+    /// Where we stand, as configured.
+    pub zone: Option<String>,
     /// `leader`, `follower`, `candidate` or `stopped`.
     pub state: &'static str,
     /// Whether our word counts: we vote and acknowledge.

@@ -146,15 +146,20 @@ fn yes(is: bool, text: &'static str) -> &'static str {
     if is { text } else { "" }
 }
 
-/// `status`: the sentence, then what it rests on.
-pub fn status(overview: &Overview, style: Style) -> String {
-    let mut out = String::new();
-    for cluster in &overview.clusters {
+/// `status`: the sentence, then what it rests on. As all of these in pieces of
+/// one cluster, made as they are taken, so that others can run in between.
+pub fn status(overview: &Overview, style: Style) -> impl Iterator<Item = String> {
+    let clusters = overview.clusters.iter().map(move |cluster| {
+        let mut out = String::new();
         cluster_text(cluster, style, &mut out);
         out.push('\n');
-    }
-    watcher(overview, &mut out);
-    out
+        out
+    });
+    clusters.chain(std::iter::once_with(|| {
+        let mut out = String::new();
+        watcher(overview, &mut out);
+        out
+    }))
 }
 
 fn cluster_text(cluster: &Cluster, style: Style, out: &mut String) {
@@ -278,7 +283,10 @@ fn scope_text(scope: &Scope, style: Style, out: &mut String) {
             member.name.clone(),
             address(member),
             member.role.replace('_', " "),
-            member.state.clone() + yes(member.stale, " (old)"),
+            match member.stale {
+                true => format!("silent {}", seconds(member.key.age_ms)),
+                false => member.state.clone(),
+            },
             number(member.timeline),
             member.lag_bytes.map_or_else(String::new, bytes),
             member.key.expires_in_ms.map_or_else(|| "-".into(), seconds),
@@ -302,9 +310,8 @@ fn probe(member: &PgMember) -> String {
     };
     let answer = probe.answer.unwrap_or("not asked yet").replace('-', " ");
     let old = yes(probe.stale && probe.answer.is_some(), " (old)");
-    match (probe.health, probe.latency_us) {
-        ("unhealthy", _) => format!("{}{old}", answer.to_uppercase()),
-        ("healthy", Some(us)) => format!("{answer}, {} ms{old}", us.div_ceil(1_000)),
+    match probe.health {
+        "unhealthy" => format!("{}{old}", answer.to_uppercase()),
         _ => format!("{answer}{old}"),
     }
 }
@@ -336,95 +343,104 @@ fn watcher(overview: &Overview, out: &mut String) {
 }
 
 /// `topology`: who is who and where.
-pub fn topology(overview: &Overview, style: Style) -> String {
-    let mut out = String::new();
-    for cluster in &overview.clusters {
-        let _ = writeln!(out, "{}", cluster.cluster);
-        let mut table = Columns::new(&["", "NAME", "ADDRESS", "STATE"], &[]);
-        let raft = &cluster.raft;
-        for member in &raft.members {
-            let state = [
-                yes(member.leader, "leads, "),
-                match (member.this, member.connected) {
-                    (true, _) => yes(raft.votes, "votes, "),
-                    (false, true) => "link up, ",
-                    (false, false) => "link DOWN, ",
-                },
-                yes(member.this && !raft.votes, "NO VOTE, "),
-            ]
-            .concat();
-            table.row([
-                if member.this { "watcher" } else { "raft" }.into(),
-                String::new(),
-                member.address.clone(),
-                state.trim_end_matches(", ").into(),
-            ]);
-        }
-        for scope in &cluster.postgresql {
-            for member in &scope.members {
-                let lag = member
-                    .lag_bytes
-                    .map(|lag| format!(", {} behind", bytes(lag)));
-                table.row([
-                    member.role.replace('_', " "),
-                    member.name.clone(),
-                    address(member),
-                    format!(
-                        "{}{}; {}",
-                        member.state,
-                        lag.unwrap_or_default(),
-                        probe(member)
-                    ),
-                ]);
-            }
-        }
-        table.print(style, &mut out);
+pub fn topology(overview: &Overview, style: Style) -> impl Iterator<Item = String> {
+    let clusters = overview.clusters.iter();
+    clusters.map(move |cluster| topology_of(cluster, style))
+}
+
+fn topology_of(cluster: &Cluster, style: Style) -> String {
+    let mut out = format!("{}\n", cluster.cluster);
+    let mut table = Columns::new(&["", "NAME", "ADDRESS", "STATE"], &[]);
+    let raft = &cluster.raft;
+    for member in &raft.members {
+        let state = [
+            yes(member.leader, "leads, "),
+            match (member.this, member.connected) {
+                (true, _) => yes(raft.votes, "votes, "),
+                (false, true) => "link up, ",
+                (false, false) => "link DOWN, ",
+            },
+            yes(member.this && !raft.votes, "NO VOTE, "),
+        ]
+        .concat();
+        table.row([
+            if member.this { "watcher" } else { "raft" }.into(),
+            String::new(),
+            member.address.clone(),
+            state.trim_end_matches(", ").into(),
+        ]);
     }
+    for member in cluster.postgresql.iter().flat_map(|scope| &scope.members) {
+        let lag = member
+            .lag_bytes
+            .map(|lag| format!(", {} behind", bytes(lag)));
+        let state = [
+            &member.state,
+            &*lag.unwrap_or_default(),
+            "; ",
+            &probe(member),
+        ]
+        .concat();
+        table.row([
+            member.role.replace('_', " "),
+            member.name.clone(),
+            address(member),
+            state,
+        ]);
+    }
+    table.print(style, &mut out);
     out
 }
 
 /// `members`: both kinds, without sentences.
-pub fn members(overview: &Overview, style: Style) -> String {
-    let mut out = String::new();
-    for cluster in &overview.clusters {
-        let _ = writeln!(out, "{}", cluster.cluster);
+pub fn members(overview: &Overview, style: Style) -> impl Iterator<Item = String> {
+    overview.clusters.iter().map(move |cluster| {
+        let mut out = format!("{}\n", cluster.cluster);
         raft(&cluster.raft, style, &mut out);
         for scope in &cluster.postgresql {
             scope_text(scope, style, &mut out);
         }
-    }
-    out
+        out
+    })
 }
 
 /// `health-check`: what the probes of every server got.
-pub fn health(overview: &Overview, style: Style) -> String {
-    let mut out = String::new();
-    let mut table = Columns::new(&["CLUSTER", "SERVER", "ASKED", "ANSWER", "SAID"], &[]);
-    let (mut healthy, mut total) = (0_usize, 0_usize);
-    for cluster in &overview.clusters {
-        for member in cluster.postgresql.iter().flat_map(|scope| &scope.members) {
-            total += 1;
-            healthy += usize::from(is_healthy(member));
-            let said = member
-                .probe
-                .as_ref()
-                .and_then(|probe| probe.message.clone());
-            table.row([
-                cluster.cluster.clone(),
-                member.name.clone(),
-                address(member),
-                probe(member),
-                said.unwrap_or_default(),
-            ]);
+pub fn health(overview: &Overview, style: Style) -> impl Iterator<Item = String> {
+    let clusters = overview.clusters.iter();
+    let tables = clusters.map(move |cluster| health_of(cluster, style));
+    tables.chain(std::iter::once_with(move || {
+        let servers = || {
+            let scopes = overview.clusters.iter().flat_map(|c| &c.postgresql);
+            scopes.flat_map(|scope| &scope.members)
+        };
+        let (healthy, total) = (
+            servers().filter(|m| is_healthy(m)).count(),
+            servers().count(),
+        );
+        let line = format!("{healthy} of {total} accept connections");
+        match healthy == total && total > 0 {
+            true => format!("{line}\n"),
+            false => format!("{}\n", style.bad(&line)),
         }
+    }))
+}
+
+fn health_of(cluster: &Cluster, style: Style) -> String {
+    let mut out = format!("{}\n", cluster.cluster);
+    let mut table = Columns::new(&["SERVER", "ASKED", "ANSWER", "TOOK", "SAID"], &[3]);
+    for member in cluster.postgresql.iter().flat_map(|scope| &scope.members) {
+        let told = member.probe.as_ref();
+        let latency = told.and_then(|probe| probe.latency_us);
+        table.row([
+            member.name.clone(),
+            address(member),
+            probe(member),
+            latency.map_or_else(String::new, |us| format!("{} ms", us.div_ceil(1_000))),
+            told.and_then(|probe| probe.message.clone())
+                .unwrap_or_default(),
+        ]);
     }
     table.print(style, &mut out);
-    let line = format!("{healthy} of {total} accept connections");
-    match healthy == total && total > 0 {
-        true => out.push_str(&line),
-        false => out.push_str(&style.bad(&line)),
-    }
-    out.push('\n');
     out
 }
 

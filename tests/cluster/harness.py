@@ -395,7 +395,8 @@ _next_port = itertools.count(
     20000 + 1000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")))
 
 
-def _free_port():
+def free_port():
+    """A port of this process's range that nobody listens on now."""
     for port in _next_port:
         with socket.socket() as probe:
             try:
@@ -409,7 +410,7 @@ def _free_port():
 def _loopback(names, relayed):
     places = {}
     for name in names:
-        address = f"127.0.0.1:{_free_port()}"
-        bind = f"127.0.0.1:{_free_port()}" if name in relayed else address
+        address = f"127.0.0.1:{free_port()}"
+        bind = f"127.0.0.1:{free_port()}" if name in relayed else address
         places[name] = (address, bind, None)
     return places

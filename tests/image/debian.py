@@ -41,7 +41,7 @@ class Debian:
         if IMAGE not in engine("images", "--format", "{{.Repository}}:{{.Tag}}").stdout.split():
             engine("import", base(), IMAGE)
         engine("run", "--detach", "--name", name, "--network", "host", "--cgroupns", "host",
-               "--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined",
+               "--cap-add", "SYS_ADMIN", "--cap-add", "SYS_PTRACE", "--security-opt", "seccomp=unconfined",
                "--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp",
                "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw", "--env", "container=docker",
                IMAGE, "/sbin/init")
@@ -90,6 +90,8 @@ class ServedWitness(Witness):
         password = self.cluster.password if password is ... else password
         file = self.folder / "config"
         witness.configure(file, self.address, self.cluster.partners_of(self), STATE, password, self.bind)
+        # A brace in front would be the program's own JSON.
+        file.write_text("# As Patroni has it.\n" + file.read_text())
         self.debian.put(file, CONFIG)
         self.debian("chown", "pg-witness:", CONFIG)
         self.debian("systemctl", "start", "pg-witness")

@@ -4,7 +4,7 @@ containers, which to a cluster is a member like any other."""
 import json
 import subprocess
 
-from harness import Witness
+from harness import Witness, free_port
 from rig.process import Process, await_that
 
 #: As hard as a container can be held.
@@ -57,8 +57,13 @@ class Container:
     def __init__(self, engine, name, image, *words, environment):
         self.engine, self.name = engine, name
         given = [word for item in environment.items() for word in ("--env", "=".join(item))]
-        engine("run", "--detach", "--name", name, "--volume", f"{name}:/var/lib/pg-witness",
+        # Asked more often than the image says, for the sake of time.
+        engine("run", "--detach", "--name", name, "--health-interval", "1s", "--volume", f"{name}:/var/lib/pg-witness",
                *HELD, *given, image, *words)
+
+    def health(self):
+        """What the image's own check says: `starting`, `healthy` or `unhealthy`."""
+        return self.state().get("Health", {}).get("Status")
 
     def state(self):
         told = self.engine("inspect", self.name, "--format", "{{json .State}}", check=False)
@@ -99,6 +104,8 @@ class ContainedWitness(Witness):
         plain = cluster.witness
         super().__init__(cluster, "contained", plain.address, plain.bind, None, "rust", plain.pysyncobj)
         self.engine, self.image = engine, image
+        # Its own: the usual port may be that of another witness on this machine.
+        self.http = f"127.0.0.1:{free_port()}"
         cluster.witness = self
         cluster.members = [self if member is plain else member for member in cluster.members]
 
@@ -107,7 +114,9 @@ class ContainedWitness(Witness):
         self.process = Container(self.engine, self.name, self.image, environment={
             "PATRONI_RAFT_SELF_ADDR": self.address,
             "PATRONI_RAFT_BIND_ADDR": self.bind,
+            "PATRONI_RAFT_DATA_DIR": "/var/lib/pg-witness",
             "PATRONI_RAFT_PARTNER_ADDRS": ",".join(self.cluster.partners_of(self)),
+            "PG_WITNESS_HTTP_LISTEN": self.http,
             **({"PATRONI_RAFT_PASSWORD": password} if password else {}),
         })
 

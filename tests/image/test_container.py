@@ -1,10 +1,14 @@
 """The container image in a real engine, held as hard as one can be."""
 
+import os
 import platform
+import subprocess
+import time
 
 import pytest
 from engine import ContainedWitness
-from harness import Cluster
+from harness import Cluster, free_port
+from rig.paths import ROOT
 from rig.process import await_that
 from test_programs import lead_lose_and_return
 
@@ -46,6 +50,19 @@ def test_votes_and_keeps_its_state(cluster, engine):
     assert "state found, term" in witness.output() and "a voter" in witness.output()
 
 
+def test_health_does_not_ask_for_a_quorum(cluster):
+    """An orchestrator must not start a witness again in the middle of a failover."""
+    witness = cluster.witness.process
+    await_that(lambda: witness.health() == "healthy", 30, witness.output)
+    cluster.a.kill()
+    cluster.b.kill()
+    await_that(lambda: "no leader is heard of" in witness.output(), 30, witness.output)
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        assert witness.health() == "healthy"
+        time.sleep(0.5)
+
+
 def test_runs_without_a_configuration(engine, image):
     """The demonstration, as a stranger starts it."""
     engine("run", "--detach", "--name", "demo", "--read-only", "--network", "none", image)
@@ -54,3 +71,26 @@ def test_runs_without_a_configuration(engine, image):
                    lambda: engine("logs", "demo").stderr)
     finally:
         engine("rm", "--force", "demo")
+
+
+@pytest.mark.on_demand
+def test_compose_file(engine, image):
+    environment = {
+        **os.environ, "DOCKER_HOST": f"unix://{engine.socket}", "PG_WITNESS_IMAGE": image,
+        "PATRONI_RAFT_SELF_ADDR": f"127.0.0.1:{free_port()}",
+        "PATRONI_RAFT_PARTNER_ADDRS": f"127.0.0.1:{free_port()}",
+    }
+
+    def compose(*words):
+        subprocess.run(["docker-compose", "-p", "composed", "-f", ROOT / "image/compose.yml", *words],
+                       env=environment, check=True, capture_output=True)
+
+    compose("up", "--detach")
+    try:
+        name = engine("ps", "--format", "{{.Names}}").stdout.strip()
+        await_that(lambda: "listening on" in engine("logs", name).stderr, 30,
+                   lambda: engine("logs", name).stderr)
+        held = "{{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.HostConfig.NetworkMode}}"
+        assert engine("inspect", name, "--format", held).stdout.split() == ["true", "[ALL]", "host"]
+    finally:
+        compose("down", "--volumes")

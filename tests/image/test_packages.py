@@ -145,7 +145,7 @@ def test_an_engine_that_stands_still_is_started_again(cluster, debian, tmp_path)
     subprocess.run(["cargo", "build", "--locked", "--quiet", "--features", "test-hooks"], cwd=ROOT, check=True)
     hooked = shutil.copy2(target_dir() / "debug/pg-witness", tmp_path)
     debian.put(hooked, "/usr/local/bin/pg-witness-hooks")
-    dropin = "/run/systemd/system/pg-witness.service.d"
+    dropin = "/etc/systemd/system/pg-witness.service.d"
     (tmp_path / "hooks.conf").write_text(
         "[Service]\nExecStart=\nExecStart=/usr/local/bin/pg-witness-hooks run /etc/pg-witness/config\n"
         "Environment=PG_WITNESS_STOP_ENGINES_AFTER_MS=5000\nWatchdogSec=8\n")

@@ -673,3 +673,102 @@ fn nothing_that_is_stored_stops_it_or_gets_through_raw() {
     let told = format!("{cluster:?}");
     assert!(!told.contains('\u{1b}') && !told.contains('\u{202e}'));
 }
+
+/// The cluster of the page's nightmares: hostile names everywhere.
+fn nightmare() -> crate::status::Overview {
+    let mut case = Case::healthy();
+    let evil = "\u{1b}[2J<script>alert(1)</script>\u{202e}\"\\\n{}";
+    case.set("leader", evil);
+    case.set(&format!("members/{evil}"), replica(""));
+    case.set(
+        &format!("members/{}", "n".repeat(5_000)),
+        replica("").replace("running", evil),
+    );
+    case.raft.why = Some("a reason ".repeat(40));
+    case.raft.votes = false;
+    let mut cluster = case.judged();
+    cluster.cluster = "orders".into();
+    crate::status::Overview {
+        watcher: crate::status::Watcher::default(),
+        clusters: vec![cluster, Case::healthy().judged()],
+    }
+}
+
+#[test]
+fn no_line_is_wider_than_a_terminal() {
+    use crate::status::table::{Style, WIDTH, health, members, status, topology};
+    let overview = nightmare();
+    let plain = Style::default();
+    for text in [
+        status(&overview, plain).collect::<String>(),
+        topology(&overview, plain).collect(),
+        members(&overview, plain).collect(),
+        health(&overview, plain).collect(),
+    ] {
+        assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'));
+        for line in text.lines() {
+            // A word of somebody else's that is longer than a line stays whole.
+            let long = line.split(' ').any(|word| word.chars().count() > WIDTH - 4);
+            assert!(long || line.chars().count() <= WIDTH, "{line}");
+        }
+    }
+    let coloured: String = status(&overview, Style { colour: true }).collect();
+    assert!(coloured.contains("\u{1b}[1;31m"));
+}
+
+#[test]
+fn every_json_can_be_read_and_has_the_promised_keys() {
+    use crate::status::json;
+    let overview = nightmare();
+    let read = |bytes: Vec<u8>| serde_json::from_slice::<serde_json::Value>(&bytes).unwrap();
+    let keys = |value: &serde_json::Value| {
+        let mut keys: Vec<_> = value.as_object().unwrap().keys().cloned().collect();
+        keys.sort();
+        keys.join(" ")
+    };
+    let [mut status, mut topology, mut health, mut members] = [const { Vec::new() }; 4];
+    async fn push(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), ()> {
+        out.extend_from_slice(bytes);
+        Ok(())
+    }
+    smol::block_on(async {
+        let worst = overview.clusters[0].failover.clone();
+        let mut part = async |bytes: &[u8]| push(&mut status, bytes).await;
+        json::status(&overview, &worst, &mut part).await.unwrap();
+        let mut part = async |bytes: &[u8]| push(&mut topology, bytes).await;
+        json::topology(&overview, &mut part).await.unwrap();
+        let mut part = async |bytes: &[u8]| push(&mut health, bytes).await;
+        json::health(&overview, &mut part).await.unwrap();
+        let mut part = async |bytes: &[u8]| push(&mut members, bytes).await;
+        json::members(&overview, &mut part).await.unwrap();
+    });
+    let status = read(status);
+    assert_eq!(keys(&status), "status success");
+    assert_eq!(keys(&status["status"]), "clusters failover watcher");
+    let topology = read(topology);
+    assert_eq!(
+        keys(&topology["topology"]),
+        "postgresql-endpoints raft-status watcher"
+    );
+    assert_eq!(
+        keys(&read(health)),
+        "endpoints healthy-count success total-count"
+    );
+    assert_eq!(
+        keys(&read(members)),
+        "postgresql-members raft-members success"
+    );
+}
+
+#[test]
+fn metrics_escape_what_they_did_not_write() {
+    let overview = nightmare();
+    let text: String = crate::status::metrics::text(&overview).collect();
+    assert!(text.ends_with("# EOF\n"));
+    assert!(text.contains("pg_witness_failover_possible{cluster=\"orders\"} 0\n"));
+    assert!(text.contains("alert(1)</script>\u{fffd}\\\"\\\\\u{fffd}{}"));
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let value = line.rsplit(' ').next().unwrap();
+        assert!(value.parse::<f64>().is_ok(), "{line}");
+    }
+}
