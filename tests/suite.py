@@ -127,7 +127,7 @@ def stages(options):
                 Stage("cluster", [*cluster, "--size", "long"], 3 * 3600),
                 Stage("stereo", stereo, 4 * 3600), *seen]
     return [build, bugs, Stage("probe", probe, 1200), Stage("cluster", cluster, 1500),
-            Stage("stereo", [*stereo, "--ci"], 1200), *seen,
+            Stage("stereo", [*stereo, "--ci", "--jobs", "3"], 1500), *seen,
             Stage("image", [*image, "-m", "not on_demand"], 1500)]
 
 

@@ -32,7 +32,7 @@ DEFAULTS = {"ttl": 30, "loop_wait": 10, "retry_timeout": 10}
 PASSWORD = "kept-quiet-4711"
 
 #: A longer silence is an outage; shorter ones a busy machine has by itself.
-UNNOTICED_S = 1.5
+UNNOTICED_S = 0.6
 
 FOLDER_PREFIX = "pg-witness-stereo-"
 #: Whoever waits shares the machine with what is waited for.

@@ -2,6 +2,7 @@
 
 from statistics import median
 
+VERDICT_MAX = 90
 KINDS = {"rust": "pg-witness", "python": "patroni_raft_controller"}
 
 
@@ -31,6 +32,9 @@ def _cells(outcomes):
     lost = max(outcome.lost for outcome in outcomes)
     if lost:
         verdict += f", {lost} writes lost"
+    # The first words say what; all of it is in the folder of the failed run.
+    if len(verdict) > VERDICT_MAX:
+        verdict = verdict[:VERDICT_MAX].rsplit(" ", 1)[0] + " ..."
     return [_figure([outcome.outage_s for outcome in outcomes]),
             _figure([outcome.promotion_s for outcome in outcomes]),
             outcomes[-1].raft or "-", verdict.replace("|", "/")]

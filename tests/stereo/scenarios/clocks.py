@@ -29,7 +29,7 @@ def witness_clock_wrong(s, ahead_s):
     old.start()
 
 
-@scenario(ahead_s=(10, -10), ci=("primarys_clock_wrong[10]",))
+@scenario(ahead_s=(10, -10))
 def primarys_clock_wrong(s, ahead_s):
     _wrong(s.primary(), ahead_s)
     s.await_well()

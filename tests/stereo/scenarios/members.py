@@ -55,7 +55,7 @@ def both_nodes_recreated(s, witness):
     await_that(lambda: s.witness.said("is a voter now", s.witness.begun), 60, s.describe)
 
 
-@scenario(raft=("standby", "witness"), ci=("node_recreated[witness leads Raft]",))
+@scenario(raft=("standby", "witness"))
 def node_recreated(s):
     # One of them, in its old place: it gets all from the others.
     primary, standby = s.primary(), s.standby()

@@ -16,7 +16,7 @@ def _restart_the_nodes(s):
     s.application.await_writes(50)
 
 
-@scenario(pysyncobj=PEERS, ci=("both_nodes_restarted[PySyncObj 0.3.14]",))
+@scenario(pysyncobj=PEERS)
 def both_nodes_restarted(s):
     s.raise_term(2)
     _restart_the_nodes(s)

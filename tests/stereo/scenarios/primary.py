@@ -31,7 +31,7 @@ def primary_stopped_in_order(s):
 
 
 @scenario(raft=("primary", "witness"), by=("unplug", "drop", "reject"),
-          ci=("primary_isolated[drop, primary leads Raft]", "primary_isolated[reject, witness leads Raft]"))
+          ci=("primary_isolated[drop, primary leads Raft]",))
 def primary_isolated(s, by):
     # It lives on, and somebody on it writes: it must see by itself that it is alone.
     old = s.primary()
@@ -44,6 +44,13 @@ def primary_isolated(s, by):
 def primarys_postgres_killed(s):
     # Patroni starts it again, or lets the standby take over.
     s.primary().postgres.kill()
+    s.application.await_writes(50)
+
+
+@scenario(raft=("witness",))
+def primarys_postgres_stopped(s):
+    # In order, behind Patroni's back.
+    s.primary().postgres.stop()
     s.application.await_writes(50)
 
 

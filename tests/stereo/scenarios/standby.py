@@ -5,7 +5,7 @@ from ..scenario import scenario
 RAFT = ("primary", "standby", "witness")
 
 
-@scenario(raft=RAFT, ci=("standby_stopped[witness leads Raft]",))
+@scenario(raft=RAFT)
 def standby_stopped(s):
     primary, standby = s.primary(), s.standby()
     standby.stop()
@@ -65,4 +65,24 @@ def standbys_postgres_killed(s):
     primary, standby = s.primary(), s.standby()
     standby.postgres.kill()
     s.application.await_writes(100)
+    s.await_unchanged(primary)
+
+
+@scenario(raft=("witness",))
+def standbys_postgres_frozen(s):
+    primary, standby = s.primary(), s.standby()
+    standby.postgres.pause()
+    s.endure(10)
+    standby.postgres.resume()
+    s.await_unchanged(primary)
+
+
+@scenario(raft=("standby", "witness"))
+def standby_without_raft_state(s):
+    # Patroni's folder is lost, PostgreSQL's is not.
+    primary, standby = s.primary(), s.standby()
+    standby.patroni.kill()
+    standby.wipe_raft()
+    standby.patroni.start()
+    s.await_following(standby)
     s.await_unchanged(primary)
