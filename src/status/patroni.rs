@@ -368,7 +368,7 @@ pub fn is_late(scope: &Scope, age: Duration) -> bool {
     age > usual + usual / 2 + Duration::from_secs(1)
 }
 
-fn role(scope: &Scope, name: &String, is_leader: bool) -> &'static str {
+fn role(scope: &Scope, name: &str, is_leader: bool) -> &'static str {
     let in_sync = scope.synchronous_mode != SyncMode::Off
         && scope
             .sync

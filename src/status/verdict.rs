@@ -93,7 +93,7 @@ pub fn judge(cluster: &mut Cluster) {
     };
     cluster
         .notes
-        .sort_by(|one, other| other.level.cmp(&one.level));
+        .sort_by_key(|note| std::cmp::Reverse(note.level));
 }
 
 /// The store holds nothing of Patroni's.

@@ -119,6 +119,9 @@ def test_before_during_and_after(stereo, browser):
     assert scope["failover"]["answer"] == "under-way"
     assert next(m for m in scope["members"] if m["name"] == victim.name)["stale"]
     shoot(browser, "2-during")
+    # Asked now, so that the probe's word comes while the key still lives.
+    checked = view.command(machine, "health-check")
+    assert checked.returncode == NO and "1 of 2 accept connections" in checked.stdout
     browser.await_text("#notes", f"{victim.name} holds the leader key, but its PostgreSQL", 40)
 
     # The other took over: the next failure would not be survived, and that is said.
