@@ -53,7 +53,7 @@ impl log::Log for Lines {
 /// dials the earlier. All of 127.0.0.0/8 is this machine; the process id keeps
 /// test runs apart.
 pub fn addresses<const N: usize>() -> [Address; N] {
-    static NEXT: AtomicU32 = AtomicU32::new(100);
+    static NEXT: AtomicU32 = AtomicU32::new(1);
     let pid = std::process::id();
     let taken = u32::try_from(N).unwrap();
     let first = NEXT.fetch_add(taken, Ordering::Relaxed);
