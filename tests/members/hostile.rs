@@ -19,6 +19,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::net::TcpStream;
 
+use crate::amnesia::lived;
 use crate::fake::{Fake, id, index, noop, set, term};
 use crate::quorum::leading;
 use crate::rig::{Rig, Running, addresses, during, in_time, run, until};
@@ -184,7 +185,7 @@ fn terms_that_decrease() {
     run(async {
         let rig = Rig::new();
         let here = addresses();
-        let (witness, a, _b) = linked(&rig, &here).await;
+        let (witness, a, b) = linked(&rig, &here).await;
         let entries = [noop(2, 17), noop(3, 17), noop(4, 1), noop(5, 18)];
         until("success", async || {
             a.append(20, id(1, 0), &entries, 3);
@@ -195,6 +196,9 @@ fn terms_that_decrease() {
         assert_eq!(a.answer().await.next, 7);
         witness.shows("the commit", |s| s.commit_idx == 6).await;
         witness.stop().await;
+        for fake in [&a, &b] {
+            lived(fake, &here[1], 20, 6);
+        }
         let witness = rig.start(rig.voter(&here[0], &[&here[1], &here[2]])).await;
         let status = witness.shows("the log", |s| s.log_len == 6).await;
         assert_eq!(status.raft_term, term(20));
