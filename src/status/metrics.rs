@@ -132,7 +132,7 @@ fn process(overview: &Overview) -> String {
 type OfCluster = fn(&Cluster) -> String;
 
 /// Families with one sample a cluster: name, kind, help, value.
-const CLUSTER: &[(&'static str, &str, &str, OfCluster)] = &[
+const CLUSTER: &[(&str, &str, &str, OfCluster)] = &[
     (
         "pg_witness_failover_possible",
         "gauge",
@@ -288,7 +288,7 @@ fn links(overview: &Overview) -> String {
 type OfScope = fn(&Scope) -> Option<String>;
 
 /// Families with one sample a PostgreSQL cluster.
-const SCOPE: &[(&'static str, &str, OfScope)] = &[
+const SCOPE: &[(&str, &str, OfScope)] = &[
     (
         "pg_witness_patroni_failover_possible",
         "1 if a failover of this PostgreSQL cluster would work now.",
@@ -319,7 +319,7 @@ const SCOPE: &[(&'static str, &str, OfScope)] = &[
 type OfServer = fn(&PgMember) -> Option<String>;
 
 /// Families with one sample a server.
-const SERVER: &[(&'static str, &str, OfServer)] = &[
+const SERVER: &[(&str, &str, OfServer)] = &[
     (
         "pg_witness_postgresql_accepting",
         "Whether the probe found the server accepting connections.",

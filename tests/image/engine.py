@@ -58,7 +58,8 @@ class Container:
         self.engine, self.name = engine, name
         given = [word for item in environment.items() for word in ("--env", "=".join(item))]
         # Asked more often than the image says, for the sake of time.
-        engine("run", "--detach", "--name", name, "--health-interval", "1s", "--volume", f"{name}:/var/lib/pg-witness",
+        engine("run", "--detach", "--name", name, "--health-interval", "1s",
+               "--volume", f"{name}:/var/lib/pg-witness",
                *HELD, *given, image, *words)
 
     def health(self):

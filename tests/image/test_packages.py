@@ -110,12 +110,14 @@ def test_downgrade_is_refused_below_the_format_on_disk(cluster, debian, built, t
     debian.install(newer)
     # A state of the format after this one: the number after the magic.
     debian("systemctl", "stop", "pg-witness")
-    write_format = f"printf '\\{int(deb.disk_format()) + 1:03o}' | dd of={STATE}/hard-state bs=1 seek=8 conv=notrunc"
+    write_format = (f"printf '\\{int(deb.disk_format()) + 1:03o}' | "
+                    f"dd of={STATE}/hard-state bs=1 seek=8 conv=notrunc")
     debian("cp", "-a", f"{STATE}/hard-state", "/root/kept")
     debian("sh", "-c", write_format)
     refused = debian.install(older, check=False)
     assert refused.returncode != 0 and "written" in refused.stderr and "reset" in refused.stderr
-    assert debian("dpkg-query", "-W", "-f", "${Version} ${db:Status-Status}", "pg-witness").stdout == "99.1-1 installed"
+    stays = debian("dpkg-query", "-W", "-f", "${Version} ${db:Status-Status}", "pg-witness").stdout
+    assert stays == "99.1-1 installed"
     # What was set aside does not count.
     debian("cp", "-a", "/root/kept", f"{STATE}/hard-state")
     debian("mkdir", f"{STATE}/stale-reset")

@@ -43,8 +43,8 @@ def test_the_readme_names_what_is_there(released):
     """Its section on downloads, with the version that is released."""
     text = (ROOT / "README.md").read_text()
     section = text[text.index("## Installing"):text.index("### Building it")]
-    named = set(re.findall(r"pg-witness[-_]\d[\w.-]*?(?:-(?:x86_64|aarch64|armv7|armv6)|\.deb|\.tar|\.json)(?![\w.])",
-                           section))
+    pattern = r"pg-witness[-_]\d[\w.-]*?(?:-(?:x86_64|aarch64|armv7|armv6)|\.deb|\.tar|\.json)(?![\w.])"
+    named = set(re.findall(pattern, section))
     there = {file.name for file in released.iterdir()}
     assert len(named) == 9 and named <= there, named - there
     # The container platforms, as the archive has them.

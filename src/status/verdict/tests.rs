@@ -677,7 +677,7 @@ fn nothing_that_is_stored_stops_it_or_gets_through_raw() {
 /// The cluster of the page's nightmares: hostile names everywhere.
 fn nightmare() -> crate::status::Overview {
     let mut case = Case::healthy();
-    let evil = "\u{1b}[2J<script>alert(1)</script>\u{202e}\"\\\n{}";
+    let evil = "\u{1b}[2J<script>alert(1)<b>\u{202e}\"\\\n{}";
     case.set("leader", evil);
     case.set(&format!("members/{evil}"), replica(""));
     case.set(
@@ -766,7 +766,7 @@ fn metrics_escape_what_they_did_not_write() {
     let text: String = crate::status::metrics::text(&overview).collect();
     assert!(text.ends_with("# EOF\n"));
     assert!(text.contains("pg_witness_failover_possible{cluster=\"orders\"} 0\n"));
-    assert!(text.contains("alert(1)</script>\u{fffd}\\\"\\\\\u{fffd}{}"));
+    assert!(text.contains("alert(1)<b>\u{fffd}\\\"\\\\\u{fffd}{}"));
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let value = line.rsplit(' ').next().unwrap();
         assert!(value.parse::<f64>().is_ok(), "{line}");
