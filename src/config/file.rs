@@ -79,7 +79,7 @@ pub fn is_yaml(path: &Path) -> bool {
         .is_some_and(|end| end == "yml" || end == "yaml")
 }
 
-/// Reads a password from a file named on the command line; see [`password_of`].
+/// Reads a password from a file named on the command line; see `password_of`.
 pub fn read_password(path: &Path, env: &Env) -> Result<Secret, ConfigError> {
     let said = Said {
         value: path.to_path_buf(),

@@ -466,7 +466,8 @@ impl Member {
                 .all(|a| self.peerage.is_verified(a));
             let enough = reachable.saturating_add(1) > others.len().saturating_add(1) / 2;
             // Nor to teach a past that everybody else may have left.
-            let remembered = others.iter().any(|a| up(a) && self.may_teach(a));
+            // A cluster of one has nobody to teach.
+            let remembered = others.is_empty() || others.iter().any(|a| up(a) && self.may_teach(a));
             replica.log.members().contains(&self.me) && heard && enough && remembered
         };
         if !connected || !self.may_vote() || self.leadership.borrow().is_some() {

@@ -65,6 +65,20 @@ fn one_is_told_that_the_cluster_is_new() {
 }
 
 #[test]
+fn a_cluster_of_one_leads_itself() {
+    // The demonstration of one, which a data node can join.
+    run(async {
+        let rig = Rig::new();
+        let [me, _, _] = addresses();
+        let one = rig.start(rig.voter(&me, &[])).await;
+        leader_of(&[&one]).await;
+        let client = Fake::client(&one.address).await;
+        let id = client.write(set("x", 60.0)).await;
+        all_apply(&[&one], id.index.get()).await;
+    });
+}
+
+#[test]
 fn a_lone_joiner_waits() {
     // S7, S12: alone on an empty disk it neither votes nor raises its term.
     run(async {
