@@ -190,6 +190,9 @@ impl Member {
         append: Append,
     ) {
         self.saw_term(peer, append.term);
+        if self.diverged.get().is_some() || self.standing() == Standing::Estranged {
+            return;
+        }
         let outdated = {
             let replica = self.replica.borrow();
             follower::outdated(&replica.vote, peer, append.term)
@@ -197,9 +200,6 @@ impl Member {
         if let Some(why) = outdated {
             self.on_ignored(peer, append.term, why);
             self.consider_stale(peer, append.term, append.commit);
-            return;
-        }
-        if self.diverged.get().is_some() || self.standing() == Standing::Estranged {
             return;
         }
         self.contact(peer, append.term);
@@ -243,7 +243,9 @@ impl Member {
     }
 
     fn on_ignored(&self, peer: &Address, term: Term, why: Ignored) {
-        if why == Ignored::SecondLeader && self.peerage.claims(peer, term) {
+        // Of a peer that is not known yet it may be another cluster's term.
+        let known = self.peerage.is_verified(peer);
+        if why == Ignored::SecondLeader && known && self.peerage.claims(peer, term) {
             let ours = self.replica.borrow().vote.node.clone();
             log::error!(
                 "{}: {peer} and {ours} both lead term {term}: a member voted twice; \

@@ -77,6 +77,9 @@ fn a_cluster_made_anew_is_left_alone() {
         fake_a.dial(&w).await;
         fake_b.dial(&w).await;
         keeps_to_itself(&witness, &fake_a, &fake_b).await;
+        // Its term is not ours, though it has the same number.
+        fake_a.append(3, id(1, 0), &[noop(2, 3)], 2);
+        assert!(witness.logged("a member voted twice").is_empty());
         witness.stop().await;
 
         // Nor when the new cluster has outgrown what it holds, in whatever term.

@@ -50,8 +50,11 @@ class Program:
                     f"FAKETIME={self.clock_ahead_s:+d}"]
         folder = self.log.parent / "wrong-clock"
         folder.mkdir(exist_ok=True)
-        (folder / "sitecustomize.py").write_text(
-            f"import time\nright = time.time\ntime.time = lambda: right() + {self.clock_ahead_s}\n")
+        custom = folder / "sitecustomize.py"
+        custom.write_text(f"import time\nright = time.time\ntime.time = lambda: right() + {self.clock_ahead_s}\n")
+        # Patroni, imported here, has set our umask.
+        folder.chmod(0o755)
+        custom.chmod(0o644)
         return ["env", f"PYTHONPATH={folder}"]
 
     def stop(self):
