@@ -2,19 +2,17 @@
 //!
 //! The rooms, from the door to the cellar (a room uses only those below it):
 //!
-//! * [`cli`]: the commands, one file each; [`logging`]: where their words go.
-//! * [`cli`]: one file a command;
+//! * [`cli`]: one file a command; [`logging`]: where their words go;
 //! * [`http`]: the status, the page and the metrics, served;
+//! * [`status`]: what is known, as one model, and whether a failover would work;
+//! * [`probe`]: whether PostgreSQL accepts connections, asked without a password;
 //! * [`member`]: one cluster's member: it ties the rooms below together;
 //! * [`raft`]: openraft made at home: votes, commit, order of durability;
 //! * [`links`]: connections to peers, and the pure translation of what they say;
+//! * [`disk`]: what must survive a power cut: hard state, log, checkpoints;
 //! * [`config`]: file, environment and flags become one validated `Config`;
-//!   [`config::limits`] holds every cap in one place.
-//! * [`disk`]: what must survive a power cut: hard state, log, checkpoints.
-//! * [`kv`]: Patroni's `KVStoreTTL` as a pure state machine.
-//! * [`links`]: connections to peers and the translation of what is said there.
-//! * [`probe`]: whether PostgreSQL accepts connections, asked without a password;
-//! * [`status`]: what is known, as one model, and whether a failover would work;
+//!   [`config::limits`] holds every cap in one place;
+//! * [`kv`]: Patroni's `KVStoreTTL` as a pure state machine;
 //! * [`reactor`]: the one thread's sockets and timers;
 //! * [`wire`]: PySyncObj's bytes, without I/O.
 //!
