@@ -18,6 +18,13 @@ impl Env {
             .collect()
     }
 
+    /// With one variable more.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.0.insert(name.into(), value.into());
+        self
+    }
+
     /// The value of a variable; none when unset or empty, which is the same to
     /// Patroni. Fails on what is not UTF-8.
     pub fn text(&self, name: &str) -> Result<Option<&str>, ConfigError> {

@@ -98,6 +98,23 @@ impl RawHttp {
         }
     }
 
+    /// Where nothing was said, what `default` says.
+    pub fn default_to(&mut self, default: &HttpConfig, place: &Place) {
+        let place = &place.key("http");
+        if self.listen.is_none() {
+            self.listen = Some(Said {
+                value: default.listen.to_string(),
+                place: place.key("listen"),
+            });
+        }
+        if self.read_only.is_none() && self.token_file.is_none() {
+            self.read_only = Some(Said {
+                value: default.read_only,
+                place: place.key("read_only"),
+            });
+        }
+    }
+
     fn overlay(&mut self, env: &Env) -> Result<(), ConfigError> {
         let variable = |name: &str| -> Result<Option<Said<String>>, ConfigError> {
             let value = env.text(name)?.map(str::to_owned);

@@ -256,6 +256,21 @@ pub const PG_FAREWELL_TIME_MAX: Duration = Duration::from_secs(1);
 /// Most failures in a row that may be asked for before a server is unhealthy.
 pub const PROBE_TRIES_MAX: u32 = 100;
 
+/// Name or time servers in one list, and addresses taken of one DHCP option.
+pub const SERVERS_MAX: usize = 8;
+
+/// Sentences about the machine, on a card.
+pub const NOTES_MAX: usize = 16;
+
+/// Longest of them, in characters.
+pub const NOTE_CHARS_MAX: usize = 400;
+
+/// Lines that may wait for a slow console, and the longest of them, in bytes.
+pub const CONSOLE_LINES_MAX: usize = 256;
+
+/// See [`CONSOLE_LINES_MAX`].
+pub const CONSOLE_LINE_BYTES_MAX: usize = 1024;
+
 /// Longest name of a zone, in bytes.
 pub const ZONE_BYTES_MAX: usize = 64;
 /// How often a cluster's engine is asked whether it is there.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use log::LevelFilter;
 
+use super::appliance::{self, ApplianceConfig};
 use super::env::Env;
 use super::error::{ConfigError, Place, shown};
 use super::http::RawHttp;
@@ -72,6 +73,15 @@ pub fn load(source: &ConfigSource, env: &Env) -> Result<Config, ConfigError> {
         });
     }
     demo(env, warnings)
+}
+
+/// How the machine is to be set up as far as a file says so that may be wrong
+/// elsewhere: what is shown of the mistake is shown at the address it names.
+pub fn appliance_alone(path: &Path, env: &Env) -> ApplianceConfig {
+    let text = file::read(path).ok();
+    let raw = text.and_then(|file| own::appliance(&file.text, &file.place));
+    let found = raw.unwrap_or_default().believe(env);
+    found.ok().flatten().unwrap_or_default()
 }
 
 fn load_path(path: &Path, env: &Env, mut warnings: Vec<String>) -> Result<Config, ConfigError> {
@@ -160,6 +170,7 @@ fn one(
         },
         http,
         probe: RawProbe::default().believe(env)?,
+        appliance: None,
         source,
         warnings,
     })
@@ -191,7 +202,9 @@ fn load_own(
         }
         _ => {}
     }
+    let appliance = read.appliance.believe(env)?;
     let data_dir = read.data_dir.map(|said| PathBuf::from(said.value));
+    let data_dir = data_dir.or_else(|| appliance.as_ref().map(|_| appliance::data_dir()));
     let mut clusters = Vec::new();
     let mut places = Vec::new();
     let alone = read.clusters.len() == 1;
@@ -201,6 +214,9 @@ fn load_own(
         clusters.push(cluster.believe(Dialect::Own, data_dir.clone(), env)?);
     }
     check_distinct(&clusters, &places)?;
+    if appliance.is_some() {
+        read.http.default_to(&appliance::page(), &file.place);
+    }
     let http = http(read.http, &clusters, env, &mut warnings)?;
     Ok(Config {
         clusters,
@@ -211,6 +227,7 @@ fn load_own(
         },
         http,
         probe: read.probe.believe(env)?,
+        appliance,
         source: Source::Own(path.into()),
         warnings,
     })
@@ -321,6 +338,7 @@ fn demo(env: &Env, mut warnings: Vec<String>) -> Result<Config, ConfigError> {
         },
         http,
         probe: RawProbe::default().believe(env)?,
+        appliance: None,
         source: Source::Demo,
         warnings,
     })

@@ -11,6 +11,7 @@ use log::LevelFilter;
 
 use crate::wire::{Address, Secret};
 
+pub mod appliance;
 mod env;
 mod error;
 mod file;
@@ -33,11 +34,12 @@ mod tests;
 mod timing;
 mod yaml;
 
+pub use appliance::{Addressing, ApplianceConfig, Ntp};
 pub use env::Env;
 pub use error::{ConfigError, Place, shown};
 pub use file::read_password;
 pub use http::{HttpConfig, file_token};
-pub use load::load;
+pub use load::{appliance_alone, load};
 pub use network::Network;
 pub use placement::{PlacementConfig, VotePolicy, ZonePolicy};
 pub use probe::ProbeConfig;
@@ -56,6 +58,8 @@ pub struct Config {
     pub http: Option<HttpConfig>,
     /// How PostgreSQL servers are probed.
     pub probe: ProbeConfig,
+    /// How the machine is to be set up, where it is ours.
+    pub appliance: Option<ApplianceConfig>,
     /// Where all this came from.
     pub source: Source,
     /// What is odd but no reason to stop; to be logged at start.

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::Visitor;
 use serde_json_core::de::{Deserializer, Error as JsonError};
 
+use super::appliance::{self, RawAppliance};
 use super::error::{ConfigError, Place, Said};
 use super::http::{self, RawHttp};
 use super::level;
@@ -33,11 +34,14 @@ pub struct Own {
     pub http: RawHttp,
     /// `probe`
     pub probe: RawProbe,
+    /// `appliance`
+    pub appliance: RawAppliance,
     /// `clusters`, at least one.
     pub clusters: Vec<RawCluster>,
 }
 
-const FILE_KEYS: [&str; 7] = [
+const FILE_KEYS: [&str; 8] = [
+    "appliance",
     "data_dir",
     "log",
     "clusters",
@@ -74,6 +78,7 @@ const CLUSTER_KEYS: [&str; 21] = [
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
+    appliance: Option<Appliance>,
     data_dir: Option<String>,
     log: Option<Log>,
     clusters: Option<Vec<Cluster>>,
@@ -81,6 +86,18 @@ struct File {
     probe: Option<Probe>,
     zone: Option<String>,
     zone_policy: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Appliance {
+    hostname: Option<String>,
+    address: Option<String>,
+    gateway: Option<String>,
+    address6: Option<String>,
+    gateway6: Option<String>,
+    dns: Option<Vec<String>>,
+    ntp: Option<Vec<String>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -209,8 +226,32 @@ pub fn read(text: &str, place: &Place) -> Result<Own, ConfigError> {
         level,
         http: file.http.unwrap_or_default().raw(&place.key("http")),
         probe: file.probe.unwrap_or_default().raw(&place.key("probe")),
+        appliance: raw_appliance(file.appliance, place),
         clusters,
     })
+}
+
+/// The section `appliance` alone, of a file that may be wrong elsewhere.
+pub fn appliance(text: &str, place: &Place) -> Option<RawAppliance> {
+    let file = parse(text.as_bytes()).ok()?;
+    Some(raw_appliance(file.appliance, place))
+}
+
+fn raw_appliance(section: Option<Appliance>, place: &Place) -> RawAppliance {
+    let Some(section) = section else {
+        return RawAppliance::default();
+    };
+    let place = &place.key("appliance");
+    RawAppliance {
+        present: true,
+        hostname: said(section.hostname, place, "hostname"),
+        address: said(section.address, place, "address"),
+        gateway: said(section.gateway, place, "gateway"),
+        address6: said(section.address6, place, "address6"),
+        gateway6: said(section.gateway6, place, "gateway6"),
+        dns: said(section.dns, place, "dns"),
+        ntp: said(section.ntp, place, "ntp"),
+    }
 }
 
 impl Cluster {
@@ -367,7 +408,7 @@ fn explain(text: &str, fault: Fault, place: &Place) -> ConfigError {
 
 /// Whether `path` is of an object and not of a key in it.
 fn held_by(path: &str) -> bool {
-    matches!(path, "" | "." | "log" | "http" | "probe") || path.ends_with(']')
+    matches!(path, "" | "." | "log" | "http" | "probe" | "appliance") || path.ends_with(']')
 }
 
 /// The keys that may stand where `path` does, and the one most like `key`.
@@ -376,6 +417,7 @@ fn neighbours(path: &str, key: &str) -> (Option<&'static str>, &'static [&'stati
         Some("log.") => &LOG_KEYS,
         Some("http.") => &http::KEYS,
         Some("probe.") => &probe::KEYS,
+        Some("appliance.") => &appliance::KEYS,
         Some(within) if within.starts_with("clusters") => &CLUSTER_KEYS,
         _ => &FILE_KEYS,
     };
@@ -394,6 +436,8 @@ fn wanted(key: &str) -> &'static str {
         ("allow_from", false) => "write a list of networks: [\"10.0.0.0/8\"]",
         ("read_only", _) => "write true or false",
         ("probe", _) => "write {\"enabled\": true, \"interval\": 10}",
+        ("appliance", _) => "write {\"address\": \"10.0.3.9/24\"}, or {} for DHCP",
+        ("dns" | "ntp", false) => "write a list of texts: [\"10.0.0.1\"]",
         ("enabled", _) => "write true or false",
         ("tries", _) => "write a whole number without quotes, such as 3",
         ("interval" | "timeout" | "retry_pause", _) => {

@@ -10,6 +10,7 @@ use super::request::{HEALTH_CHECK, Policy, Refusal, Request};
 use crate::config::HttpConfig;
 use crate::config::limits::HTTP_PART_BYTES;
 use crate::logging;
+use crate::machine;
 use crate::member::Member;
 use crate::member::liveness::Vitals;
 use crate::probe::Prober;
@@ -92,6 +93,7 @@ impl Site {
             time: logging::now(),
             uptime_s: self.started.elapsed().as_secs(),
             stalled: self.stalled(),
+            notes: machine::notes(),
             memory_bytes: usage.memory_bytes,
             cpu_ms: usage.cpu_ms,
             open_files: usage.open_files,

@@ -50,6 +50,8 @@ pub struct Watcher {
     pub uptime_s: u64,
     /// Whether everything makes progress; else what does not.
     pub stalled: Option<String>,
+    /// What the machine has to say, where it is ours: sentences.
+    pub notes: Vec<String>,
     /// Resident memory, in bytes.
     pub memory_bytes: Option<u64>,
     /// CPU time used since the start, in milliseconds.

@@ -318,6 +318,9 @@ fn probe(member: &PgMember) -> String {
 
 fn watcher(overview: &Overview, out: &mut String) {
     let watcher = &overview.watcher;
+    for note in &watcher.notes {
+        wrap("this machine: ", note, out);
+    }
     let memory = watcher.memory_bytes.map_or_else(String::new, |memory| {
         let tenths = memory / 100_000;
         format!(", {}.{} MB of memory", tenths / 10, tenths % 10)

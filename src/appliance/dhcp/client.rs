@@ -1,0 +1,528 @@
+//! What a DHCP client does when (RFC 2131, section 4.4): told the time and what
+//! came, it says what to send and which address to have. It reads no clock and
+//! touches no socket.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use super::packet::{Answer, Ask, Mac, Question, Say};
+
+/// First and longest pause between two questions to everybody. The longest is
+/// shorter than the standard's 64 s: after a power cut the whole building starts,
+/// and the vote waits for the slowest switch.
+const PAUSE_MIN: Duration = Duration::from_secs(2);
+const PAUSE_MAX: Duration = Duration::from_secs(16);
+
+/// Questions for one offer, or for the address of before, until it is given up.
+const REQUESTS_MAX: u32 = 4;
+
+/// Shortest pause between two questions for more time.
+const RENEWAL_PAUSE_MIN: Duration = Duration::from_secs(60);
+
+/// Shortest lease that is believed, and what a server that says nothing means.
+/// Shorter ones would have us ask without end.
+const LEASE_MIN_S: u32 = 60;
+const LEASE_DEFAULT_S: u32 = 3600;
+
+/// Its number means: for ever.
+const FOR_EVER: u32 = u32::MAX;
+
+/// Longer than any board runs.
+const LONG: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// An address and what comes with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// How many of its bits name the network.
+    pub prefix: u8,
+    /// The way out.
+    pub gateway: Option<Ipv4Addr>,
+    /// Name servers.
+    pub dns: Vec<Ipv4Addr>,
+    /// Time servers.
+    pub ntp: Vec<Ipv4Addr>,
+    /// Who gave it.
+    pub server: Ipv4Addr,
+}
+
+/// What there is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Do {
+    /// Send it to 255.255.255.255.
+    Broadcast(Vec<u8>),
+    /// Send it to this server, from the leased address.
+    Unicast(Ipv4Addr, Vec<u8>),
+    /// Have this address, instead of any other.
+    Have(Lease),
+    /// Have none.
+    HaveNone,
+}
+
+#[derive(Debug, Clone)]
+struct Held {
+    lease: Lease,
+    renew: Instant,
+    rebind: Instant,
+    end: Instant,
+}
+
+#[derive(Debug, Clone)]
+enum State {
+    /// Asking who has an address for us.
+    Selecting,
+    /// Asking for the one that was offered.
+    Requesting(Box<Answer>),
+    /// Asking whether the one of before is still ours: the link was away.
+    Confirming(Held),
+    /// At rest until it is time to renew.
+    Bound(Held),
+    /// Asking its server for more time.
+    Renewing(Held),
+    /// Asking any server.
+    Rebinding(Held),
+}
+
+/// The client of one interface.
+pub struct Client {
+    mac: Mac,
+    hostname: String,
+    state: State,
+    xid: u32,
+    /// Since when there is no lease, for `secs`.
+    began: Instant,
+    /// Questions of this state so far.
+    asked: u32,
+    next: Instant,
+    random: Box<dyn FnMut() -> u32>,
+}
+
+impl Client {
+    /// A client without a lease. `random` tells it apart from the others that a
+    /// power cut started with it.
+    pub fn new(
+        mac: Mac,
+        hostname: &str,
+        now: Instant,
+        mut random: impl FnMut() -> u32 + 'static,
+    ) -> Self {
+        Self {
+            mac,
+            hostname: hostname.chars().take(63).collect(),
+            state: State::Selecting,
+            xid: random(),
+            began: now,
+            asked: 0,
+            next: now,
+            random: Box::new(random),
+        }
+    }
+
+    /// When [`Client::on_time`] wants to be called.
+    pub fn deadline(&self) -> Instant {
+        self.next
+    }
+
+    /// The link is back: it may be another network's.
+    pub fn on_link(&mut self, now: Instant) -> Vec<Do> {
+        self.state = match self.held() {
+            Some(held) if now < held.end => State::Confirming(held.clone()),
+            _ => State::Selecting,
+        };
+        self.enter(now);
+        self.on_time(now)
+    }
+
+    /// Time has passed.
+    pub fn on_time(&mut self, now: Instant) -> Vec<Do> {
+        let mut done = Vec::new();
+        while self.next <= now {
+            let patient = self.asked < REQUESTS_MAX;
+            match self.state.clone() {
+                State::Selecting => done.push(self.discover(now)),
+                State::Requesting(offer) if patient => done.push(self.request(now, &offer)),
+                State::Requesting(_) => self.turn(now, State::Selecting),
+                State::Confirming(held) if patient => done.push(self.confirm(now, &held)),
+                // No server speaks; the lease is still ours (section 3.2).
+                State::Confirming(held) => {
+                    self.next = held.renew;
+                    self.state = State::Bound(held);
+                }
+                State::Bound(held) => self.turn(now, State::Renewing(held)),
+                State::Renewing(held) if now >= held.rebind => {
+                    self.turn(now, State::Rebinding(held));
+                }
+                State::Renewing(held) => {
+                    self.next = next_renewal(now, held.rebind);
+                    let bytes = self.extend(now, &held);
+                    done.push(Do::Unicast(held.lease.server, bytes));
+                }
+                State::Rebinding(held) if now >= held.end => {
+                    done.push(Do::HaveNone);
+                    self.start_anew(now);
+                }
+                State::Rebinding(held) => {
+                    self.next = next_renewal(now, held.end);
+                    let bytes = self.extend(now, &held);
+                    done.push(Do::Broadcast(bytes));
+                }
+            }
+        }
+        done
+    }
+
+    /// A datagram came.
+    pub fn on_datagram(&mut self, now: Instant, bytes: &[u8]) -> Vec<Do> {
+        let Some(answer) = Answer::decode(bytes, self.mac) else {
+            return Vec::new();
+        };
+        if answer.xid != self.xid {
+            return Vec::new();
+        }
+        let asks = match (&self.state, answer.say) {
+            (State::Selecting, Say::Offer) if answer.server.is_some() => {
+                self.turn(now, State::Requesting(Box::new(answer)));
+                return self.on_time(now);
+            }
+            (State::Requesting(offer), _) => answer.server.is_none_or(|s| Some(s) == offer.server),
+            (State::Selecting | State::Bound(_), _) => false,
+            (State::Confirming(_) | State::Renewing(_) | State::Rebinding(_), _) => true,
+        };
+        match answer.say {
+            Say::Ack if asks => self.bind(now, answer),
+            Say::Nak if asks => {
+                let had = self.held().is_some();
+                self.start_anew(now);
+                // A server that offers and refuses in turn is not asked in a loop.
+                self.next = now + PAUSE_MIN;
+                if had { vec![Do::HaveNone] } else { Vec::new() }
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn held(&self) -> Option<&Held> {
+        match &self.state {
+            State::Confirming(held)
+            | State::Bound(held)
+            | State::Renewing(held)
+            | State::Rebinding(held) => Some(held),
+            State::Selecting | State::Requesting(_) => None,
+        }
+    }
+
+    fn bind(&mut self, now: Instant, answer: Answer) -> Vec<Do> {
+        let offered = match &self.state {
+            State::Requesting(offer) => offer.server,
+            _ => self.held().map(|held| held.lease.server),
+        };
+        let Some(server) = answer.server.or(offered) else {
+            return Vec::new();
+        };
+        let had = self.held().map(|held| held.lease.clone());
+        let lease_s = answer.lease_s.unwrap_or(LEASE_DEFAULT_S).max(LEASE_MIN_S);
+        let after = |seconds: u32| {
+            let time = Duration::from_secs(seconds.into());
+            let time = if seconds == FOR_EVER { LONG } else { time };
+            now.checked_add(time).unwrap_or(now + LEASE_CAP)
+        };
+        // T1 before T2 before the end, or the standard's shares (section 4.4.5).
+        let rebind_s = answer.rebinding_s.filter(|s| *s < lease_s);
+        let rebind_s = rebind_s.unwrap_or(lease_s - lease_s / 8);
+        let renew_s = answer
+            .renewal_s
+            .filter(|s| *s < rebind_s && *s >= LEASE_MIN_S / 2);
+        let renew_s = renew_s.unwrap_or(rebind_s.min(lease_s / 2));
+        let lease = Lease {
+            address: answer.address,
+            // A server that names no mask means the usual network.
+            prefix: answer.prefix.unwrap_or(24),
+            gateway: answer.gateway,
+            dns: answer.dns,
+            ntp: answer.ntp,
+            server,
+        };
+        let held = Held {
+            lease: lease.clone(),
+            renew: after(if lease_s == FOR_EVER {
+                FOR_EVER
+            } else {
+                renew_s
+            }),
+            rebind: after(if lease_s == FOR_EVER {
+                FOR_EVER
+            } else {
+                rebind_s
+            }),
+            end: after(lease_s),
+        };
+        self.next = held.renew;
+        self.asked = 0;
+        self.state = State::Bound(held);
+        match had {
+            Some(had) if had == lease => Vec::new(),
+            _ => vec![Do::Have(lease)],
+        }
+    }
+
+    fn start_anew(&mut self, now: Instant) {
+        self.began = now;
+        self.turn(now, State::Selecting);
+    }
+
+    fn turn(&mut self, now: Instant, state: State) {
+        self.state = state;
+        self.enter(now);
+    }
+
+    /// A new state begins with a question at once; an offer's keeps its number.
+    fn enter(&mut self, now: Instant) {
+        if !matches!(self.state, State::Requesting(_)) {
+            self.xid = (self.random)();
+        }
+        self.asked = 0;
+        self.next = now;
+    }
+
+    /// The pause doubles, and differs by up to a second from that of others.
+    fn pause(&mut self, now: Instant) {
+        let doubled = PAUSE_MIN
+            .saturating_mul(1 << self.asked.min(8))
+            .min(PAUSE_MAX);
+        let spread = Duration::from_millis(u64::from((self.random)() % 1000));
+        self.asked = self.asked.saturating_add(1);
+        self.next = now + doubled + spread;
+    }
+
+    fn question(&self, now: Instant, ask: Ask) -> Question<'_> {
+        let secs = now.saturating_duration_since(self.began).as_secs();
+        Question {
+            ask,
+            xid: self.xid,
+            secs: u16::try_from(secs).unwrap_or(u16::MAX),
+            mac: self.mac,
+            ciaddr: Ipv4Addr::UNSPECIFIED,
+            address: None,
+            server: None,
+            hostname: &self.hostname,
+        }
+    }
+
+    fn discover(&mut self, now: Instant) -> Do {
+        self.pause(now);
+        Do::Broadcast(self.question(now, Ask::Discover).encode())
+    }
+
+    fn request(&mut self, now: Instant, offer: &Answer) -> Do {
+        self.pause(now);
+        let mut question = self.question(now, Ask::Request);
+        question.address = Some(offer.address);
+        question.server = offer.server;
+        Do::Broadcast(question.encode())
+    }
+
+    fn confirm(&mut self, now: Instant, held: &Held) -> Do {
+        self.pause(now);
+        let mut question = self.question(now, Ask::Request);
+        question.address = Some(held.lease.address);
+        Do::Broadcast(question.encode())
+    }
+
+    fn extend(&self, now: Instant, held: &Held) -> Vec<u8> {
+        let mut question = self.question(now, Ask::Request);
+        question.ciaddr = held.lease.address;
+        question.encode()
+    }
+}
+
+/// What an [`Instant`] always has room for.
+const LEASE_CAP: Duration = Duration::from_secs(365 * 86_400);
+
+/// Half of what is left, but not so often that it would be noise, and not beyond
+/// the end.
+fn next_renewal(now: Instant, end: Instant) -> Instant {
+    let left = end.saturating_duration_since(now);
+    (now + (left / 2).max(RENEWAL_PAUSE_MIN)).min(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::packet::tests::{MAC, answer};
+    use super::*;
+
+    const SERVER: [u8; 4] = [10, 0, 2, 2];
+    const OFFER: u8 = 2;
+    const ACK: u8 = 5;
+    const NAK: u8 = 6;
+
+    struct Rig {
+        client: Client,
+        now: Instant,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let now = Instant::now();
+            let mut n = 0;
+            let random = move || {
+                n += 1;
+                n
+            };
+            Self {
+                client: Client::new(MAC, "witness-c", now, random),
+                now,
+            }
+        }
+
+        fn hear(&mut self, say: u8, address: [u8; 4], lease_s: u32) -> Vec<Do> {
+            let options: [(u8, &[u8]); 3] = [
+                (1, &[255, 255, 255, 0]),
+                (51, &lease_s.to_be_bytes()),
+                (54, &SERVER),
+            ];
+            let bytes = answer(say, self.client.xid, address, &options);
+            self.client.on_datagram(self.now, &bytes)
+        }
+
+        fn bound(lease_s: u32) -> Self {
+            let mut rig = Self::new();
+            assert!(matches!(
+                rig.client.on_time(rig.now)[..],
+                [Do::Broadcast(_)]
+            ));
+            assert!(matches!(
+                rig.hear(OFFER, [10, 0, 2, 15], lease_s)[..],
+                [Do::Broadcast(_)]
+            ));
+            let done = rig.hear(ACK, [10, 0, 2, 15], lease_s);
+            let [Do::Have(lease)] = &done[..] else {
+                panic!("{done:?}");
+            };
+            assert_eq!((lease.address.octets(), lease.prefix), ([10, 0, 2, 15], 24));
+            rig
+        }
+
+        /// To the next deadline.
+        fn step(&mut self) -> Vec<Do> {
+            self.now = self.client.deadline();
+            self.client.on_time(self.now)
+        }
+
+        fn since(&self, start: Instant) -> u64 {
+            self.now.duration_since(start).as_secs()
+        }
+    }
+
+    #[test]
+    fn asks_on_until_a_server_is_there() {
+        let mut rig = Rig::new();
+        let start = rig.now;
+        for _ in 0..20 {
+            assert!(matches!(rig.step()[..], [Do::Broadcast(_)]));
+        }
+        // 2 + 4 + 8 + 16 * 16 s and a second each at most.
+        assert!(
+            (250..300).contains(&rig.since(start)),
+            "{}",
+            rig.since(start)
+        );
+        rig.hear(OFFER, [10, 0, 2, 15], 3600);
+        // The server falls silent: four questions, then anew.
+        for _ in 0..3 {
+            assert!(matches!(rig.step()[..], [Do::Broadcast(_)]));
+        }
+        rig.step();
+        assert!(matches!(rig.client.state, State::Selecting));
+    }
+
+    #[test]
+    fn renews_at_half_time_rebinds_and_lets_go_at_the_end() {
+        let mut rig = Rig::bound(3600);
+        let start = rig.now;
+        assert!(matches!(rig.step()[..], [Do::Unicast(server, _)] if server.octets() == SERVER));
+        assert_eq!(rig.since(start), 1800);
+        // Its server says yes: half an hour more, and nothing changes.
+        assert_eq!(rig.hear(ACK, [10, 0, 2, 15], 3600), []);
+        rig.step();
+        assert_eq!(rig.since(start), 3600);
+        // It says nothing: any server, and at the end none is left.
+        let start = start + Duration::from_secs(1800);
+        let mut rebound = None;
+        loop {
+            match &rig.step()[..] {
+                [Do::Unicast(..)] => assert_eq!(rebound, None),
+                [Do::Broadcast(_)] => {
+                    rebound.get_or_insert(rig.since(start));
+                }
+                [Do::HaveNone, Do::Broadcast(_)] => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(rebound, Some(3150));
+        assert_eq!(rig.since(start), 3600);
+    }
+
+    #[test]
+    fn a_refusal_takes_the_address_at_once() {
+        let mut rig = Rig::bound(3600);
+        rig.step();
+        assert_eq!(rig.hear(NAK, [0; 4], 0), [Do::HaveNone]);
+        assert!(
+            rig.client.deadline() > rig.now,
+            "refused and asked in a loop"
+        );
+        assert!(matches!(rig.step()[..], [Do::Broadcast(_)]));
+    }
+
+    #[test]
+    fn the_link_returns_to_the_same_network_or_to_another() {
+        let mut rig = Rig::bound(3600);
+        rig.now += Duration::from_secs(5);
+        let now = rig.now;
+        assert!(matches!(rig.client.on_link(now)[..], [Do::Broadcast(_)]));
+        assert_eq!(rig.hear(ACK, [10, 0, 2, 15], 3600), []);
+        // Another network refuses, and another address is had.
+        rig.client.on_link(now);
+        assert_eq!(rig.hear(NAK, [0; 4], 0), [Do::HaveNone]);
+        rig.step();
+        rig.hear(OFFER, [192, 168, 1, 5], 3600);
+        assert!(matches!(
+            rig.hear(ACK, [192, 168, 1, 5], 3600)[..],
+            [Do::Have(_)]
+        ));
+        // No server answers: what was leased is used until it ends.
+        rig.client.on_link(rig.now);
+        for _ in 0..4 {
+            rig.step();
+        }
+        assert!(matches!(rig.client.state, State::Bound(_)));
+    }
+
+    #[test]
+    fn an_answer_to_somebody_elses_question_is_not_heard() {
+        let mut rig = Rig::new();
+        rig.step();
+        let forged = answer(OFFER, rig.client.xid ^ 1, [10, 0, 2, 66], &[(54, &SERVER)]);
+        assert_eq!(rig.client.on_datagram(rig.now, &forged), []);
+        // Nobody asked for this acknowledgement.
+        assert_eq!(rig.hear(ACK, [10, 0, 2, 66], 3600), []);
+    }
+
+    #[test]
+    fn leases_of_no_time_and_of_all_time_do_no_harm() {
+        let mut rig = Rig::bound(0);
+        let start = rig.now;
+        rig.step();
+        assert!(rig.since(start) >= 30);
+        let mut rig = Rig::bound(u32::MAX);
+        let start = rig.now;
+        assert_eq!(
+            rig.client
+                .on_time(start + Duration::from_secs(86_400 * 365)),
+            []
+        );
+        rig.step();
+        assert!(rig.since(start) > 86_400 * 365);
+    }
+}

@@ -1,0 +1,390 @@
+//! Being PID 1 on a board of one's own: the whole of its user space is this
+//! program. It sets the machine up, keeps the witness running as a process below
+//! it, and says in plain sentences what is amiss.
+//!
+//! * [`mounts`], [`modules`], [`console`], [`power`]: the machine;
+//! * [`network`], [`netlink`], [`dhcp`]: an address;
+//! * [`clock`], [`sntp`]: the wall clock, for the log alone;
+//! * [`witness`]: the process that votes;
+//! * [`watchdog`]: the hardware's, fed while that one makes progress;
+//! * [`notes`], [`page`]: what is shown of all this.
+//!
+//! Nothing here decides anything in a Raft group, and nothing here may end: PID 1
+//! that ends is a kernel panic. What fails is said and tried again.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::config::{self, ApplianceConfig, Config, ConfigSource, Env, appliance, shown};
+use crate::logging;
+
+pub mod clock;
+pub mod console;
+pub mod dhcp;
+pub mod modules;
+pub mod mounts;
+pub mod netlink;
+pub mod network;
+pub mod notes;
+pub mod page;
+pub mod power;
+pub mod sntp;
+pub mod watchdog;
+pub mod witness;
+
+use mounts::Part;
+use notes::{Notes, Topic};
+use page::Page;
+use power::{End, Power};
+use watchdog::{Policy, Watchdog};
+use witness::Witness;
+
+/// The configuration on the boot partition.
+const FILE: &str = "pg-witness.json";
+
+/// How often PID 1 looks around.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How often what is missing is looked for again.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// How long a board may take to find its card.
+const CARD_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Whether this process is to be the appliance: called `init`, as the kernel calls
+/// it. In a container it is PID 1 too, but by its own name.
+pub fn is_called(argv0: &std::ffi::OsStr) -> bool {
+    std::process::id() == 1
+        && Path::new(argv0)
+            .file_name()
+            .is_some_and(|name| name == "init")
+}
+
+/// Runs the machine, for good.
+pub fn main() -> ! {
+    mounts::kernel();
+    let console = console::start();
+    logging::start(log::LevelFilter::Info);
+    if let Err(error) = console {
+        log::warn!("console: {error}");
+    }
+    log::info!(
+        "pg-witness {} is PID 1, {} s after the kernel",
+        env!("CARGO_PKG_VERSION"),
+        since_the_kernel()
+    );
+    modules::load();
+    let mut machine = Machine::new();
+    loop {
+        machine.look_around();
+    }
+}
+
+/// What the machine has come to.
+enum Stage {
+    /// The boot partition is looked for.
+    NoCard,
+    /// Its configuration is refused; it is read again and again.
+    Refused,
+    /// The configuration is good; the data partition is looked for.
+    NoData,
+    /// The witness is kept running.
+    Running,
+}
+
+struct Machine {
+    stage: Stage,
+    notes: Arc<Notes>,
+    known: Arc<network::Known>,
+    env: Env,
+    networked: bool,
+    page: Option<Page>,
+    power: Power,
+    listening: bool,
+    watchdog: Option<Watchdog>,
+    witness: Option<Witness>,
+    look_again: Instant,
+    started: Instant,
+    announced: bool,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let now = Instant::now();
+        let notes = Arc::new(Notes::default());
+        let watchdog = Watchdog::open();
+        if watchdog.is_none() {
+            notes.say(Topic::Watchdog, notes::NO_WATCHDOG);
+        }
+        let witness = Witness::new(now);
+        if let Err(error) = &witness {
+            notes.say(
+                Topic::Witness,
+                format!("The witness cannot be started: {error}."),
+            );
+        }
+        Self {
+            stage: Stage::NoCard,
+            notes,
+            known: Arc::default(),
+            env: Env::of_process().with(appliance::VARIABLE, "1"),
+            networked: false,
+            page: None,
+            power: Power::default(),
+            listening: false,
+            watchdog,
+            witness: witness.ok(),
+            look_again: now,
+            started: now,
+            announced: false,
+        }
+    }
+
+    /// One round: what ended, what is missing, what was asked for; and the
+    /// watchdog, if all that is well.
+    fn look_around(&mut self) {
+        let now = Instant::now();
+        self.reap(now);
+        if now >= self.look_again {
+            // Boot is a matter of fractions of a second, a card in the hand is not.
+            let hurry = now.saturating_duration_since(self.started) < 4 * LOOK_AGAIN;
+            self.look_again = now + if hurry { TICK / 10 } else { LOOK_AGAIN };
+            self.advance(now);
+        }
+        if let Some(end) = self.power.asked() {
+            self.end(end);
+        }
+        self.feed(now);
+        let pause = match self.stage {
+            Stage::Running => TICK,
+            _ => TICK / 10,
+        };
+        match &mut self.witness {
+            Some(witness) => witness.listen(pause),
+            None => thread::sleep(pause),
+        }
+    }
+
+    fn feed(&mut self, now: Instant) {
+        let policy = self
+            .witness
+            .as_ref()
+            .map(Witness::policy)
+            .unwrap_or_default();
+        if matches!(policy, Policy::Progress(_)) && !self.announced {
+            self.announced = true;
+            let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+            log::info!(
+                "the witness makes progress, {} s after the kernel; {} MB of memory in use",
+                since_the_kernel(),
+                memory_in_use(&memory).unwrap_or(0)
+            );
+        }
+        if let Some(watchdog) = self.watchdog.as_mut().filter(|_| policy.feeds(now)) {
+            watchdog.feed();
+        }
+    }
+
+    fn reap(&mut self, now: Instant) {
+        let ended = self.witness.as_mut().and_then(|witness| witness.reap(now));
+        if let Some(how) = ended {
+            log::error!("the witness ended ({how}); it is started again");
+        }
+    }
+
+    fn advance(&mut self, now: Instant) {
+        match self.stage {
+            Stage::NoCard | Stage::Refused => self.read_card(),
+            Stage::NoData => self.attach_data(),
+            Stage::Running => self.keep_running(now),
+        }
+    }
+
+    /// Boot partition and configuration. It is taken off again while it is no
+    /// good, so that the card can be pulled out.
+    fn read_card(&mut self) {
+        // For a broken one, or for none.
+        let before = self.networked;
+        let file = Path::new(mounts::BOOT).join(FILE);
+        match mounts::attach(Part::Boot) {
+            None => return self.miss(Topic::Card, notes::NO_CARD),
+            Some(Err(error)) => {
+                return self.miss(Topic::Card, &format!("{} ({error})", notes::NO_CARD));
+            }
+            Some(Ok(device)) => {
+                self.notes.clear(
+                    Topic::Card,
+                    &format!("the boot partition is {}", device.display()),
+                );
+            }
+        }
+        match self.configuration(&file) {
+            // What was set up for a broken one is not taken back piece by piece.
+            Ok(_) if before => {
+                log::info!("the configuration is good now: starting again with it");
+                mounts::detach_boot();
+                self.end(End::Restart);
+            }
+            Ok(config) => {
+                logging::set_level(config.log.level);
+                self.set_up(config.appliance.unwrap_or_default());
+                self.stage = Stage::NoData;
+                self.look_again = self.started;
+            }
+            Err(error) => {
+                let settings = config::appliance_alone(&file, &self.env);
+                mounts::detach_boot();
+                self.notes.say(Topic::Configuration, notes::refused(&error));
+                self.set_up(settings);
+                self.show_page();
+                self.stage = Stage::Refused;
+            }
+        }
+    }
+
+    /// Reads it, and says it as the file is called on the card.
+    fn configuration(&self, file: &Path) -> Result<Config, String> {
+        let source = ConfigSource {
+            file: Some(PathBuf::from(file)),
+            as_controller: false,
+        };
+        let config = config::load(&source, &self.env);
+        config.map_err(|error| error.to_string().replace(&file.display().to_string(), FILE))
+    }
+
+    fn attach_data(&mut self) {
+        match mounts::attach(Part::Data) {
+            Some(Ok(device)) => {
+                self.notes.clear(
+                    Topic::Data,
+                    &format!("the data partition is {}", device.display()),
+                );
+                self.page = None;
+                self.stage = Stage::Running;
+                self.look_again = self.started;
+            }
+            Some(Err(error)) => self.miss(Topic::Data, &format!("{} ({error}).", notes::NO_DATA)),
+            None => self.miss(Topic::Data, &format!("{} (none found).", notes::NO_DATA)),
+        }
+    }
+
+    fn keep_running(&mut self, now: Instant) {
+        // Drivers of buttons come late.
+        if !self.listening {
+            self.listening = true;
+            self.power.listen();
+        }
+        let file = Path::new(mounts::BOOT).join(FILE);
+        let Some(witness) = &mut self.witness else {
+            return;
+        };
+        match witness.keep_running(&file, now) {
+            Ok(()) => self.notes.clear(Topic::Witness, "the witness is started"),
+            Err(error) => {
+                let sentence = format!("The witness cannot be started: {error}.");
+                self.notes.say(Topic::Witness, sentence);
+            }
+        }
+        self.look_again = now + TICK;
+    }
+
+    /// Disks take a moment to appear; what is still missing then is said. Without
+    /// a configuration the network is set up late: it would have to be undone.
+    fn miss(&mut self, topic: Topic, sentence: &str) {
+        let waited = self.started.elapsed();
+        if waited > LOOK_AGAIN {
+            self.notes.say(topic, sentence);
+        }
+        if waited > CARD_PATIENCE || (self.networked && waited > LOOK_AGAIN) {
+            self.set_up(ApplianceConfig::default());
+            self.show_page();
+        }
+    }
+
+    fn show_page(&mut self) {
+        if self.page.is_none() {
+            let probe = config::ProbeConfig::default();
+            self.page = Some(Page::serve(probe));
+        }
+    }
+
+    /// Name, network and clock, once: from then on their threads go on by
+    /// themselves.
+    fn set_up(&mut self, settings: ApplianceConfig) {
+        if std::mem::replace(&mut self.networked, true) {
+            return;
+        }
+        if let Err(error) = rustix::system::sethostname(settings.hostname.as_bytes()) {
+            log::warn!("hostname {}: {error}", shown(&settings.hostname));
+        }
+        let ntp = settings.ntp.clone();
+        let (notes, known) = (self.notes.clone(), self.known.clone());
+        self.spawn("network", move || network::run(&settings, &notes, &known));
+        let (notes, known) = (self.notes.clone(), self.known.clone());
+        self.spawn("clock", move || clock::run(&ntp, &notes, &known));
+    }
+
+    fn spawn(&self, name: &str, work: impl FnOnce() + Send + 'static) {
+        let spawned: io::Result<_> = thread::Builder::new().name(name.into()).spawn(work);
+        if let Err(error) = spawned {
+            self.notes
+                .say(Topic::Network, format!("No thread for {name}: {error}."));
+        }
+    }
+
+    /// Ends the witness, takes the data partition off, and the machine with it.
+    fn end(&mut self, end: End) {
+        log::info!("ending: {end:?}");
+        let watchdog = &mut self.watchdog;
+        if let Some(witness) = &mut self.witness {
+            witness.end(|| {
+                if let Some(watchdog) = watchdog {
+                    watchdog.feed();
+                }
+            });
+        }
+        mounts::detach_data();
+        if let Some(watchdog) = self.watchdog.take() {
+            watchdog.disarm();
+        }
+        // The last lines are on their way to the console.
+        thread::sleep(TICK / 4);
+        power::end(end);
+    }
+}
+
+/// Seconds since the kernel began, as it writes them itself.
+fn since_the_kernel() -> String {
+    let uptime = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
+    uptime.split(' ').next().unwrap_or_default().to_owned()
+}
+
+/// What of the memory is neither free nor to be had at once, in megabytes.
+fn memory_in_use(meminfo: &str) -> Option<u64> {
+    let kib = |name: &str| -> Option<u64> {
+        let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().strip_suffix(" kB")?.parse().ok()
+    };
+    let used = kib("MemTotal:")?.checked_sub(kib("MemAvailable:")?)?;
+    Some(used.saturating_mul(1024) / 1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_what_cannot_be_had_at_once() {
+        let meminfo =
+            "MemTotal:         250000 kB\nMemFree:          10 kB\nMemAvailable:     200000 kB\n";
+        assert_eq!(memory_in_use(meminfo), Some(51));
+        assert_eq!(memory_in_use(""), None);
+        assert_eq!(
+            memory_in_use("MemTotal: many kB\nMemAvailable: 1 kB\n"),
+            None
+        );
+    }
+}
