@@ -56,7 +56,8 @@ class Archive:
         (root / "state/status").touch()
         site, key = mirror()
         (root / "etc/sources.list").write_text(
-            f"deb [signed-by={key} arch={self.arch}] {site} {self.suite} main\n")
+            f"deb [signed-by={key} arch={self.arch}] {site} {self.suite} "
+            "main non-free-firmware\n")
         settings = {
             "APT::Architecture": self.arch, "APT::Architectures": self.arch,
             "Dir::State": root / "state", "Dir::State::status": root / "state/status",
