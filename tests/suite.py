@@ -117,8 +117,9 @@ def stages(options):
     bugs = Stage("bugs", ["tests/bugs"], 900)
     probe = [*PYTEST, "-n", "4", "tests/probe"]
     image = [*PYTEST, "tests/image"]
+    appliance = [*PYTEST, "tests/appliance"]
     if options.images:
-        return [Stage("image", image, 3 * 3600)]
+        return [Stage("image", image, 3 * 3600), Stage("appliance", appliance, 2 * 3600)]
     if options.quick:
         return [build, Stage("probe", [*probe, "--size", "quick"], 600),
                 Stage("cluster", [*cluster, "--size", "quick"], 900)]
