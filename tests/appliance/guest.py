@@ -39,16 +39,16 @@ def network():
     return f"user,id=net,{forwards}"
 
 
-def x86(image, _folder, _words):
+def x86(_image, drive, _folder, _words):
     """UEFI, and the image as its disk."""
     return ["qemu-system-x86_64", "-M", "q35", "-cpu", "max", "-m", "256",
             "-bios", "/usr/share/ovmf/OVMF.fd",
-            "-drive", f"file={image},format=raw,if=virtio",
+            "-drive", f"file={drive},format=raw,if=virtio",
             "-netdev", network(), "-device", "virtio-net-pci,netdev=net",
             "-device", "i6300esb", "-serial", "stdio"]
 
 
-def virt(image, folder, words):
+def virt(image, drive, folder, words):
     """The Raspberry Pi's kernel and initramfs on qemu's own board."""
     for name in ("kernel8.img", "initramfs"):
         (folder / name).write_bytes(extract(image, name))
@@ -56,13 +56,13 @@ def virt(image, folder, words):
     return ["qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a53", "-m", "256",
             "-kernel", folder / "kernel", "-initrd", folder / "initramfs",
             "-append", f"console=ttyAMA0 {COMMAND_LINE} {words}",
-            "-drive", f"file={image},format=raw,if=none,id=card",
+            "-drive", f"file={drive},format=raw,if=none,id=card",
             "-device", "virtio-blk-device,drive=card",
             "-netdev", network(), "-device", "virtio-net-device,netdev=net",
             "-device", "i6300esb", "-serial", "stdio"]
 
 
-def raspi3b(image, folder, words):
+def raspi3b(image, drive, folder, words):
     """A Raspberry Pi 3 with the image as its card. Its firmware is not emulated, and
     its watchdog resets qemu as soon as it is armed."""
     for name in ("kernel8.img", "initramfs", "bcm2837-rpi-3-b.dtb"):
@@ -71,7 +71,7 @@ def raspi3b(image, folder, words):
     return ["qemu-system-aarch64", "-M", "raspi3b", "-kernel", folder / "kernel",
             "-initrd", folder / "initramfs", "-dtb", folder / "bcm2837-rpi-3-b.dtb",
             "-append", f"console=ttyS1,115200 {COMMAND_LINE} PG_WITNESS_WATCHDOG=off {words}",
-            "-drive", f"file={image},format=raw,if=sd",
+            "-drive", f"file={drive},format=raw,if=sd",
             "-netdev", network(), "-device", "usb-net,netdev=net",
             "-serial", "null", "-serial", "stdio"]
 
@@ -80,7 +80,10 @@ BOARDS = {"x86": ("x86", x86), "virt": ("pi", virt), "raspi3b": ("pi", raspi3b)}
 
 
 class Guest(Witness):
-    """The third member, booted. `words` go to the kernel's command line."""
+    """The third member, booted. `words` go to the kernel's command line. `drive`: what
+    qemu takes in the image's place."""
+
+    drive = None
 
     def install(self, board, image):
         self.board = board
@@ -97,7 +100,8 @@ class Guest(Witness):
 
     def start(self, words="", once=False):
         _, board = BOARDS[self.board]
-        argv = [*board(self.image, self.folder, words), "-display", "none", "-monitor", "none"]
+        drive = self.drive or self.image
+        argv = [*board(self.image, drive, self.folder, words), "-display", "none", "-monitor", "none"]
         self.process = Process([*argv, *(["-no-reboot"] if once else [])], self.log, self.machine)
 
     def await_line(self, text, limit_s=BOOT_LIMIT_S, times=1):
