@@ -2,10 +2,8 @@
 //!
 //! The rooms, from the door to the cellar (a room uses only those below it):
 //!
+//! * `appliance`, in the program on a card: being PID 1 on a board;
 //! * [`cli`]: one file a command; [`logging`]: where their words go;
-//! * [`cli`]: the commands, one file each; [`logging`]: where their words go.
-//! * [`cli`]: one file a command;
-//! * [`appliance`]: being PID 1 on a board: mounts, network, clock, watchdog;
 //! * [`http`]: the status, the page and the metrics, served;
 //! * [`status`]: what is known, as one model, and whether a failover would work;
 //! * [`probe`]: whether PostgreSQL accepts connections, asked without a password;
@@ -16,18 +14,13 @@
 //! * [`config`]: file, environment and flags become one validated `Config`;
 //!   [`config::limits`] holds every cap in one place;
 //! * [`kv`]: Patroni's `KVStoreTTL` as a pure state machine;
-//!   [`config::limits`] holds every cap in one place.
-//! * [`disk`]: what must survive a power cut: hard state, log, checkpoints.
-//! * [`kv`]: Patroni's `KVStoreTTL` as a pure state machine.
-//! * [`links`]: connections to peers and the translation of what is said there.
-//! * [`probe`]: whether PostgreSQL accepts connections, asked without a password;
-//! * [`status`]: what is known, as one model, and whether a failover would work;
 //! * [`machine`]: what PID 1 of a board has to say, for whoever shows it;
 //! * [`reactor`]: the one thread's sockets and timers;
 //! * [`wire`]: PySyncObj's bytes, without I/O.
 //!
 //! [`bugs`]: what the tests plant in these rooms to see whether they notice.
 
+#[cfg(feature = "appliance")]
 pub mod appliance;
 pub mod bugs;
 pub mod cli;

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use lexopt::{Arg, Parser};
 
 use self::look::{Look, View};
+#[cfg(feature = "appliance")]
 use crate::appliance;
 use crate::config::{self, ClusterConfig, Config, ConfigError, ConfigSource, Env, nearest, shown};
 use crate::disk::Worker;
@@ -147,6 +148,7 @@ const COMMANDS: [&str; 11] = [
 
 /// Parses and carries out a command line; `argv0` is the name we were called by.
 pub fn start(args: impl Iterator<Item = OsString>, argv0: &OsStr) -> ExitCode {
+    #[cfg(feature = "appliance")]
     if appliance::is_called(argv0) {
         // The kernel hands over words of its command line that are not for us.
         appliance::main();

@@ -21,7 +21,7 @@ def with_features(name, features):
     """The program of an image with features that the product has not."""
     board = target({"pi": "aarch64", "x86": "x86_64"}[name])
     to = target_dir() / "with" / features
-    subprocess.run(["cargo", "build", "--release", "--locked", "--features", features,
+    subprocess.run(["cargo", "build", "--release", "--locked", "--features", f"appliance,{features}",
                     "--target", board.triple, "--target-dir", to],
                    cwd=ROOT, env=prepare([board]), check=True)
     return to / board.triple / "release/pg-witness"

@@ -32,6 +32,8 @@ def cluster(tmp_path, engine, image):
     with Cluster(tmp_path, password="secret") as cluster:
         ContainedWitness(cluster, engine, image)
         yield cluster.start()
+    # What this cluster was must not be remembered in the next one.
+    engine("volume", "rm", "contained")
 
 
 def test_votes_and_keeps_its_state(cluster, engine):
