@@ -49,7 +49,11 @@ struct Writes {
 impl Writes {
     fn send(&mut self, connection: &Connection) {
         let key = Str::from(format!("/bench/{}", self.next % 100).as_str());
-        let value = Value::str(&"x".repeat(100));
+        let value = Value::dict([
+            ("value", Value::str(&"x".repeat(100))),
+            ("updated", Value::Float(1.0)),
+            ("created", Value::Float(1.0)),
+        ]);
         let command = command::set(&key, &value, &[]);
         connection.send(&Message::ApplyCommand {
             command,
