@@ -17,7 +17,6 @@ use super::{Member, Trouble};
 use crate::config::limits;
 use crate::disk::Standing;
 use crate::links::leader::Peer;
-use crate::raft::runtime;
 use crate::wire::Address;
 use crate::wire::utility::StatusReply;
 
@@ -147,16 +146,8 @@ impl Member {
         if self.standing() == Standing::Estranged {
             return;
         }
-        let mut replica = self.replica.borrow_mut();
-        replica.standing = Standing::Estranged;
-        let hard_state = replica.hard_state();
-        let saved = replica.disk.save_hard_state(hard_state);
-        drop(replica);
         // Should the disk fail, the next start finds the same again.
-        runtime::spawn(async move {
-            let _ = saved.await;
-        })
-        .detach();
+        self.stand(Standing::Estranged);
         self.report_estrangement();
         self.report(Trouble::Estranged);
     }

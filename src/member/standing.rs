@@ -468,18 +468,22 @@ impl Member {
         }
     }
 
-    /// Makes our word count from now on, durably.
-    pub(super) fn become_voter(&self, why: &str) {
+    /// Changes how we stand, durably: after all votes that are under way.
+    pub(super) fn stand(&self, standing: Standing) {
         let mut replica = self.replica.borrow_mut();
-        replica.standing = Standing::Voter;
-        let hard_state = replica.hard_state();
-        let saved = replica.disk.save_hard_state(hard_state);
+        replica.standing = standing;
+        let saved = replica.disk.save_hard_state(replica.hard_state());
         drop(replica);
-        // Should the disk fail, the next start is amnesic again, which is safe.
         runtime::spawn(async move {
             let _ = saved.await;
         })
         .detach();
+    }
+
+    /// Makes our word count from now on, durably.
+    pub(super) fn become_voter(&self, why: &str) {
+        // Should the disk fail, the next start is amnesic again, which is safe.
+        self.stand(Standing::Voter);
         log::info!("{}: this witness is a voter now: {why}", self.name);
         self.clock.restart();
         self.notify();
