@@ -240,7 +240,7 @@ impl<'a> Conversation<'a> {
                 b'N' | b'S' | b'K' | b'v' | b'T' | b'C' | b'A' => {
                     self.received.advance(length.saturating_add(1));
                 }
-                b'R' if let Some(code) = self.unknown_request() => {
+                b'R' if let Some(code) = self.unknown_request(length) => {
                     self.received.advance(length.saturating_add(1));
                     self.on_request(Method::Other(code));
                     return None;
@@ -256,10 +256,11 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// The code of a whole authentication request that the library does not know.
-    fn unknown_request(&self) -> Option<i32> {
-        let code = self.received.get(HEADER..HEADER + 4)?.try_into().ok()?;
-        let code = i32::from_be_bytes(code);
+    /// The code of the whole authentication request at hand, of the `length` that
+    /// it says itself to have, if the library does not know it.
+    fn unknown_request(&self, length: usize) -> Option<i32> {
+        let body = self.received.get(HEADER..length.saturating_add(1))?;
+        let code = i32::from_be_bytes(*body.first_chunk()?);
         (!matches!(code, 0 | 2 | 3 | 5..=12)).then_some(code)
     }
 

@@ -148,6 +148,12 @@ fn what_is_no_postgresql_is_told_with_its_first_words() {
         (b"R\0", true, "it hung up in the midst"),
         (b"R\0\0\0\x03", false, "a length"),
         (b"R\0\0\0\x04", false, "it sends what no PostgreSQL"),
+        // A request without a code has not that of the next message.
+        (
+            b"R\0\0\0\x04R\0\0\0\x04",
+            false,
+            "it sends what no PostgreSQL",
+        ),
         (b"R\xff\xff\xff\xff", false, "a length"),
         (b"E\0\0\0\x09abcd\0", false, "its error cannot be read"),
     ] {
