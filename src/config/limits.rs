@@ -78,6 +78,11 @@ pub const ANSWERS_WAITING_MAX: usize = 256;
 /// it unread after 3.5 s (H11).
 pub const KEEPALIVE: Duration = Duration::from_secs(1);
 
+/// How long a peer's machine may leave what we send unacknowledged. One that lost
+/// its power is then known to be gone, and dialled anew; the kernel alone would try
+/// on for a quarter of an hour, at the end every two minutes.
+pub const LINK_LOSS_TIME: Duration = Duration::from_secs(10);
+
 /// Longest that a utility connection may stay open.
 pub const UTILITY_TIME_MAX: Duration = Duration::from_secs(60);
 

@@ -14,7 +14,8 @@
 //! * [`nodes`]: the PostgreSQL servers that the store names;
 //! * [`placement`]: where the members stand, and whether to vote there;
 //! * [`propose`]: commands on their way into the log;
-//! * [`sockets`]: who is connected;
+//! * [`sockets`]: which members are connected;
+//! * [`strangers`]: who dials us, until they have said who they are;
 //! * [`offline`]: what an operator does while it is stopped;
 //! * [`utility`]: requests of operators and of other nodes;
 //! * [`whereabouts`]: whether `self_addr` still leads here;
@@ -36,6 +37,7 @@ pub mod propose;
 pub mod run;
 pub mod sockets;
 pub mod standing;
+pub mod strangers;
 pub mod utility;
 pub mod whereabouts;
 
@@ -82,7 +84,7 @@ pub struct Member {
     clock: ElectionClock,
     links: RefCell<BTreeMap<Address, Link>>,
     guests: RefCell<BTreeMap<ConnId, Rc<Connection>>>,
-    strangers: Cell<usize>,
+    strangers: RefCell<BTreeMap<ConnId, Rc<Connection>>>,
     leadership: RefCell<Option<Leadership>>,
     /// The leader we heard last, and its term.
     leader: RefCell<Option<(Address, Term, Instant)>>,

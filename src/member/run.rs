@@ -112,7 +112,7 @@ impl Member {
             engine: RefCell::default(),
             links: RefCell::default(),
             guests: RefCell::default(),
-            strangers: Cell::default(),
+            strangers: RefCell::default(),
             leadership: RefCell::default(),
             leader: RefCell::default(),
             peers_changed: Event::new(),
