@@ -212,6 +212,13 @@ pub const SNAPSHOT_WINDOW_BYTES: usize = 256 << 10;
 /// connected.
 pub const ACQUAINTANCE_TIME: Duration = Duration::from_millis(300);
 
+/// How long a campaign waits for what the peers say of a leader.
+pub const CANVASS_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// How long a leader that only others hear is respected while it commits nothing.
+/// An idle Patroni commits once in `loop_wait`, ten seconds by default.
+pub const ELSEWHERE_PATIENCE: Duration = Duration::from_secs(15);
+
 /// How long a voter may hear a leader and accept nothing of it. Longer than a
 /// sync that dawdles and a snapshot that is sent.
 pub const STALL_TIME: Duration = Duration::from_secs(15);

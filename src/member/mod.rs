@@ -5,6 +5,7 @@
 //! `kv` applies. Here it is said when each is asked:
 //!
 //! * [`clock`]: when to campaign;
+//! * [`campaign`]: whether to;
 //! * [`standing`]: whether our word counts (S7, S13);
 //! * [`condition`]: all of it, for whoever looks;
 //! * [`estranged`]: whether all others have forgotten what we hold;
@@ -24,6 +25,7 @@
 //! Everything runs on one thread; a borrow of a cell never spans an await.
 
 pub mod assembly;
+pub mod campaign;
 pub mod clock;
 pub mod condition;
 pub mod estranged;
@@ -94,6 +96,7 @@ pub struct Member {
     /// Appends that the engine did not accept.
     refused_appends: Cell<u64>,
     attendance: RefCell<Option<Attendance>>,
+    elsewhere: RefCell<Option<campaign::Elsewhere>>,
     diverged: Cell<Option<Divergence>>,
     /// The greatest term in which a vote of ours has left.
     voted: Cell<Term>,

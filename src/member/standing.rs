@@ -276,12 +276,16 @@ impl Member {
                 });
                 // It is not there, or cannot be asked. If it is connected all
                 // the same, it is heard after some attempts.
-                if tries >= ASK_ATTEMPTS && self.connection(&peer).is_some() {
+                let heard = tries >= ASK_ATTEMPTS && self.connection(&peer).is_some();
+                let news = heard
+                    && self
+                        .peerage
+                        .update(&peer, |known| !std::mem::replace(&mut known.verified, true));
+                if news {
                     log::warn!(
                         "{}: {peer} does not tell its status; trusting it",
                         self.name
                     );
-                    self.peerage.update(&peer, |known| known.verified = true);
                     self.notify();
                 }
             }

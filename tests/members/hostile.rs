@@ -25,7 +25,7 @@ use crate::quorum::leading;
 use crate::rig::{Rig, Running, addresses, during, in_time, run, until};
 
 /// A witness and the two other members, linked.
-async fn linked(rig: &Rig, [w, a, b]: &[Address; 3]) -> (Running, Rc<Fake>, Rc<Fake>) {
+pub async fn linked(rig: &Rig, [w, a, b]: &[Address; 3]) -> (Running, Rc<Fake>, Rc<Fake>) {
     let all = [w, a, b];
     let (first, second) = (Fake::listen(a, &all).await, Fake::listen(b, &all).await);
     let witness = rig.start(rig.voter(w, &[a, b])).await;
