@@ -149,11 +149,13 @@ impl Member {
     /// Whether the leader that the peer names is respected; none if it names none.
     fn hears_another_leader(&self, peer: &Address, status: &StatusReply) -> Option<bool> {
         let ours = self.replica.borrow().vote.term.term;
-        // A leader of an earlier term could not lead us: a later one must come.
-        let leader = status
-            .leader
-            .as_ref()
-            .filter(|leader| **leader != self.me && status.raft_term >= ours)?;
+        let leader = status.leader.as_ref()?;
+        // One of an earlier term, or one beside whom we have followed another in the
+        // same, could not lead us: a later term must come.
+        let ignored = self.peerage.is_ignored(leader, self.recent());
+        if *leader == self.me || status.raft_term < ours || ignored {
+            return None;
+        }
         let now = Instant::now();
         let mut elsewhere = self.elsewhere.borrow_mut();
         let known = elsewhere.as_mut().filter(|known| known.leader == *leader);
@@ -181,14 +183,16 @@ impl Member {
     /// The leader that others hear and we do not, by what they said lately.
     pub(super) fn leader_elsewhere(&self) -> Option<Address> {
         let elsewhere = self.elsewhere.borrow();
-        let fresh = self
-            .clock
-            .longest()
-            .saturating_add(limits::CANVASS_TIME_MAX);
         elsewhere
             .as_ref()
-            .filter(|known| known.is_respected() && known.said.elapsed() <= fresh)
+            .filter(|known| known.is_respected() && known.said.elapsed() <= self.recent())
             .map(|known| known.leader.clone())
+    }
+
+    /// From one canvass to the end of the next, at most.
+    fn recent(&self) -> Duration {
+        let canvass = limits::CANVASS_TIME_MAX;
+        self.clock.longest().saturating_add(canvass)
     }
 
     /// Adopts the greatest term that a peer has shown. PySyncObj does so at

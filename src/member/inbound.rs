@@ -199,6 +199,7 @@ impl Member {
             follower::outdated(&replica.vote, peer, append.term)
         };
         if let Some(why) = outdated {
+            self.peerage.ignore(peer);
             self.on_ignored(peer, append.term, why);
             self.consider_stale(peer, append.term, append.commit);
             return;

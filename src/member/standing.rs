@@ -58,6 +58,8 @@ pub(super) struct Known {
     withheld: Option<&'static str>,
     /// The term in which it claimed to lead beside another.
     second_leader: Option<Term>,
+    /// When it last claimed a leadership that we do not follow.
+    ignored: Option<Instant>,
     /// It does not list us among its partners.
     disowns: bool,
 }
@@ -164,6 +166,18 @@ impl Peerage {
         self.update(peer, |known| {
             known.second_leader.replace(term) != Some(term)
         })
+    }
+
+    /// Notes that the peer claims a leadership that we do not follow.
+    pub fn ignore(&self, peer: &Address) {
+        self.update(peer, |known| known.ignored = Some(Instant::now()));
+    }
+
+    /// Whether it did so within this time.
+    pub fn is_ignored(&self, peer: &Address, within: Duration) -> bool {
+        let known = self.0.borrow();
+        let ignored = known.get(peer).and_then(|known| known.ignored);
+        ignored.is_some_and(|at| at.elapsed() <= within)
     }
 
     /// Whether the peer does not take us for a member.

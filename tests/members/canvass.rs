@@ -94,6 +94,35 @@ fn a_leader_of_an_earlier_term_cannot_lead_us() {
 }
 
 #[test]
+fn a_leader_that_we_do_not_follow_is_not_respected() {
+    // E3: nodes that forget their term reach one in which we followed another.
+    run(async {
+        let rig = Rig::new();
+        let (witness, a, b) = following(&rig, &addresses()).await;
+        b.append(5, id(2, 1), &[], 2);
+        witness
+            .shows("b as its leader", |status| {
+                status.leader.as_ref() == Some(&b.address)
+            })
+            .await;
+        b.hang_up();
+        *a.status.borrow_mut() = Some(StatusReply {
+            raft_term: term(5),
+            leader: Some(a.address.clone()),
+            ..fresh_status(&a.address)
+        });
+        let began = Instant::now();
+        until("a vote request", async || {
+            a.append(5, id(1, 0), &[], 1);
+            a.status.borrow_mut().as_mut().unwrap().commit_idx += 1;
+            a.drain().iter().any(|m| vote_request(m) > Some(5))
+        })
+        .await;
+        assert!(began.elapsed() < limits::ELSEWHERE_PATIENCE);
+    });
+}
+
+#[test]
 fn who_is_handed_the_leadership_asks_nobody() {
     // Spec 5.7
     run(async {
