@@ -6,26 +6,37 @@ use std::time::Instant;
 use pg_witness::config::limits;
 use pg_witness::wire::Address;
 use pg_witness::wire::message::Message;
-use pg_witness::wire::utility::StatusReply;
+use pg_witness::wire::utility::{PartnerStatus, StatusReply};
 
 use crate::fake::{Fake, fresh_status, id, noop, term};
 use crate::hostile::linked;
 use crate::rig::{Rig, Running, addresses, run, until};
 
+/// The status of a node that knows the witness, and a leader of term `of`.
+fn says(node: &Fake, witness: &Running, leader: &Fake, of: u64) -> StatusReply {
+    StatusReply {
+        raft_term: term(of),
+        leader: Some(leader.address.clone()),
+        partners: vec![PartnerStatus {
+            address: witness.address.clone(),
+            connected: true,
+            next: None,
+            matched: None,
+        }],
+        ..fresh_status(&node.address)
+    }
+}
+
 /// A witness that follows `a` in term 1, as `b` says to do.
 async fn following(rig: &Rig, addresses: &[Address; 3]) -> (Running, Rc<Fake>, Rc<Fake>) {
     let (witness, a, b) = linked(rig, addresses).await;
+    // Before it may campaign by itself: nobody sends heartbeats here.
+    *b.status.borrow_mut() = Some(says(&b, &witness, &a, 1));
     until("success", async || {
         a.append(1, id(1, 0), &[noop(2, 1)], 2);
         a.answer().await.success
     })
     .await;
-    *b.status.borrow_mut() = Some(StatusReply {
-        raft_term: term(1),
-        leader: Some(a.address.clone()),
-        commit_idx: 2,
-        ..fresh_status(&b.address)
-    });
     (witness, a, b)
 }
 
@@ -106,11 +117,7 @@ fn a_leader_that_we_do_not_follow_is_not_respected() {
             })
             .await;
         b.hang_up();
-        *a.status.borrow_mut() = Some(StatusReply {
-            raft_term: term(5),
-            leader: Some(a.address.clone()),
-            ..fresh_status(&a.address)
-        });
+        *a.status.borrow_mut() = Some(says(&a, &witness, &a, 5));
         let began = Instant::now();
         until("a vote request", async || {
             a.append(5, id(1, 0), &[], 1);
@@ -130,6 +137,8 @@ fn who_is_handed_the_leadership_asks_nobody() {
         let (_witness, a, b) = following(&rig, &addresses()).await;
         b.drain();
         let began = Instant::now();
+        // Only of a leader that it has just heard.
+        a.append(1, id(2, 1), &[], 2);
         a.send(&Message::TimeoutNow { term: term(1) });
         assert_eq!(b.next("a vote request", vote_request).await, 2);
         assert!(began.elapsed() < limits::ELSEWHERE_PATIENCE);
