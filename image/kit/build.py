@@ -14,9 +14,10 @@ BYTES_MAX = 2_500_000
 SMALLER = ("-Cforce-unwind-tables=no", "-Clink-arg=--pack-dyn-relocs=relr")
 
 
-def build(targets, cross=False, features=""):
+def build(targets, cross=False, features="", pinned=False):
     """Builds for all the targets. Returns the programs by the targets' names.
 
+    `pinned`: with std as `versions.toml` has it, even where rustup has the targets.
     With `features` they stand in a folder of their own, and are not measured by
     what the program without them may have."""
     if cross:
@@ -25,7 +26,7 @@ def build(targets, cross=False, features=""):
             run("cross", "build", "--release", "--locked", "--target", target.triple,
                 cwd=ROOT, env=environment)
     else:
-        environment = prepare(targets, SMALLER)
+        environment = prepare(targets, SMALLER, pinned)
         triples = [word for target in targets for word in ("--target", target.triple)]
         folder = target_dir() / "with" / features if features else target_dir()
         run("cargo", "build", "--release", "--locked", "--features", features,
@@ -35,11 +36,11 @@ def build(targets, cross=False, features=""):
     return {target.name: program(target) for target in targets}
 
 
-def prepare(targets, more=()):
+def prepare(targets, more=(), pinned=False):
     """An environment in which cargo builds for these targets, the same bytes
     wherever its folders are."""
     environment = dict(os.environ)
-    if not all(installed(target.triple) for target in targets):
+    if pinned or not all(installed(target.triple) for target in targets):
         environment["RUSTC"] = str(ensure(targets))
     run("cargo", "fetch", "--locked", "--quiet", cwd=ROOT)
     flags = [f"--remap-path-prefix={ROOT}=/pg-witness", *registry_remapped("/crates"), *more]

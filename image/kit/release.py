@@ -14,7 +14,7 @@ def release(to):
     if to.exists() and any(to.iterdir()):
         raise Fault(f"{to} is not empty; a release is made into a new folder")
     to.mkdir(parents=True, exist_ok=True)
-    built = build(list(TARGETS.values()))
+    built = build(list(TARGETS.values()), pinned=True)
     programs = {}
     for name, program in built.items():
         programs[name] = to / f"pg-witness-{version()}-{name}"
