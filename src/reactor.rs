@@ -340,6 +340,12 @@ impl TcpStream {
     pub fn set_nodelay(&self) {
         let _ = self.0.io.set_nodelay(true);
     }
+
+    /// Gives the connection up once what was sent has not been taken for so long.
+    pub fn set_user_timeout(&self, limit: Duration) {
+        let ms = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+        let _ = rustix::net::sockopt::set_tcp_user_timeout(self, ms);
+    }
 }
 
 impl AsFd for TcpStream {

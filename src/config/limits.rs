@@ -78,6 +78,11 @@ pub const ANSWERS_WAITING_MAX: usize = 256;
 /// it unread after 3.5 s (H11).
 pub const KEEPALIVE: Duration = Duration::from_secs(1);
 
+/// How long a peer's machine may leave what we send unacknowledged. One that lost
+/// its power is then known to be gone, and dialled anew; the kernel alone would try
+/// on for a quarter of an hour, at the end every two minutes.
+pub const LINK_LOSS_TIME: Duration = Duration::from_secs(10);
+
 /// Longest that a utility connection may stay open.
 pub const UTILITY_TIME_MAX: Duration = Duration::from_secs(60);
 
@@ -206,6 +211,13 @@ pub const SNAPSHOT_WINDOW_BYTES: usize = 256 << 10;
 /// How long a vote request waits for the status of a peer that has just
 /// connected.
 pub const ACQUAINTANCE_TIME: Duration = Duration::from_millis(300);
+
+/// How long a campaign waits for what the peers say of a leader.
+pub const CANVASS_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// How long a leader that only others hear is respected while it commits nothing.
+/// An idle Patroni commits once in `loop_wait`, ten seconds by default.
+pub const ELSEWHERE_PATIENCE: Duration = Duration::from_secs(15);
 
 /// How long a voter may hear a leader and accept nothing of it. Longer than a
 /// sync that dawdles and a snapshot that is sent.

@@ -29,8 +29,6 @@ pub struct Request {
     pub token: Option<Vec<u8>>,
     /// `Accept`
     pub accept: Option<String>,
-    /// How many bytes of a body follow, at least.
-    pub body: bool,
 }
 
 /// Why a request gets no answer of ours.
@@ -114,14 +112,6 @@ impl Request {
                     request.token = bearer
                         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "))
                         .map(|(_, token)| token.trim_ascii().to_vec());
-                    continue;
-                }
-                "content-length" => {
-                    request.body |= text()?.trim() != "0";
-                    continue;
-                }
-                "transfer-encoding" => {
-                    request.body = true;
                     continue;
                 }
                 _ => continue,

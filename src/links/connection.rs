@@ -79,6 +79,7 @@ impl Connection {
         });
         // Without it a heartbeat waits for the peer's delayed acknowledgement.
         stream.set_nodelay();
+        stream.set_user_timeout(limits::LINK_LOSS_TIME);
         let mut greeting = Vec::new();
         let started =
             CODEC.with_borrow_mut(|codec| session.start(codec, seal_time(), &mut greeting));

@@ -16,6 +16,7 @@ pub struct ElectionClock {
     timeout: RangeInclusive<Duration>,
     deadline: Cell<Instant>,
     holds: Cell<usize>,
+    urged: Cell<bool>,
 }
 
 impl ElectionClock {
@@ -26,6 +27,7 @@ impl ElectionClock {
             timeout,
             deadline: Cell::new(Instant::now()),
             holds: Cell::new(0),
+            urged: Cell::new(false),
         };
         clock.restart();
         clock
@@ -44,9 +46,21 @@ impl ElectionClock {
         self.deadline.set(self.deadline.get().max(until));
     }
 
-    /// Lets the deadline be now (spec 5.7).
-    pub fn expire(&self) {
+    /// Lets the deadline be now: the leader itself wants us to campaign (spec
+    /// 5.7).
+    pub fn urge(&self) {
+        self.urged.set(true);
         self.deadline.set(Instant::now());
+    }
+
+    /// Whether it was urged since this was asked last.
+    pub fn take_urge(&self) -> bool {
+        self.urged.take()
+    }
+
+    /// The longest time without a leader that may be drawn.
+    pub fn longest(&self) -> Duration {
+        *self.timeout.end()
     }
 
     /// When to campaign unless a leader is heard of.

@@ -53,8 +53,11 @@ impl Member {
         if let Some(why) = raft.why {
             return Some(why);
         }
-        if raft.leader.is_none() {
-            return Some("no leader is heard of".into());
+        if self.known_leader().is_none() {
+            return Some(match raft.leader {
+                Some(leader) => format!("others follow {leader}, of whom nothing is heard here"),
+                None => "no leader is heard of".into(),
+            });
         }
         (!raft.quorum).then(|| {
             format!(
@@ -141,7 +144,7 @@ impl Member {
     }
 
     fn raft(&self) -> Raft {
-        let leader = self.known_leader();
+        let leader = self.known_leader().or_else(|| self.leader_elsewhere());
         let leads = leader.as_ref() == Some(&self.me);
         let heard = self.leader.borrow().as_ref().map(|(_, _, at)| *at);
         let why = self.silenced();

@@ -143,7 +143,7 @@ impl Member {
         let ours = self.replica.borrow().vote.term.term;
         if term >= ours && self.known_leader().as_ref() == Some(peer) {
             log::info!("{}: {peer} hands leadership over to us", self.name);
-            self.clock.expire();
+            self.clock.urge();
             self.notify();
         }
     }
@@ -172,6 +172,7 @@ impl Member {
     /// A leader was heard of.
     fn contact(&self, peer: &Address, term: Term) {
         self.clock.restart();
+        self.elsewhere.take();
         *self.leader.borrow_mut() = Some((peer.clone(), term, Instant::now()));
         let mut reported = self.reported_leader.borrow_mut();
         if reported.as_ref() != Some(peer) {
@@ -198,6 +199,7 @@ impl Member {
             follower::outdated(&replica.vote, peer, append.term)
         };
         if let Some(why) = outdated {
+            self.peerage.ignore(peer);
             self.on_ignored(peer, append.term, why);
             self.consider_stale(peer, append.term, append.commit);
             return;

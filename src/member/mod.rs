@@ -5,6 +5,7 @@
 //! `kv` applies. Here it is said when each is asked:
 //!
 //! * [`clock`]: when to campaign;
+//! * [`campaign`]: whether to;
 //! * [`standing`]: whether our word counts (S7, S13);
 //! * [`condition`]: all of it, for whoever looks;
 //! * [`estranged`]: whether all others have forgotten what we hold;
@@ -14,7 +15,8 @@
 //! * [`nodes`]: the PostgreSQL servers that the store names;
 //! * [`placement`]: where the members stand, and whether to vote there;
 //! * [`propose`]: commands on their way into the log;
-//! * [`sockets`]: who is connected;
+//! * [`sockets`]: which members are connected;
+//! * [`strangers`]: who dials us, until they have said who they are;
 //! * [`offline`]: what an operator does while it is stopped;
 //! * [`utility`]: requests of operators and of other nodes;
 //! * [`whereabouts`]: whether `self_addr` still leads here;
@@ -23,6 +25,7 @@
 //! Everything runs on one thread; a borrow of a cell never spans an await.
 
 pub mod assembly;
+pub mod campaign;
 pub mod clock;
 pub mod condition;
 pub mod estranged;
@@ -36,6 +39,7 @@ pub mod propose;
 pub mod run;
 pub mod sockets;
 pub mod standing;
+pub mod strangers;
 pub mod utility;
 pub mod whereabouts;
 
@@ -82,7 +86,7 @@ pub struct Member {
     clock: ElectionClock,
     links: RefCell<BTreeMap<Address, Link>>,
     guests: RefCell<BTreeMap<ConnId, Rc<Connection>>>,
-    strangers: Cell<usize>,
+    strangers: RefCell<BTreeMap<ConnId, Rc<Connection>>>,
     leadership: RefCell<Option<Leadership>>,
     /// The leader we heard last, and its term.
     leader: RefCell<Option<(Address, Term, Instant)>>,
@@ -92,6 +96,7 @@ pub struct Member {
     /// Appends that the engine did not accept.
     refused_appends: Cell<u64>,
     attendance: RefCell<Option<Attendance>>,
+    elsewhere: RefCell<Option<campaign::Elsewhere>>,
     diverged: Cell<Option<Divergence>>,
     /// The greatest term in which a vote of ours has left.
     voted: Cell<Term>,

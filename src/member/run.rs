@@ -16,7 +16,6 @@ use super::standing::Peerage;
 use super::{Member, Trouble};
 use crate::config::{Bootstrap, ClusterConfig, Election, VotePolicy, limits};
 use crate::disk::{Condition, Disk, DiskError, Recovered, Standing, Worker};
-use crate::links::follower;
 use crate::links::utility_client::ask;
 use crate::raft::checkpoint::CheckpointError;
 use crate::raft::engine::{Engine, Role, Stopped};
@@ -25,7 +24,7 @@ use crate::raft::runtime;
 use crate::raft::types::Members;
 use crate::reactor::{TcpListener, Timer};
 use crate::wire::utility::{MembersReply, Request, Target};
-use crate::wire::{Address, EntryId, Key, LogIndex, Term, Value};
+use crate::wire::{Address, Key, LogIndex, Term, Value};
 
 /// Why a member cannot start.
 #[derive(Debug)]
@@ -59,9 +58,6 @@ impl From<DiskError> for StartError {
 /// How long the partners are asked who the members are, when our own disk does
 /// not know (spec 8.3).
 const MEMBERS_WAIT: Duration = Duration::from_millis(1500);
-
-/// When to look again at a deadline that has passed while the clock was held.
-const HELD_AGAIN: Duration = Duration::from_millis(20);
 
 /// How often a member looks at its housekeeping; a leader sooner, if a key is
 /// due.
@@ -112,7 +108,7 @@ impl Member {
             engine: RefCell::default(),
             links: RefCell::default(),
             guests: RefCell::default(),
-            strangers: Cell::default(),
+            strangers: RefCell::default(),
             leadership: RefCell::default(),
             leader: RefCell::default(),
             peers_changed: Event::new(),
@@ -120,6 +116,7 @@ impl Member {
             refused_appends: Cell::default(),
             peerage: Peerage::default(),
             attendance: RefCell::default(),
+            elsewhere: RefCell::default(),
             diverged: Cell::default(),
             voted: Cell::new(Term::ZERO),
             requests: RefCell::default(),
@@ -416,104 +413,6 @@ impl Member {
                 None => changed.await,
             }
         }
-    }
-
-    async fn campaign_when_due(self: Rc<Self>) {
-        loop {
-            let changed = self.changed.listen();
-            if self.clock.is_due() {
-                self.campaign().await;
-                continue;
-            }
-            let deadline = self.clock.deadline().max(Instant::now() + HELD_AGAIN);
-            let timer = async {
-                Timer::at(deadline).await;
-            };
-            if self.leadership.borrow().is_some() {
-                changed.await;
-            } else {
-                smol::future::or(changed, timer).await;
-            }
-        }
-    }
-
-    /// Campaigns, unless something speaks against it.
-    async fn campaign(&self) {
-        self.clock.restart();
-        let connected = {
-            let links = self.links.borrow();
-            let up = |address: &Address| {
-                links
-                    .get(address)
-                    .and_then(|l| l.connection.as_ref())
-                    .is_some_and(|c| c.is_up())
-            };
-            let replica = self.replica.borrow();
-            let others: Vec<&Address> = replica
-                .log
-                .members()
-                .iter()
-                .filter(|a| **a != self.me)
-                .collect();
-            // S12: with no link to anybody the term is not raised.
-            // Nor with links to those only who do not take us for a member:
-            // nobody tells a node that it was removed.
-            let counts = |a: &Address| up(a) && !self.peerage.disowns(a);
-            let reachable = others.iter().filter(|a| counts(a)).count();
-            let heard = others
-                .iter()
-                .filter(|a| up(a))
-                .all(|a| self.peerage.is_verified(a));
-            let enough = reachable.saturating_add(1) > others.len().saturating_add(1) / 2;
-            // Nor to teach a past that everybody else may have left.
-            // A cluster of one has nobody to teach.
-            let remembered = others.is_empty() || others.iter().any(|a| up(a) && self.may_teach(a));
-            replica.log.members().contains(&self.me) && heard && enough && remembered
-        };
-        if !connected || !self.may_vote() || self.leadership.borrow().is_some() {
-            return;
-        }
-        let Some(engine) = self.engine() else { return };
-        log::info!("{}: no leader is heard of; asking for votes", self.name);
-        *self.reported_leader.borrow_mut() = None;
-        let campaign = async {
-            self.catch_up_with_terms(&engine).await?;
-            engine.campaign().await
-        };
-        if let Err(error) = campaign.await {
-            self.report(Trouble::Stopped(error.to_string()));
-        }
-    }
-
-    /// Adopts the greatest term that a peer has shown. PySyncObj does so at
-    /// every request (spec 3.1); openraft does not, if the candidate's log is
-    /// shorter than ours, and would campaign in terms that are over for the
-    /// peers. To openraft it is a vote for that candidate, which is not sent.
-    async fn catch_up_with_terms(&self, engine: &Engine) -> Result<(), Stopped> {
-        let seen = {
-            let links = self.links.borrow();
-            links
-                .iter()
-                .map(|(peer, link)| (link.seen, peer.clone()))
-                .max()
-        };
-        let Some((term, peer)) = seen else {
-            return Ok(());
-        };
-        let request = {
-            let replica = self.replica.borrow();
-            let last = replica.log.last();
-            let last = EntryId {
-                index: last.index,
-                term: last.term.term,
-            };
-            follower::vote_request(&replica.log, &replica.vote, term, last)
-        };
-        if let Some(request) = request {
-            self.voted.set(self.voted.get().max(term));
-            engine.vote(&peer, request).await?;
-        }
-        Ok(())
     }
 
     /// E7: a voter that hears a leader and accepts nothing of it for long is

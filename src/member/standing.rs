@@ -58,6 +58,8 @@ pub(super) struct Known {
     withheld: Option<&'static str>,
     /// The term in which it claimed to lead beside another.
     second_leader: Option<Term>,
+    /// When it last claimed a leadership that we do not follow.
+    ignored: Option<Instant>,
     /// It does not list us among its partners.
     disowns: bool,
 }
@@ -164,6 +166,18 @@ impl Peerage {
         self.update(peer, |known| {
             known.second_leader.replace(term) != Some(term)
         })
+    }
+
+    /// Notes that the peer claims a leadership that we do not follow.
+    pub fn ignore(&self, peer: &Address) {
+        self.update(peer, |known| known.ignored = Some(Instant::now()));
+    }
+
+    /// Whether it did so within this time.
+    pub fn is_ignored(&self, peer: &Address, within: Duration) -> bool {
+        let known = self.0.borrow();
+        let ignored = known.get(peer).and_then(|known| known.ignored);
+        ignored.is_some_and(|at| at.elapsed() <= within)
     }
 
     /// Whether the peer does not take us for a member.
@@ -276,12 +290,16 @@ impl Member {
                 });
                 // It is not there, or cannot be asked. If it is connected all
                 // the same, it is heard after some attempts.
-                if tries >= ASK_ATTEMPTS && self.connection(&peer).is_some() {
+                let heard = tries >= ASK_ATTEMPTS && self.connection(&peer).is_some();
+                let news = heard
+                    && self
+                        .peerage
+                        .update(&peer, |known| !std::mem::replace(&mut known.verified, true));
+                if news {
                     log::warn!(
                         "{}: {peer} does not tell its status; trusting it",
                         self.name
                     );
-                    self.peerage.update(&peer, |known| known.verified = true);
                     self.notify();
                 }
             }

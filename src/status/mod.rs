@@ -6,7 +6,9 @@
 //! serve it. The types are the JSON face: a field's name is its key.
 //!
 //! * [`patroni`]: what Patroni wrote into the replicated store;
-//! * [`verdict`]: the one sentence;
+//! * [`verdict`]: the one sentence, from who could take over (`candidacy`), with
+//!   what does not fit together (`notes`);
+//! * [`words`]: how a person says figures, and somebody else's text made harmless;
 //! * [`table`], [`json`], [`metrics`]: its faces;
 //! * [`field`]: one field of a JSON text that somebody else wrote.
 //!
@@ -15,18 +17,20 @@
 
 use serde::Serialize;
 
+mod candidacy;
 pub mod field;
 pub mod json;
 pub mod metrics;
+mod notes;
 pub mod patroni;
 mod probe;
 pub mod table;
 pub mod verdict;
+pub mod words;
 
 pub use patroni::{Candidacy, PgMember, Scope, Sync, SyncMode};
 pub use verdict::{Answer, Verdict};
-
-use crate::config::limits::STATUS_TEXT_MAX;
+pub use words::shown;
 
 /// All that is known, when somebody asked.
 #[derive(Debug, Clone, Serialize)]
@@ -227,26 +231,4 @@ impl Raft {
         let others = self.members.iter().filter(|member| !member.this);
         others.filter(|member| member.connected).count()
     }
-}
-
-/// Somebody else's text, bounded and without control characters: what is shown
-/// must not move a terminal's cursor or fill a page.
-pub fn shown(text: &str) -> String {
-    let harmless = |c: char| {
-        if c.is_control() || is_bidi(c) {
-            '\u{fffd}'
-        } else {
-            c
-        }
-    };
-    let mut short: String = text.chars().take(STATUS_TEXT_MAX).map(harmless).collect();
-    if text.chars().nth(STATUS_TEXT_MAX).is_some() {
-        short.push('…');
-    }
-    short
-}
-
-/// Characters that turn the direction of what follows them.
-fn is_bidi(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use super::patroni::{PgMember, Scope, SyncMode};
-use super::verdict::{bytes, seconds};
+use super::words::{bytes, seconds};
 use super::{Answer, Cluster, Level, Overview, Raft, Verdict};
 
 /// The widest line, in characters, but for sentences and notes.

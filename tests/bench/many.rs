@@ -2,14 +2,16 @@
 //! is attacked or damaged is felt by the others.
 //!
 //! `cargo bench --bench many [-- CLUSTERS]` starts a process with that many
-//! members (default 100) and a process with their peers: two plain nodes per
-//! cluster, of which one leads and writes. It prints one JSON line per
-//! measurement: how long a write takes until the witness has acknowledged it and
-//! how long until it has answered a vote request, each alone and among the others; memory and processor
-//! time of the witness process.
+//! members (default and at most 100) and is itself their peers: two plain nodes per
+//! cluster, of which one leads and writes. It prints one JSON line per case: how
+//! long a write takes until the witness has acknowledged it and how long until it
+//! has answered a vote request; memory and processor time of the witness process.
 //!
-//! One cluster's folder is damaged before the start, and one cluster's address
-//! is fed with garbage all the time.
+//! * `one`: a process with a single cluster;
+//! * `undisturbed`: a process with all but two clusters;
+//! * `disturbed`: the two as well. The folder of one was damaged before the start,
+//!   and the address of the other is fed with garbage all the time. The figures are
+//!   those of the others, to be held against `undisturbed`.
 
 // A benchmark fails by panicking.
 #![allow(
@@ -48,6 +50,8 @@ const IDLE: Duration = Duration::from_secs(10);
 const ROUNDS: u64 = 20;
 /// The cluster that has a process to itself.
 const ALONE: Range<usize> = 250..251;
+/// So many are attacked or damaged in the case `disturbed`.
+const VICTIMS: usize = 2;
 
 fn main() {
     let mut args = std::env::args().skip(1).filter(|arg| arg != "--bench");
@@ -57,7 +61,7 @@ fn main() {
             let clusters = number()..number();
             runtime::block_on(witness(clusters, Path::new(&args.next().unwrap())));
         }
-        Some(clusters) => measure(clusters.parse().unwrap()),
+        Some(clusters) => measure(clusters.parse::<usize>().unwrap().clamp(3, 100)),
         None => measure(100),
     }
 }
@@ -130,27 +134,26 @@ fn spawn(clusters: &Range<usize>, folder: &Path) -> Witness {
 }
 
 fn measure(clusters: usize) {
-    let folder = tempfile::tempdir().unwrap();
-    let alone = {
-        // Addresses of its own: the peers' stay bound.
-        let witness = spawn(&ALONE, folder.path());
-        runtime::block_on(drive(&witness.0, ALONE))
-    };
-    report("alone", 1, &alone);
+    // Addresses of their own for each case: the peers' stay bound.
+    for (name, range) in [
+        ("one", ALONE),
+        ("undisturbed", 100 + VICTIMS..100 + clusters),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let witness = spawn(&range, folder.path());
+        let seen = runtime::block_on(drive(&witness.0, range.clone(), 0));
+        report(name, range.len(), &seen);
+    }
 
     let folder = tempfile::tempdir().unwrap();
-    if clusters > 2 {
-        // The state of one is damaged before the process begins.
-        drop(spawn(&(0..clusters), folder.path()));
-        let state = folder.path().join("1/hard-state");
-        let length = std::fs::metadata(&state).unwrap().len();
-        std::fs::write(state, vec![0x55; usize::try_from(length).unwrap()]).unwrap();
-    }
-    let among = {
-        let witness = spawn(&(0..clusters), folder.path());
-        runtime::block_on(drive(&witness.0, 0..clusters))
-    };
-    report("among", clusters, &among);
+    // The state of one is damaged before the process begins.
+    drop(spawn(&(0..clusters), folder.path()));
+    let state = folder.path().join("1/hard-state");
+    let length = std::fs::metadata(&state).unwrap().len();
+    std::fs::write(state, vec![0x55; usize::try_from(length).unwrap()]).unwrap();
+    let witness = spawn(&(0..clusters), folder.path());
+    let seen = runtime::block_on(drive(&witness.0, 0..clusters, VICTIMS));
+    report("disturbed", clusters, &seen);
 }
 
 /// What was seen from outside.
@@ -205,17 +208,17 @@ fn cpu(child: &Child) -> Duration {
     Duration::from_nanos(ns)
 }
 
-async fn drive(child: &Child, clusters: Range<usize>) -> Seen {
-    let many = clusters.len() > 2;
+/// Measures all but the first `victims`: the first is pestered, and one with damage
+/// is served but does not vote.
+async fn drive(child: &Child, clusters: Range<usize>, victims: usize) -> Seen {
     let mut drivers = Vec::new();
     for cluster in clusters {
         drivers.push(Driver::start(cluster).await);
     }
-    if many {
+    if victims > 0 {
         runtime::spawn(pester(address(0, 0))).detach();
     }
-    // The one with damage is served, but does not vote: it is not measured.
-    let measured: Vec<&Rc<Driver>> = drivers.iter().filter(|d| !many || d.cluster > 1).collect();
+    let measured: Vec<&Rc<Driver>> = drivers.iter().skip(victims).collect();
     for driver in &measured {
         driver.voter().await;
     }

@@ -179,6 +179,8 @@ class Witness(Member):
             "last_applied": answer["last_applied"],
             "match": {k.removeprefix("match_idx_server_"): v for k, v in answer.items()
                       if k.startswith("match_idx_server_")},
+            "connected": {k.removeprefix("partner_node_status_server_") for k, v in answer.items()
+                          if k.startswith("partner_node_status_server_") and v == 2},
         }
 
 

@@ -125,22 +125,30 @@ class Node:
         return {"latencies": latencies, "refused": len(refused)}
 
     def hold(self):
-        """Never campaign from now on; vote, follow and lead as ever."""
-        self._election_timeouts(3600.0, 7200.0)
+        """Never campaign from now on; vote, follow and lead as ever, and say so when no
+        leader is heard of: PySyncObj forgets it only where it asks this to campaign."""
+        def nobody():
+            self._kv._SyncObj__raftLeader = None
+            return False
+
+        self._kv._SyncObj__connectedToAnyone = nobody
 
     def release(self):
         """Campaign again as PySyncObj does."""
-        self._election_timeouts(0.4, 1.4)
+        vars(self._kv).pop("_SyncObj__connectedToAnyone", None)
 
     def campaign(self, limit_s=2):
         """Stand for election now. With no more than an earlier deadline the next append of
         the leader would put it off again, on a busy machine each time."""
         timeouts = self._kv.conf.raftMinTimeout, self._kv.conf.raftMaxTimeout
+        held = vars(self._kv).pop("_SyncObj__connectedToAnyone", None)
         term, until = self._term(), time.monotonic() + limit_s
         self._election_timeouts(0, 0)
         while self._term() == term and time.monotonic() < until:
             time.sleep(0.002)
         self._election_timeouts(*timeouts)
+        if held:
+            self._kv._SyncObj__connectedToAnyone = held
 
     def _term(self):
         return self._kv._SyncObj__raftCurrentTerm

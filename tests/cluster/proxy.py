@@ -1,31 +1,74 @@
 """A relay between members that reads along: plain PySyncObj frames, both ways.
 
 A member behind it advertises the relay's address and listens at another, so all
-that reach it pass here; the hello tells who they are. `judge` then finds what
-the witness must never have sent."""
+that reach it pass here; the hello tells who they are. One of the two is watched."""
 
 import asyncio
 import pickle
 import struct
 import threading
 import zlib
-from dataclasses import dataclass, field
 
 
-@dataclass
 class Conversation:
-    """One connection: who dialled (its hello), and all messages in order."""
+    """One connection: who dialled (its hello), and what the watched member did on it
+    that it must never do, as sentences.
 
-    dialler: object = None
-    acceptor: str = ""
-    messages: list = field(default_factory=list)  # (sender's address, message)
+    S3: an append below what the peer has acknowledged on this connection, with no
+    reset from the peer since. S5: the answer to a command after its entry. H4: a
+    fragment."""
+
+    def __init__(self, acceptor, watched):
+        self.dialler = None
+        self.acceptor = acceptor
+        self.watched = watched
+        self.appends = 0
+        self.faults = []
+        # Of this term and connection: sent up to, taken up to.
+        self._term = self._reach = self._acknowledged = 0
+
+    def hear(self, from_dialler, message):
+        if from_dialler and self.dialler is None:
+            self.dialler = message if isinstance(message, str) else "utility"
+        elif isinstance(message, dict):
+            sender = self.dialler if from_dialler else self.acceptor
+            if sender == self.watched:
+                self._said(message)
+            elif self.watched in (self.dialler, self.acceptor):
+                self._told(message)
+
+    def _told(self, message):
+        if message.get("type") != "next_node_idx":
+            return
+        if message["reset"]:
+            self._acknowledged = 0
+        elif message["success"]:
+            self._acknowledged = max(self._acknowledged, min(self._reach, message["next_node_idx"] - 1))
+
+    def _said(self, message):
+        kind = message.get("type")
+        if kind == "append_entries":
+            self.appends += 1
+            if message["term"] != self._term:
+                self._term, self._reach, self._acknowledged = message["term"], 0, 0
+            if message.get("transmission"):
+                self.faults.append(f"H4: a fragment: {message['transmission']}")
+            previous = message.get("prevLogIdx")
+            if previous is not None and previous < self._acknowledged:
+                self.faults.append(f"S3: an append after {previous}, when {self._acknowledged} was acknowledged")
+            self._reach = max([self._reach, previous or 0,
+                               *(entry[1] for entry in message.get("entries") or ())])
+        elif kind == "apply_command_response" and (message.get("log_idx") or self._reach + 1) <= self._reach:
+            self.faults.append(f"S5: the answer for {message['log_idx']} after its entry was sent")
 
 
 class Relay:
-    """Relays `address` to `target` for as long as the `with` lasts."""
+    """Relays `address` to `target` for as long as the `with` lasts, and watches what the
+    member of the address `watched` does."""
 
-    def __init__(self, address, target):
+    def __init__(self, address, target, watched):
         self.address = address
+        self.watched = watched
         self.target = target
         self.conversations = []
         self._loop = asyncio.new_event_loop()
@@ -58,7 +101,7 @@ class Relay:
         except OSError:
             writer.close()
             return
-        talk = Conversation(acceptor=self.address)
+        talk = Conversation(self.address, self.watched)
         self.conversations.append(talk)
         await asyncio.gather(self._pump(reader, far_writer, talk, True),
                              self._pump(far_reader, writer, talk, False))
@@ -83,45 +126,5 @@ class Relay:
             # Our own test's processes on loopback: an unrestricted pickle does no harm.
             message = pickle.loads(zlib.decompress(pending[4:4 + length]))
             pending = pending[4 + length:]
-            if from_dialler and talk.dialler is None:
-                talk.dialler = message if isinstance(message, str) else "utility"
-            else:
-                talk.messages.append((talk.dialler if from_dialler else talk.acceptor, message))
+            talk.hear(from_dialler, message)
         return pending
-
-
-def judge(conversation, witness):
-    """What the witness did on this connection that it must never do, as sentences.
-
-    S3: an append below what the peer has acknowledged on this connection, with no
-    reset from the peer since. S5: the answer to a command after its entry. H4: a
-    fragment."""
-    faults = []
-    term = reach = acknowledged = 0  # Of this term and connection: sent up to, taken up to.
-    for sender, message in conversation.messages:
-        if not isinstance(message, dict):
-            continue
-        kind = message.get("type")
-        if sender != witness:
-            if kind == "next_node_idx" and message["reset"]:
-                acknowledged = 0
-            elif kind == "next_node_idx" and message["success"]:
-                acknowledged = max(acknowledged, min(reach, message["next_node_idx"] - 1))
-        elif kind == "append_entries":
-            if message["term"] != term:
-                term, reach, acknowledged = message["term"], 0, 0
-            if message.get("transmission"):
-                faults.append(f"H4: a fragment: {message['transmission']}")
-            previous = message.get("prevLogIdx")
-            if previous is not None and previous < acknowledged:
-                faults.append(f"S3: an append after {previous}, when {acknowledged} was acknowledged")
-            reach = max([reach, previous or 0, *(entry[1] for entry in message.get("entries") or ())])
-        elif kind == "apply_command_response" and (message.get("log_idx") or reach + 1) <= reach:
-            faults.append(f"S5: the answer for {message['log_idx']} after its entry was sent")
-    return faults
-
-
-def appends(conversation, sender):
-    """How many appends `sender` sent here."""
-    return sum(1 for who, message in conversation.messages
-               if who == sender and isinstance(message, dict) and message.get("type") == "append_entries")

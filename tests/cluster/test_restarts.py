@@ -4,6 +4,8 @@ import threading
 import time
 
 import pytest
+from harness import Cluster
+from rig.network import Network
 from rig.process import await_that
 
 
@@ -24,6 +26,25 @@ def test_kill_and_restart(cluster, leader, victim):
         member.start()
         cluster.settle()
     cluster.check()
+
+
+@pytest.mark.parametrize("witness_dials", [True, False], ids=["dialling", "dialled"])
+def test_a_machine_that_vanishes_is_known_to_be_gone(tmp_path, kind, witness_dials):
+    """Its kernel says no goodbye; ours would wait a quarter of an hour for it, and when
+    the machine is back, minutes for the next try."""
+    with Network("v") as network, \
+            Cluster(tmp_path, kind=kind, witness_dials=witness_dials, network=network) as cluster:
+        cluster.start()
+        cluster.lead(cluster.a)
+        b = cluster.b
+        b.machine.unplug()
+        await_that(lambda: b.address not in cluster.witness.status()["connected"], 30,
+                   "the witness to know that b is gone")
+        cluster.must_write(cluster.a, "/without b")
+        network.heal()
+        await_that(lambda: b.address in cluster.witness.status()["connected"], 20,
+                   "the witness to have b back")
+        cluster.check()
 
 
 def test_all_killed_at_once(cluster):

@@ -5,6 +5,8 @@ import threading
 import time
 
 import pytest
+from harness import Cluster
+from rig.network import Network
 from rig.process import await_that
 
 TTL_S = 3
@@ -161,3 +163,31 @@ def test_what_was_refreshed_while_the_leader_was_stopped_stays(cluster):
     await_that(lambda: cluster.b.ask("get", key="/leader") is None, 2 * ttl_s, "the key to expire")
     assert "key expired" in cluster.witness.output()
     cluster.check()
+
+
+@pytest.mark.ours
+def test_a_cut_line_to_the_leader_alone_unseats_nobody(versions, kind, tmp_path):
+    """The controller raises the term, wins with the other node's vote, and whoever
+    writes through the old leader waits until that one notices."""
+    a, b, password, witness_dials = versions
+    with Network("l") as network, \
+            Cluster(tmp_path, (a, b), password, kind, witness_dials, network=network) as cluster:
+        cluster.start()
+        cluster.lead(cluster.a)
+        cluster.release()
+        before = cluster.a.status()
+        network.cut(cluster.witness.machine, cluster.a.machine)
+        said = f"follows {cluster.a.address}, of whom nothing is heard here; no campaign"
+        await_that(lambda: said in cluster.witness.output(), 30, cluster.witness.output)
+        # An idle Patroni writes as often. The time is that of several campaigns.
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            cluster.must_write(cluster.a, f"/meanwhile/{time.monotonic()}")
+            cluster.must_write(cluster.b, f"/also/{time.monotonic()}")
+            time.sleep(1)
+        after = cluster.a.status()
+        assert (after["state"], after["term"]) == ("leader", before["term"]), (before, after)
+        network.heal()
+        cluster.settle()
+        assert cluster.a.status()["term"] == before["term"]
+        cluster.check()

@@ -1,10 +1,34 @@
 """The witness as its peers' sockets see it, read by a relay in between."""
 
 import contextlib
+import time
 
 import pytest
+from faults import Writers
 from harness import Cluster
-from proxy import Relay, appends, judge
+from proxy import Relay
+
+#: How long it leads under load.
+SECONDS = {"quick": 20, "normal": 60, "long": 600}
+
+
+@contextlib.contextmanager
+def relayed(folder, pysyncobj, kind, witness_dials):
+    """A cluster, and the relays that all of the witness's connections pass."""
+    behind = ["a", "b"] if witness_dials else ["witness"]
+    with Cluster(folder, (pysyncobj, pysyncobj), None, kind, witness_dials, behind) as cluster, \
+            contextlib.ExitStack() as stack:
+        relays = [stack.enter_context(Relay(member.address, member.bind, cluster.witness.address))
+                  for member in cluster.members if member.name in behind]
+        cluster.start()
+        yield cluster
+        talks = [talk for relay in relays for talk in relay.conversations]
+        assert sum(talk.appends for talk in talks) > 100
+        faults = [fault for talk in talks for fault in talk.faults]
+        if kind == "rust":
+            assert not faults, faults[:5]
+        else:
+            print(f"Python's witness: {len(faults)} faults, such as {faults[:3]}")
 
 
 @pytest.mark.parametrize("pysyncobj", ["0.3.11", "0.3.14", "0.3.17"])
@@ -12,12 +36,7 @@ from proxy import Relay, appends, judge
 def test_no_append_below_what_a_peer_has(tmp_path, kind, pysyncobj, witness_dials):
     """S3, S5, H4: writes from all sides while it leads, with restarts of a peer and
     changes of leaders in between."""
-    relayed = ["a", "b"] if witness_dials else ["witness"]
-    with Cluster(tmp_path, (pysyncobj, pysyncobj), None, kind, witness_dials, relayed) as cluster, \
-            contextlib.ExitStack() as stack:
-        relays = [stack.enter_context(Relay(member.address, member.bind))
-                  for member in cluster.members if member.name in relayed]
-        cluster.start()
+    with relayed(tmp_path, pysyncobj, kind, witness_dials) as cluster:
         for turn in range(3):
             cluster.lead(cluster.witness)
             for i in range(30):
@@ -28,11 +47,20 @@ def test_no_append_below_what_a_peer_has(tmp_path, kind, pysyncobj, witness_dial
             cluster.must_write(cluster.b, f"/{turn}/between")
         cluster.check()
 
-        talks = [talk for relay in relays for talk in relay.conversations
-                 if cluster.witness.address in (talk.dialler, talk.acceptor)]
-        assert sum(appends(talk, cluster.witness.address) for talk in talks) > 100
-        faults = [fault for talk in talks for fault in judge(talk, cluster.witness.address)]
-        if kind == "rust":
-            assert not faults, faults[:5]
-        else:
-            print(f"Python's witness: {len(faults)} faults, such as {faults[:3]}")
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("pysyncobj, witness_dials", [("0.3.17", True), ("0.3.14", False)])
+def test_it_leads_under_load(tmp_path, kind, size, pysyncobj, witness_dials):
+    """S3, S5, H4, and that it goes on leading: the same term to the end."""
+    with relayed(tmp_path, pysyncobj, kind, witness_dials) as cluster:
+        cluster.lead(cluster.witness)
+        before = cluster.witness.status()
+        with Writers(cluster) as writers:
+            # The load is what is measured out, not waited for.
+            time.sleep(SECONDS[size])
+        after = cluster.witness.status()
+        assert after["leader"] == cluster.witness.address, after
+        assert after["term"] == before["term"], (before, after)
+        cluster.check()
+        print(f"{len(cluster.acknowledged)} writes acknowledged, {writers.refused} refused")
+        assert len(cluster.acknowledged) > 20 * SECONDS[size]

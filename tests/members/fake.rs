@@ -108,6 +108,8 @@ pub struct Fake {
     /// How many links there were.
     pub links: Cell<u32>,
     hello: Hello,
+    /// How often it was asked for its `status`.
+    pub asked: Cell<u32>,
     /// What it answers to `status`; none: it keeps silent.
     pub status: RefCell<Option<StatusReply>>,
     pub members: RefCell<Vec<Address>>,
@@ -128,6 +130,7 @@ impl Fake {
             keys: RefCell::default(),
             links: Cell::new(0),
             hello,
+            asked: Cell::new(0),
             status: RefCell::new(Some(fresh_status(address))),
             members: RefCell::default(),
             plain: Plain {
@@ -276,6 +279,7 @@ impl Fake {
     fn on_utility(&self, connection: &Connection, request: &Request) {
         match request {
             Request::Status => {
+                self.asked.set(self.asked.get() + 1);
                 if let Some(status) = &*self.status.borrow() {
                     connection.send(status);
                 }

@@ -11,6 +11,7 @@
 )]
 
 mod amnesia;
+mod canvass;
 mod estranged;
 mod fake;
 mod forming;

@@ -372,14 +372,14 @@ class Stereo:
         return await_that(lambda: self.raft_leader() in among and self.raft_leader(), limit_s, self.describe)
 
     def await_following(self, member, limit_s=60):
-        """`member` has a leader, is one of the group by all others' word, and has applied
-        what is committed."""
+        """`member` has a leader, has applied what is committed, and its vote counts."""
         def follows():
             status = self.ask(member, "status", limit_s=2)
             leader = self.raft_leader()
             return (isinstance(status, dict) and leader
                     and status["leader"] == self.members[leader].raft_address
-                    and status["last_applied"] >= status["leader_commit_idx"])
+                    and status["last_applied"] >= status["leader_commit_idx"]
+                    and (member is not self.witness or member.is_voter()))
 
         await_that(follows, limit_s, self.describe)
 

@@ -45,12 +45,9 @@ def witness_restarted_during_failover(s):
 
 def _voter_without_state(s):
     """A new card, until its word counts again."""
-    heard = s.witness.log_end()
     s.witness.kill()
     s.witness.wipe()
     s.witness.start()
-    if s.witness.ours:
-        await_that(lambda: s.witness.said("is a voter now", heard), 60, s.describe)
     s.await_following(s.witness)
 
 

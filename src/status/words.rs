@@ -1,0 +1,59 @@
+//! Figures as a person says them, and somebody else's text made harmless.
+
+use crate::config::limits::STATUS_TEXT_MAX;
+
+/// Whole seconds, as a person says them.
+pub fn seconds(ms: u64) -> String {
+    let s = ms / 1_000;
+    match s {
+        0..=119 => format!("{s} s"),
+        120..=7_199 => format!("{} min", s / 60),
+        7_200..=172_799 => format!("{} h", s / 3_600),
+        _ => format!("{} days", s / 86_400),
+    }
+}
+
+/// A size, as a person says it.
+pub fn bytes(count: u64) -> String {
+    match count {
+        0..=9_999 => format!("{count} B"),
+        10_000..=9_999_999 => format!("{} kB", count / 1_000),
+        10_000_000..=9_999_999_999 => format!("{} MB", count / 1_000_000),
+        _ => format!("{} GB", count / 1_000_000_000),
+    }
+}
+
+/// With a capital letter in front.
+pub fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(chars).collect()
+    })
+}
+
+/// A probe's answer, or that there is none.
+pub fn answer(answer: Option<&str>) -> String {
+    answer.unwrap_or("no answer").replace('-', " ")
+}
+
+/// Somebody else's text, bounded and without control characters: what is shown
+/// must not move a terminal's cursor or fill a page.
+pub fn shown(text: &str) -> String {
+    let harmless = |c: char| {
+        if c.is_control() || is_bidi(c) {
+            '\u{fffd}'
+        } else {
+            c
+        }
+    };
+    let mut short: String = text.chars().take(STATUS_TEXT_MAX).map(harmless).collect();
+    if text.chars().nth(STATUS_TEXT_MAX).is_some() {
+        short.push('…');
+    }
+    short
+}
+
+/// Characters that turn the direction of what follows them.
+fn is_bidi(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}

@@ -1,0 +1,137 @@
+//! Whoever does not hear the leader asks the others before it stands for election.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use pg_witness::config::limits;
+use pg_witness::wire::Address;
+use pg_witness::wire::message::Message;
+use pg_witness::wire::utility::StatusReply;
+
+use crate::fake::{Fake, fresh_status, id, noop, term};
+use crate::hostile::linked;
+use crate::rig::{Rig, Running, addresses, run, until};
+
+/// A witness that follows `a` in term 1, as `b` says to do.
+async fn following(rig: &Rig, addresses: &[Address; 3]) -> (Running, Rc<Fake>, Rc<Fake>) {
+    let (witness, a, b) = linked(rig, addresses).await;
+    until("success", async || {
+        a.append(1, id(1, 0), &[noop(2, 1)], 2);
+        a.answer().await.success
+    })
+    .await;
+    *b.status.borrow_mut() = Some(StatusReply {
+        raft_term: term(1),
+        leader: Some(a.address.clone()),
+        commit_idx: 2,
+        ..fresh_status(&b.address)
+    });
+    (witness, a, b)
+}
+
+fn vote_request(message: &Message) -> Option<u64> {
+    match message {
+        Message::RequestVote { term, .. } => Some(term.get()),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_leader_that_the_others_hear_is_not_unseated() {
+    run(async {
+        let rig = Rig::new();
+        let (witness, a, b) = following(&rig, &addresses()).await;
+        b.drain();
+        a.hang_up();
+        // Several of our own timeouts, and of its patience with a leader that does
+        // nothing: this one commits.
+        let began = Instant::now();
+        let mut asked = b.asked.get();
+        let mut questions = 0;
+        while questions < 5 || began.elapsed() < limits::ELSEWHERE_PATIENCE {
+            until("to be asked", async || b.asked.get() > asked).await;
+            asked = b.asked.get();
+            questions += 1;
+            b.status.borrow_mut().as_mut().unwrap().commit_idx += 1;
+            let said = b.drain();
+            assert!(said.iter().all(|m| vote_request(m).is_none()), "{said:?}");
+        }
+        assert_eq!(witness.status().await.unwrap().raft_term, term(1));
+        // It is gone for the others as well.
+        b.status.borrow_mut().as_mut().unwrap().leader = None;
+        assert_eq!(b.next("a vote request", vote_request).await, 2);
+    });
+}
+
+#[test]
+fn a_leader_that_commits_nothing_is_not_respected_without_end() {
+    run(async {
+        let rig = Rig::new();
+        let (_witness, a, b) = following(&rig, &addresses()).await;
+        b.drain();
+        let began = Instant::now();
+        a.hang_up();
+        b.next("a vote request", vote_request).await;
+        assert!(began.elapsed() >= limits::ELSEWHERE_PATIENCE);
+    });
+}
+
+#[test]
+fn a_leader_of_an_earlier_term_cannot_lead_us() {
+    run(async {
+        let rig = Rig::new();
+        let (_witness, a, b) = following(&rig, &addresses()).await;
+        // A candidate that does not win has taken us into its term.
+        b.ask_vote(5, id(2, 1));
+        let voted =
+            |message: &Message| matches!(message, Message::ResponseVote { .. }).then_some(());
+        b.next("our vote", voted).await;
+        a.hang_up();
+        let began = Instant::now();
+        assert!(b.next("a vote request", vote_request).await > 5);
+        assert!(began.elapsed() < limits::ELSEWHERE_PATIENCE);
+    });
+}
+
+#[test]
+fn a_leader_that_we_do_not_follow_is_not_respected() {
+    // E3: nodes that forget their term reach one in which we followed another.
+    run(async {
+        let rig = Rig::new();
+        let (witness, a, b) = following(&rig, &addresses()).await;
+        b.append(5, id(2, 1), &[], 2);
+        witness
+            .shows("b as its leader", |status| {
+                status.leader.as_ref() == Some(&b.address)
+            })
+            .await;
+        b.hang_up();
+        *a.status.borrow_mut() = Some(StatusReply {
+            raft_term: term(5),
+            leader: Some(a.address.clone()),
+            ..fresh_status(&a.address)
+        });
+        let began = Instant::now();
+        until("a vote request", async || {
+            a.append(5, id(1, 0), &[], 1);
+            a.status.borrow_mut().as_mut().unwrap().commit_idx += 1;
+            a.drain().iter().any(|m| vote_request(m) > Some(5))
+        })
+        .await;
+        assert!(began.elapsed() < limits::ELSEWHERE_PATIENCE);
+    });
+}
+
+#[test]
+fn who_is_handed_the_leadership_asks_nobody() {
+    // Spec 5.7
+    run(async {
+        let rig = Rig::new();
+        let (_witness, a, b) = following(&rig, &addresses()).await;
+        b.drain();
+        let began = Instant::now();
+        a.send(&Message::TimeoutNow { term: term(1) });
+        assert_eq!(b.next("a vote request", vote_request).await, 2);
+        assert!(began.elapsed() < limits::ELSEWHERE_PATIENCE);
+    });
+}
