@@ -39,6 +39,8 @@ class Engine:
         if names:
             self("rm", "--force", *names)
         self.daemon.terminate(limit_s=30)
+        # The daemon leaves this behind, and with it nobody could remove the folder.
+        subprocess.run(["umount", "--quiet", self.folder / "exec/netns/default"], check=False)
 
     def __call__(self, *words, check=True):
         """Runs `docker` on it; its output is in `.stdout` and `.stderr`."""
