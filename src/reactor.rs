@@ -513,19 +513,25 @@ mod tests {
             let short = async {
                 Timer::after(Duration::from_millis(5)).await;
                 order.borrow_mut().push("short");
-                std::thread::spawn(move || sender.send(()));
             };
             let long = async {
                 Timer::after(Duration::from_millis(40)).await;
                 order.borrow_mut().push("long");
+                std::thread::spawn(move || sender.send(()));
+            };
+            // While nothing else would end the sleep for a minute.
+            let late = async {
+                Timer::after(Duration::from_secs(60)).await;
+                order.borrow_mut().push("late");
             };
             let woken = async {
                 receiver.await.unwrap();
                 order.borrow_mut().push("woken");
             };
+            let woken = futures_lite::future::or(woken, late);
             let _ = futures_lite::future::zip(futures_lite::future::zip(short, long), woken).await;
         });
-        assert_eq!(*order.borrow(), ["short", "woken", "long"]);
+        assert_eq!(*order.borrow(), ["short", "long", "woken"]);
         assert!(REACTOR.with(|reactor| reactor.timers.borrow().is_empty()));
     }
 }

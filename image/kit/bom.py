@@ -1,17 +1,19 @@
 """What the program is made of, from `cargo metadata`: a bill of materials in
 CycloneDX, and the licences that its parts ask to be handed on."""
 
+import functools
 import json
 import re
 import tomllib
 import uuid
 from pathlib import Path
 
-from .common import ROOT, TARGETS, Fault, output, versions
+from .common import IMAGE, ROOT, TARGETS, Fault, output, versions
 
 LICENCE_FILE = re.compile(r"^(licen[cs]e|copying|copyright|notice|unlicense)", re.I)
 
 
+@functools.cache
 def packages():
     """The crates that are linked into the program for any of our targets, and the
     crates that each needs: (packages by id, needed ids by id)."""
@@ -31,6 +33,21 @@ def packages():
                 dep["pkg"] for dep in node["deps"] if dep["pkg"] != node["id"]
                 and any(kind["kind"] is None for kind in dep["dep_kinds"]))
     return found, {id: needed & found.keys() for id, needed in needs.items() if id in found}
+
+
+def foreign():
+    """What is linked besides crates: (name, version, licence, whose it is)."""
+    def upstream(package):
+        return versions()["deb"][package]["version"].rpartition(":")[2].partition("-")[0]
+
+    return [
+        ("rust-std", versions()["rust"]["version"], "MIT OR Apache-2.0", "https://rust-lang.org"),
+        ("musl", upstream("musl-dev"), "MIT", "https://musl.libc.org"),
+        ("libunwind", upstream("libunwind-19-dev"), "Apache-2.0 WITH LLVM-exception",
+         "https://llvm.org"),
+        ("libgcc", upstream("libgcc-14-dev"), "GPL-3.0-or-later WITH GCC-exception-3.1",
+         "https://gcc.gnu.org; in the place of libunwind on ARMv6"),
+    ]
 
 
 def checksums():
@@ -60,11 +77,6 @@ def cyclonedx(version):
             entry["hashes"] = [{"alg": "SHA-256", "content": checksum}]
         return entry
 
-    pinned = versions()
-    foreign = [
-        ("rust-std", pinned["rust"]["version"], "MIT OR Apache-2.0"),
-        ("musl", pinned["deb"]["musl-dev"]["version"].split("-")[0], "MIT"),
-    ]
     ours = next(p for p in parts if p["name"] == "pg-witness")
     bom = {
         "bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1,
@@ -74,7 +86,7 @@ def cyclonedx(version):
             {"type": "library", "bom-ref": f"pkg:generic/{name}@{number}", "name": name,
              "version": number, "purl": f"pkg:generic/{name}@{number}",
              "licenses": [{"expression": licence}]}
-            for name, number, licence in foreign],
+            for name, number, licence, _ in foreign()],
         "dependencies": [
             {"ref": purl(p), "dependsOn": sorted(purl(found[id]) for id in needs[p["id"]])}
             for p in parts],
@@ -83,28 +95,38 @@ def cyclonedx(version):
 
 
 def licences():
-    """The licence list: every crate with its licence, and every licence text once."""
+    """The licence list: every part with its licence, and every licence text once."""
     found, _ = packages()
     parts = sorted((p for p in found.values() if p["source"]),
                    key=lambda p: (p["name"], p["version"]))
-    texts, lines = {}, []
+    texts = {}
+
+    def line(name, version, licence, of_it):
+        numbers = sorted({texts.setdefault(text, len(texts) + 1) for text in of_it})
+        return (f"{name} {version}: {licence}"
+                + (f" (texts {', '.join(map(str, numbers))})" if numbers else ""))
+
+    lines = []
     for package in parts:
         if not package["license"]:
             raise Fault(f"{package['name']} {package['version']} names no licence")
-        numbers = []
-        folder = Path(package["manifest_path"]).parent
-        for file in sorted(folder.iterdir()):
-            if file.is_file() and LICENCE_FILE.match(file.name):
-                text = file.read_text(errors="replace").replace("\r\n", "\n").strip()
-                numbers.append(texts.setdefault(text, len(texts) + 1))
-        lines.append(f"{package['name']} {package['version']}: {package['license']}"
-                     + (f" (texts {', '.join(map(str, sorted(set(numbers))))})" if numbers else ""))
-    head = ("pg-witness is made of the following. Each part is used under the licence named;\n"
-            "the texts that come with the parts follow.\n\n")
-    more = ("Rust's standard library: MIT OR Apache-2.0 (https://rust-lang.org)\n"
-            "musl: MIT (https://musl.libc.org)\n"
-            "libunwind of LLVM: Apache-2.0 WITH LLVM-exception (https://llvm.org); on ARMv6\n"
-            "libgcc: GPL-3.0-or-later WITH GCC-exception-3.1 (https://gcc.gnu.org)\n")
+        lines.append(line(package["name"], package["version"], package["license"],
+                          licence_texts(Path(package["manifest_path"]).parent)))
+    for name, version, licence, whose in foreign():
+        own = IMAGE / "licences" / name
+        lines.append(line(name, version, f"{licence}, {whose}",
+                          [own.read_text().strip()] if own.exists() else []))
+    head = ("pg-witness is made of the following. Each part is used under the licence named,\n"
+            "the Apache License where that may be chosen; the texts that come with the parts\n"
+            "follow.\n\n")
     rule = "\n\n" + "=" * 78 + "\n"
     body = "".join(f"{rule}{number}.\n\n{text}" for text, number in texts.items())
-    return head + "\n".join(lines) + "\n" + more + body + "\n"
+    return head + "\n".join(lines) + "\n" + body + "\n"
+
+
+def licence_texts(folder):
+    """What a crate has of licences, in its folder or in one for them."""
+    files = (*folder.iterdir(), *folder.glob("LICENSES/*"))
+    return [file.read_text(errors="replace").replace("\r\n", "\n").strip()
+            for file in sorted(files) if file.is_file()
+            and (LICENCE_FILE.match(file.name) or file.parent.name == "LICENSES")]

@@ -9,23 +9,27 @@ from .sysroot import ensure, installed
 #: What a program may have at most.
 BYTES_MAX = 2_500_000
 
-#: Nobody unwinds a stripped program whose panics abort; and its own relocations,
-#: which a static-pie carries, fit into a tenth.
-SMALLER = ("-Cforce-unwind-tables=no", "-Clink-arg=--pack-dyn-relocs=relr")
+#: Nobody unwinds a stripped program whose panics abort.
+NO_TABLES = "-Cforce-unwind-tables=no"
+#: The relocations of its own that a static-pie carries fit into a tenth. LLVM's
+#: linker knows how; that of cross's images is GNU's.
+PACKED = "-Clink-arg=--pack-dyn-relocs=relr"
 
 
-def build(targets, cross=False, features=""):
+def build(targets, cross=False, features="", pinned=False):
     """Builds for all the targets. Returns the programs by the targets' names.
 
+    `pinned`: with std as `versions.toml` has it, even where rustup has the targets.
     With `features` they stand in a folder of their own, and are not measured by
     what the program without them may have."""
     if cross:
-        environment = {"CROSS_CONFIG": str(ROOT / "cross.toml"), **os.environ}
+        environment = {"CROSS_CONFIG": str(ROOT / "cross.toml"),
+                       "CARGO_ENCODED_RUSTFLAGS": NO_TABLES, **os.environ}
         for target in targets:
             run("cross", "build", "--release", "--locked", "--target", target.triple,
                 cwd=ROOT, env=environment)
     else:
-        environment = prepare(targets, SMALLER)
+        environment = prepare(targets, (NO_TABLES, PACKED), pinned)
         triples = [word for target in targets for word in ("--target", target.triple)]
         folder = target_dir() / "with" / features if features else target_dir()
         run("cargo", "build", "--release", "--locked", "--features", features,
@@ -35,11 +39,11 @@ def build(targets, cross=False, features=""):
     return {target.name: program(target) for target in targets}
 
 
-def prepare(targets, more=()):
+def prepare(targets, more=(), pinned=False):
     """An environment in which cargo builds for these targets, the same bytes
     wherever its folders are."""
     environment = dict(os.environ)
-    if not all(installed(target.triple) for target in targets):
+    if pinned or not all(installed(target.triple) for target in targets):
         environment["RUSTC"] = str(ensure(targets))
     run("cargo", "fetch", "--locked", "--quiet", cwd=ROOT)
     flags = [f"--remap-path-prefix={ROOT}=/pg-witness", *registry_remapped("/crates"), *more]

@@ -67,9 +67,11 @@ def version():
 
 
 def commit():
-    """The commit that is built; None where there is no git."""
+    """The commit that is built, with `-dirty` behind it when it is not quite that; None
+    where there is no git."""
     try:
-        return output("git", "-C", ROOT, "rev-parse", "HEAD", stderr=subprocess.DEVNULL).strip()
+        return output("git", "-C", ROOT, "describe", "--always", "--abbrev=40", "--exclude=*",
+                      "--dirty", stderr=subprocess.DEVNULL).strip()
     except Fault:
         return None
 

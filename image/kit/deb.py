@@ -10,9 +10,8 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from pathlib import Path
 
-from .common import IMAGE, ROOT, Fault, run
+from .common import IMAGE, ROOT, Fault, run, versions
 
-MAINTAINER = "pg-witness maintainers <maintainers@pg-witness.invalid>"
 #: Debian's, of the same version of the program.
 REVISION = 1
 
@@ -26,6 +25,17 @@ pg-witness: shared-library-lacks-prerequisites [usr/bin/pg-witness]
 COMPRESSION = ("-Zxz", "-z9", "-Sextreme")
 
 
+def maintainer():
+    """Who answers for the packages, `NAME <ADDRESS>`: PG_WITNESS_MAINTAINER, else what
+    `versions.toml` has, which is nobody."""
+    named = os.environ.get("PG_WITNESS_MAINTAINER")
+    if not named:
+        return versions()["package"]["maintainer"]
+    if not re.fullmatch(r"[^<>()@,\s][^<>()@,\n]* <[^<>@,\s]+@[^<>@,\s]+>", named):
+        raise Fault(f"PG_WITNESS_MAINTAINER is {named!r}, which is not of the form NAME <ADDRESS>")
+    return named
+
+
 def disk_format():
     """The format of the state on disk that this source reads and writes."""
     found = re.search(r"const FORMAT: u32 = (\d+);", (ROOT / "src/disk/format.rs").read_text())
@@ -37,15 +47,14 @@ def disk_format():
 def package(program, architecture, version, licences, epoch, to):
     """Writes pg-witness_VERSION-1_ARCHITECTURE.deb into the folder `to`. The same
     program, licences and `epoch` (seconds) give the same bytes."""
-    version = f"{version}-{REVISION}"
+    version, who = f"{version}-{REVISION}", maintainer()
     file = to / f"pg-witness_{version}_{architecture}.deb"
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        lay(root, program, version, licences, epoch)
+        lay(root, program, version, licences, changelog(version, who, epoch))
         words = {
             "VERSION": version, "ARCHITECTURE": architecture, "FORMAT": disk_format(),
-            "MAINTAINER": MAINTAINER,
-            "INSTALLED_SIZE": str(installed_kib(root)),
+            "MAINTAINER": who, "INSTALLED_SIZE": str(installed_kib(root)),
         }
         control = root / "DEBIAN"
         control.mkdir()
@@ -64,7 +73,7 @@ def package(program, architecture, version, licences, epoch, to):
     return file
 
 
-def lay(root, program, version, licences, epoch):
+def lay(root, program, version, licences, debian_changelog):
     """The files of the package, where they are to be installed."""
     doc = "usr/share/doc/pg-witness"
     place(root / "usr/bin/pg-witness", program, 0o755)
@@ -76,7 +85,7 @@ def lay(root, program, version, licences, epoch):
     place(root / f"{doc}/copyright", copyright_of((ROOT / "LICENSE").read_text()).encode())
     place(root / f"{doc}/THIRD-PARTY.gz", compressed(licences.encode()))
     place(root / f"{doc}/changelog.gz", compressed((ROOT / "CHANGELOG.md").read_bytes()))
-    place(root / f"{doc}/changelog.Debian.gz", compressed(changelog(version, epoch).encode()))
+    place(root / f"{doc}/changelog.Debian.gz", compressed(debian_changelog.encode()))
     place(root / "usr/share/lintian/overrides/pg-witness", OVERRIDES.encode())
 
 
@@ -90,10 +99,10 @@ def copyright_of(licence):
         "What it is made of, and under which licences: THIRD-PARTY.gz in this folder.\n")
 
 
-def changelog(version, epoch):
+def changelog(version, who, epoch):
     return (f"pg-witness ({version}) stable; urgency=medium\n\n"
             f"  * What changed stands in changelog.gz.\n\n"
-            f" -- {MAINTAINER}  {format_datetime(datetime.fromtimestamp(epoch, UTC))}\n")
+            f" -- {who}  {format_datetime(datetime.fromtimestamp(epoch, UTC))}\n")
 
 
 def filled(name, words):

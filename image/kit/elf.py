@@ -26,12 +26,9 @@ def read(file):
         raise ValueError(f"{file} is no little-endian ELF file")
     wide = data[4] == 2
     (machine,) = struct.unpack_from("<H", data, 18)
-    if wide:
-        phoff, shoff = struct.unpack_from("<QQ", data, 32)
-        phsize, phnum, shsize, shnum, _ = struct.unpack_from("<5H", data, 54)
-    else:
-        phoff, shoff = struct.unpack_from("<II", data, 28)
-        phsize, phnum, shsize, shnum, _ = struct.unpack_from("<5H", data, 42)
+    phoff, shoff = struct.unpack_from("<QQ" if wide else "<II", data, 32 if wide else 28)
+    phsize, phnum, shsize, shnum, names = struct.unpack_from("<5H", data, 54 if wide else 42)
+    word = "<Q" if wide else "<I"
     static = True
     for at in range(phoff, phoff + phnum * phsize, phsize):
         (kind,) = struct.unpack_from("<I", data, at)
@@ -39,11 +36,17 @@ def read(file):
             static = False
         if kind == PT_DYNAMIC:
             # A static-pie has one too, for its own relocations.
-            (offset,) = struct.unpack_from("<Q" if wide else "<I", data, at + (8 if wide else 4))
-            (size,) = struct.unpack_from("<Q" if wide else "<I", data, at + (32 if wide else 16))
+            (offset,) = struct.unpack_from(word, data, at + (8 if wide else 4))
+            (size,) = struct.unpack_from(word, data, at + (32 if wide else 16))
             entry = "<qQ" if wide else "<iI"
             tags = [tag for tag, _ in struct.iter_unpack(entry, data[offset:offset + size])]
             static = static and DT_NEEDED not in tags
-    kinds = [struct.unpack_from("<I", data, at + 4)[0]
-             for at in range(shoff, shoff + shnum * shsize, shsize)]
-    return Elf(MACHINES.get(machine, str(machine)), static, SHT_SYMTAB not in kinds)
+    headers = range(shoff, shoff + shnum * shsize, shsize)
+    stripped = True
+    if headers:
+        (names_at,) = struct.unpack_from(word, data, headers[names] + (24 if wide else 16))
+        for at in headers:
+            name, kind = struct.unpack_from("<II", data, at)
+            debug = data.startswith((b".debug", b".zdebug"), names_at + name)
+            stripped = stripped and kind != SHT_SYMTAB and not debug
+    return Elf(MACHINES.get(machine, str(machine)), static, stripped)

@@ -14,7 +14,8 @@ def release(to):
     if to.exists() and any(to.iterdir()):
         raise Fault(f"{to} is not empty; a release is made into a new folder")
     to.mkdir(parents=True, exist_ok=True)
-    built = build(list(TARGETS.values()))
+    source = commit()
+    built = build(list(TARGETS.values()), pinned=True)
     programs = {}
     for name, program in built.items():
         programs[name] = to / f"pg-witness-{version()}-{name}"
@@ -34,8 +35,10 @@ def release(to):
     ):
         (to / name).write_text(text)
         files.append(entry(to / name, kind))
+    if commit() != source:
+        raise Fault("the checkout was changed meanwhile; begin anew, in another folder")
     manifest = {
-        "name": "pg-witness", "version": version(), "commit": commit(), "epoch": epoch(),
+        "name": "pg-witness", "version": version(), "commit": source, "epoch": epoch(),
         "rustc": versions()["rust"], "rustc_used": output("rustc", "--version").strip(),
         "files": sorted(files, key=lambda file: file["file"]),
     }

@@ -1,6 +1,6 @@
 """std for our targets, built from Debian's `rust-src` (the signed source of just
-this release of Rust) and the crates that its lock file names, and laid where
-`rustup target add` would lay it; musl and the unwinder come from Debian, the linker is the
+this release of Rust) and the crates that its lock file names, and laid where `rustup
+target add` would lay it; musl and the unwinder come from Debian, the linker is the
 toolchain's own `rust-lld`.
 
 It is laid into a sysroot of our own in the cache: the toolchain that is installed
@@ -130,7 +130,7 @@ class Sysroot:
         if self.source.exists():
             return
         deb = pinned("rust-src", "amd64")
-        new = self.source.parent.with_suffix(".new")
+        new = self.source.parent.with_name("rust-src.new")
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
         packed = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE)

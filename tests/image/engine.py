@@ -2,9 +2,11 @@
 containers, which to a cluster is a member like any other."""
 
 import json
+import os
 import subprocess
 
 from harness import Witness, free_port
+from rig.paths import ROOT
 from rig.process import Process, await_that
 
 #: As hard as a container can be held.
@@ -37,6 +39,8 @@ class Engine:
         if names:
             self("rm", "--force", *names)
         self.daemon.terminate(limit_s=30)
+        # The daemon leaves this behind, and with it nobody could remove the folder.
+        subprocess.run(["umount", "--quiet", self.folder / "exec/netns/default"], check=False)
 
     def __call__(self, *words, check=True):
         """Runs `docker` on it; its output is in `.stdout` and `.stderr`."""
@@ -52,15 +56,10 @@ class Engine:
 
 
 class Container:
-    """Behaves like a `rig.process.Process`."""
+    """One that is there. Behaves like a `rig.process.Process`."""
 
-    def __init__(self, engine, name, image, *words, environment):
+    def __init__(self, engine, name):
         self.engine, self.name = engine, name
-        given = [word for item in environment.items() for word in ("--env", "=".join(item))]
-        # Asked more often than the image says, for the sake of time.
-        engine("run", "--detach", "--name", name, "--health-interval", "1s",
-               "--volume", f"{name}:/var/lib/pg-witness",
-               *HELD, *given, image, *words)
 
     def health(self):
         """What the image's own check says: `starting`, `healthy` or `unhealthy`."""
@@ -112,7 +111,7 @@ class ContainedWitness(Witness):
 
     def start(self, password=...):
         password = self.cluster.password if password is ... else password
-        self.process = Container(self.engine, self.name, self.image, environment={
+        self.process = self.run({
             "PATRONI_RAFT_SELF_ADDR": self.address,
             "PATRONI_RAFT_BIND_ADDR": self.bind,
             "PATRONI_RAFT_DATA_DIR": "/var/lib/pg-witness",
@@ -121,5 +120,28 @@ class ContainedWitness(Witness):
             **({"PATRONI_RAFT_PASSWORD": password} if password else {}),
         })
 
+    def run(self, environment):
+        given = [word for item in environment.items() for word in ("--env", "=".join(item))]
+        # Asked more often than the image says, for the sake of time.
+        self.engine("run", "--detach", "--name", self.name, "--health-interval", "1s",
+                    "--volume", f"{self.name}:/var/lib/pg-witness", *HELD, *given, self.image)
+        return Container(self.engine, self.name)
+
     def output(self):
         return self.process.output() if self.process else ""
+
+
+class ComposedWitness(ContainedWitness):
+    """The same by the Compose file, which is given what it asks for and no more."""
+
+    def run(self, environment):
+        self.compose("up", "--detach", environment=environment)
+        return Container(self.engine, self.engine("ps", "--format", "{{.Names}}").stdout.strip())
+
+    def compose(self, *words, environment):
+        asked = ("PATRONI_RAFT_SELF_ADDR", "PATRONI_RAFT_PARTNER_ADDRS", "PATRONI_RAFT_PASSWORD")
+        subprocess.run(
+            ["docker-compose", "--project-name", "composed", "--file", ROOT / "image/compose.yml", *words],
+            env={**os.environ, "DOCKER_HOST": f"unix://{self.engine.socket}", "PG_WITNESS_IMAGE": self.image,
+                 **{name: environment[name] for name in asked if name in environment}},
+            check=True, capture_output=True, text=True, timeout=120)

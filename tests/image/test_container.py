@@ -1,14 +1,11 @@
 """The container image in a real engine, held as hard as one can be."""
 
-import os
 import platform
-import subprocess
 import time
 
 import pytest
-from engine import ContainedWitness
-from harness import Cluster, free_port
-from rig.paths import ROOT
+from engine import ComposedWitness, ContainedWitness
+from harness import Cluster
 from rig.process import await_that
 from test_programs import lead_lose_and_return
 
@@ -76,23 +73,13 @@ def test_runs_without_a_configuration(engine, image):
 
 
 @pytest.mark.on_demand
-def test_compose_file(engine, image):
-    environment = {
-        **os.environ, "DOCKER_HOST": f"unix://{engine.socket}", "PG_WITNESS_IMAGE": image,
-        "PATRONI_RAFT_SELF_ADDR": f"127.0.0.1:{free_port()}",
-        "PATRONI_RAFT_PARTNER_ADDRS": f"127.0.0.1:{free_port()}",
-    }
-
-    def compose(*words):
-        subprocess.run(["docker-compose", "-p", "composed", "-f", ROOT / "image/compose.yml", *words],
-                       env=environment, check=True, capture_output=True)
-
-    compose("up", "--detach")
-    try:
-        name = engine("ps", "--format", "{{.Names}}").stdout.strip()
-        await_that(lambda: "listening on" in engine("logs", name).stderr, 30,
-                   lambda: engine("logs", name).stderr)
-        held = "{{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.HostConfig.NetworkMode}}"
-        assert engine("inspect", name, "--format", held).stdout.split() == ["true", "[ALL]", "host"]
-    finally:
-        compose("down", "--volumes")
+def test_compose_file(tmp_path, engine, image):
+    """It comes up, is held as the file says, and votes."""
+    with Cluster(tmp_path, password="secret") as cluster:
+        witness = ComposedWitness(cluster, engine, image)
+        lead_lose_and_return(cluster.start())
+        held = ("{{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.HostConfig.SecurityOpt}} "
+                "{{.HostConfig.NetworkMode}} {{.HostConfig.RestartPolicy.Name}}")
+        told = engine("inspect", witness.process.name, "--format", held).stdout
+        assert told.split() == ["true", "[ALL]", "[no-new-privileges:true]", "host", "unless-stopped"]
+    engine("volume", "rm", "composed_state")

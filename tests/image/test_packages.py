@@ -12,7 +12,7 @@ from rig.process import await_that
 from test_programs import lead_lose_and_return
 
 from kit import deb
-from kit.common import epoch, target_dir, version
+from kit.common import Fault, epoch, target_dir, version
 
 pytestmark = [pytest.mark.on_demand, pytest.mark.timeout(1500)]
 
@@ -70,6 +70,22 @@ def test_lintian_finds_no_error(made, board, architecture):
                           capture_output=True, text=True)
     print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_names_who_answers_for_it(tmp_path, monkeypatch):
+    def maintainer():
+        file = deb.package(b"program", "amd64", "1", "", epoch(), tmp_path)
+        return subprocess.run(["dpkg-deb", "--field", file, "Maintainer"], capture_output=True, text=True,
+                              check=True).stdout.strip()
+
+    monkeypatch.delenv("PG_WITNESS_MAINTAINER", raising=False)
+    assert maintainer().startswith("Unofficial build <")
+    monkeypatch.setenv("PG_WITNESS_MAINTAINER", "Jane Doe <jane@example.org>")
+    assert maintainer() == "Jane Doe <jane@example.org>"
+    for wrong in ("jane@example.org", "Jane <jane>", "Jane <jane@example.org>\nEssential: yes"):
+        monkeypatch.setenv("PG_WITNESS_MAINTAINER", wrong)
+        with pytest.raises(Fault, match="PG_WITNESS_MAINTAINER"):
+            maintainer()
 
 
 def test_service_votes(cluster):
