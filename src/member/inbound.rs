@@ -207,41 +207,30 @@ impl Member {
         self.contact(peer, append.term);
         self.engine_back().await;
         let Append { term, commit, body } = append;
-        match body {
-            AppendBody::Entries { prev, entries } => {
-                let incoming = Incoming {
-                    from: peer,
-                    term,
-                    prev,
-                    entries: &entries,
-                    commit,
-                };
-                self.follow(connection, incoming).await;
-            }
+        let (prev, entries) = match body {
+            AppendBody::Entries { prev, entries } => (prev, entries),
             AppendBody::Fragment { prev, part, data } => {
-                let entry = self.assemble_entry(peer, term, part, &data);
-                match entry {
-                    Some(entry) => {
-                        let entries = [entry];
-                        let incoming = Incoming {
-                            from: peer,
-                            term,
-                            prev,
-                            entries: &entries,
-                            commit,
-                        };
-                        self.follow(connection, incoming).await;
-                    }
-                    None => self.answer(peer, connection, self.nothing_promised(), None),
+                match self.assemble_entry(peer, term, part, &data) {
+                    Some(entry) => (prev, vec![entry]),
+                    None => return self.answer(peer, connection, self.nothing_promised(), None),
                 }
             }
-            AppendBody::Snapshot(None) => {}
+            AppendBody::Snapshot(None) => return,
             AppendBody::Snapshot(Some(chunk)) => {
                 if let Some(bytes) = self.assemble_snapshot(peer, term, &chunk) {
                     self.on_snapshot(peer, connection, term, &bytes).await;
                 }
+                return;
             }
-        }
+        };
+        let incoming = Incoming {
+            from: peer,
+            term,
+            prev,
+            entries: &entries,
+            commit,
+        };
+        self.follow(connection, incoming).await;
     }
 
     fn on_ignored(&self, peer: &Address, term: Term, why: Ignored) {
