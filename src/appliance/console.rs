@@ -3,14 +3,15 @@
 //! last of them.
 //!
 //! A serial line writes eleven kilobytes a second and may be stopped by whoever is
-//! on its other end; the witness must not wait for it. So one thread takes lines
-//! from the pipe and never blocks, and another writes them out; what is too much
-//! between the two is dropped, and counted.
+//! on its other end; neither the witness nor the screen must wait for it. So one
+//! thread takes lines from the pipe and never blocks, and one for each console
+//! writes them out; what is too much in between is dropped, and counted.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use rustix::fs::OFlags;
@@ -23,14 +24,17 @@ use crate::config::limits::{CONSOLE_LINE_BYTES_MAX, CONSOLE_LINES_MAX};
 /// There is no pipe or no thread to be had.
 pub fn start() -> io::Result<()> {
     let (reader, writer) = io::pipe()?;
-    let (sender, receiver) = sync_channel(CONSOLE_LINES_MAX);
-    let consoles = consoles();
-    thread::Builder::new()
-        .name("console".into())
-        .spawn(move || write_out(&receiver, consoles))?;
+    let mut outlets = Vec::new();
+    for console in consoles() {
+        let (sender, receiver) = sync_channel(CONSOLE_LINES_MAX);
+        outlets.push(Outlet { sender, dropped: 0 });
+        thread::Builder::new()
+            .name("console".into())
+            .spawn(move || write_out(&receiver, console))?;
+    }
     thread::Builder::new()
         .name("lines".into())
-        .spawn(move || take_lines(reader, &sender))?;
+        .spawn(move || take_lines(reader, &mut outlets))?;
     rustix::stdio::dup2_stderr(&writer)?;
     rustix::stdio::dup2_stdout(&writer)?;
     Ok(())
@@ -56,9 +60,30 @@ fn consoles() -> Vec<File> {
     }
 }
 
-fn take_lines(reader: impl io::Read, sender: &SyncSender<Vec<u8>>) {
+/// The way to one console.
+struct Outlet {
+    sender: SyncSender<Line>,
+    dropped: u64,
+}
+
+type Line = Arc<[u8]>;
+
+impl Outlet {
+    fn offer(&mut self, line: &Line) {
+        if self.dropped > 0 {
+            let news = format!("({} lines more than the console can show)\n", self.dropped);
+            if self.sender.try_send(news.into_bytes().into()).is_ok() {
+                self.dropped = 0;
+            }
+        }
+        if self.sender.try_send(line.clone()).is_err() {
+            self.dropped = self.dropped.saturating_add(1);
+        }
+    }
+}
+
+fn take_lines(reader: impl io::Read, outlets: &mut [Outlet]) {
     let mut reader = BufReader::new(reader);
-    let mut dropped = 0_u64;
     loop {
         let mut line = Vec::new();
         let limit = u64::try_from(CONSOLE_LINE_BYTES_MAX).unwrap_or(u64::MAX);
@@ -69,25 +94,16 @@ fn take_lines(reader: impl io::Read, sender: &SyncSender<Vec<u8>>) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(_) => return,
         }
-        if dropped > 0 {
-            let news = format!("({dropped} lines more than the console can show)\n");
-            if sender.try_send(news.into_bytes()).is_ok() {
-                dropped = 0;
-            }
-        }
-        match sender.try_send(line) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => dropped = dropped.saturating_add(1),
-            Err(TrySendError::Disconnected(_)) => return,
+        let line = line.into();
+        for outlet in &mut *outlets {
+            outlet.offer(&line);
         }
     }
 }
 
-fn write_out(receiver: &Receiver<Vec<u8>>, mut consoles: Vec<File>) {
+fn write_out(receiver: &Receiver<Line>, mut console: File) {
     while let Ok(line) = receiver.recv() {
-        for console in &mut consoles {
-            let _ = console.write_all(&line);
-        }
+        let _ = console.write_all(&line);
     }
 }
 
@@ -95,22 +111,30 @@ fn write_out(receiver: &Receiver<Vec<u8>>, mut consoles: Vec<File>) {
 mod tests {
     use super::*;
 
-    #[test]
-    fn lines_pass_whole_and_what_is_too_much_is_counted() {
-        let (sender, receiver) = sync_channel(2);
-        let long = "x".repeat(CONSOLE_LINE_BYTES_MAX + 1);
-        take_lines(
-            format!("one\ntwo\nthree\nfour\n{long}\n").as_bytes(),
-            &sender,
-        );
-        drop(sender);
-        let lines: Vec<_> = receiver.iter().collect();
-        assert_eq!(lines, [b"one\n", b"two\n"]);
+    fn outlet(lines: usize) -> (Outlet, Receiver<Line>) {
+        let (sender, receiver) = sync_channel(lines);
+        (Outlet { sender, dropped: 0 }, receiver)
+    }
 
-        let (sender, receiver) = sync_channel(9);
-        take_lines(long.as_bytes(), &sender);
-        drop(sender);
-        let lengths: Vec<_> = receiver.iter().map(|line| line.len()).collect();
+    #[test]
+    fn a_console_that_is_stopped_holds_up_neither_the_lines_nor_another_console() {
+        let ((stopped, held), (well, shown)) = (outlet(2), outlet(9));
+        let mut outlets = [stopped, well];
+        take_lines(b"one\ntwo\nthree\nfour\n".as_slice(), &mut outlets);
+        assert_eq!(shown.try_iter().count(), 4);
+        assert_eq!(held.try_iter().count(), 2);
+        take_lines(b"five\n".as_slice(), &mut outlets);
+        let told: Vec<_> = held.try_iter().collect();
+        assert_eq!(&*told[0], b"(2 lines more than the console can show)\n");
+        assert_eq!(&*told[1], b"five\n");
+    }
+
+    #[test]
+    fn a_line_without_end_is_cut() {
+        let (outlet, receiver) = outlet(9);
+        let long = "x".repeat(CONSOLE_LINE_BYTES_MAX + 1);
+        take_lines(long.as_bytes(), &mut [outlet]);
+        let lengths: Vec<_> = receiver.try_iter().map(|line| line.len()).collect();
         assert_eq!(lengths, [CONSOLE_LINE_BYTES_MAX + 1, 2]);
     }
 }

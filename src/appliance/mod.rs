@@ -103,7 +103,7 @@ struct Machine {
     networked: bool,
     page: Option<Page>,
     power: Power,
-    listening: bool,
+    buttons: bool,
     watchdog: Option<Watchdog>,
     witness: Option<Witness>,
     look_again: Instant,
@@ -115,10 +115,8 @@ impl Machine {
     fn new() -> Self {
         let now = Instant::now();
         let notes = Arc::new(Notes::default());
-        let watchdog = Watchdog::open();
-        if watchdog.is_none() {
-            notes.say(Topic::Watchdog, notes::NO_WATCHDOG);
-        }
+        let power = Power::default();
+        power.listen();
         let witness = Witness::new(now);
         if let Err(error) = &witness {
             notes.say(
@@ -133,9 +131,9 @@ impl Machine {
             env: Env::of_process().with(appliance::VARIABLE, "1"),
             networked: false,
             page: None,
-            power: Power::default(),
-            listening: false,
-            watchdog,
+            power,
+            buttons: false,
+            watchdog: None,
             witness: witness.ok(),
             look_again: now,
             started: now,
@@ -196,6 +194,12 @@ impl Machine {
     }
 
     fn advance(&mut self, now: Instant) {
+        self.find_watchdog();
+        // Their drivers come late.
+        if !self.buttons && self.started.elapsed() > LOOK_AGAIN {
+            self.buttons = true;
+            self.power.find_buttons();
+        }
         match self.stage {
             Stage::NoCard | Stage::Refused => self.read_card(),
             Stage::NoData => self.attach_data(),
@@ -271,17 +275,27 @@ impl Machine {
         }
     }
 
-    fn keep_running(&mut self, now: Instant) {
-        // Drivers of buttons come late.
-        if !self.listening {
-            self.listening = true;
-            self.power.listen();
+    /// Its driver may come late; a board without one says so.
+    fn find_watchdog(&mut self) {
+        if self.watchdog.is_some() {
+            return;
         }
+        self.watchdog = Watchdog::open();
+        if self.watchdog.is_some() {
+            self.notes.clear(Topic::Watchdog, "there is a watchdog");
+        } else if self.started.elapsed() > LOOK_AGAIN {
+            self.notes.say(Topic::Watchdog, notes::NO_WATCHDOG);
+        }
+    }
+
+    fn keep_running(&mut self, now: Instant) {
         let file = Path::new(mounts::BOOT).join(FILE);
         let Some(witness) = &mut self.witness else {
             return;
         };
         match witness.keep_running(&file, now) {
+            // What failed is not mended by waiting for the next attempt.
+            Ok(()) if !witness.runs() => {}
             Ok(()) => self.notes.clear(Topic::Witness, "the witness is started"),
             Err(error) => {
                 let sentence = format!("The witness cannot be started: {error}.");

@@ -79,12 +79,12 @@ fn family(address: IpAddr) -> (u8, Vec<u8>) {
     }
 }
 
-/// Switches an interface on (`struct ifinfomsg`; `IFF_UP`).
-fn link(interface: u32) -> Message {
+/// Switches an interface on or off (`struct ifinfomsg`; `IFF_UP`).
+fn link(interface: u32, on: bool) -> Message {
     const UP: u32 = 1;
     let mut fixed = vec![0; 4];
     fixed.extend(interface.to_ne_bytes());
-    fixed.extend(UP.to_ne_bytes());
+    fixed.extend(if on { UP } else { 0 }.to_ne_bytes());
     fixed.extend(UP.to_ne_bytes());
     Message::new(SET_LINK, 0, &fixed)
 }
@@ -139,7 +139,15 @@ impl Netlink {
     /// # Errors
     /// It is gone.
     pub fn switch_on(&self, interface: u32) -> io::Result<()> {
-        self.ask(link(interface))
+        self.ask(link(interface, true))
+    }
+
+    /// Switches an interface off; its IPv6 addresses and all its routes go.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn switch_off(&self, interface: u32) -> io::Result<()> {
+        self.ask(link(interface, false))
     }
 
     /// Gives an interface an address.

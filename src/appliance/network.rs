@@ -101,10 +101,15 @@ pub fn run(config: &ApplianceConfig, notes: &Notes, known: &Arc<Known>) {
     loop {
         let interface = network.find(notes);
         if let Err(error) = network.serve(&interface, notes) {
-            log::warn!("{}: {error}", interface.name);
+            notes.say(Topic::Network, cannot(&interface, &error));
             std::thread::sleep(LOOK);
         }
     }
+}
+
+/// The sentence for a network that the kernel does not take.
+fn cannot(interface: &Interface, error: &io::Error) -> String {
+    format!("{} cannot be set up: {error}.", interface.name)
 }
 
 struct Network {
@@ -209,13 +214,20 @@ impl Network {
                     lease: None,
                 });
             }
-            Addressing::Off => self.name_servers(&[]),
+            Addressing::Off => {
+                self.name_servers(&[]);
+                notes.clear(Topic::Network, "no IPv4 address is wanted");
+            }
         }
         let mut linked = true;
         let start = Instant::now();
         while interface.is_there() {
             let now = Instant::now();
             let link = interface.has_carrier();
+            if !link && interfaces().iter().any(Interface::has_carrier) {
+                log::info!("{}: the cable is in another one now", interface.name);
+                return self.leave(interface, dhcp.and_then(|dhcp| dhcp.lease));
+            }
             if link && !linked {
                 notes.clear(
                     Topic::Link,
@@ -251,6 +263,22 @@ impl Network {
         Ok(())
     }
 
+    /// Takes our addresses off an interface, so that another can have them.
+    fn leave(&self, interface: &Interface, lease: Option<Lease>) -> io::Result<()> {
+        // Those of IPv6, and all routes, go with it.
+        self.netlink.switch_off(interface.index)?;
+        let ours = match self.config.ipv4 {
+            Addressing::Static {
+                address, prefix, ..
+            } => Some((address, prefix)),
+            _ => lease.map(|lease| (lease.address, lease.prefix)),
+        };
+        ours.map_or(Ok(()), |(address, prefix)| {
+            self.netlink
+                .remove_address(interface.index, address.into(), prefix)
+        })
+    }
+
     /// Takes what came, so much of it that a flood cannot hold us.
     fn hear(&self, interface: &Interface, dhcp: &mut Dhcp, notes: &Notes) {
         let mut bytes = [0; 1500];
@@ -271,7 +299,12 @@ impl Network {
                 Do::Unicast(server, bytes) => dhcp.send(&bytes, server),
                 Do::Have(lease) => {
                     let had = dhcp.lease.replace(lease.clone());
-                    self.change(interface, had, &lease, notes)
+                    let changed = self.change(interface, had, &lease);
+                    match &changed {
+                        Ok(()) => notes.clear(Topic::Network, "there is an address"),
+                        Err(error) => notes.say(Topic::Network, cannot(interface, error)),
+                    }
+                    changed
                 }
                 Do::HaveNone => {
                     notes.say(Topic::Network, notes::NO_LEASE);
@@ -285,19 +318,12 @@ impl Network {
                 }
             };
             if let Err(error) = result {
-                // It is tried again when its time comes.
-                log::debug!("{}: {error}", interface.name);
+                log::warn!("{}: {error}", interface.name);
             }
         }
     }
 
-    fn change(
-        &self,
-        interface: &Interface,
-        had: Option<Lease>,
-        lease: &Lease,
-        notes: &Notes,
-    ) -> io::Result<()> {
+    fn change(&self, interface: &Interface, had: Option<Lease>, lease: &Lease) -> io::Result<()> {
         if let Some(had) = had
             && (had.address, had.prefix) != (lease.address, lease.prefix)
         {
@@ -313,7 +339,6 @@ impl Network {
             .ntp
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = lease.ntp.clone();
-        notes.clear(Topic::Network, "there is an address");
         Ok(())
     }
 

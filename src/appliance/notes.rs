@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::machine;
 
@@ -78,36 +78,34 @@ impl Notes {
     /// From now on this is so.
     pub fn say(&self, topic: Topic, sentence: impl Into<String>) {
         let sentence = sentence.into();
-        let changed =
-            self.with(|notes| notes.insert(topic, sentence.clone()) != Some(sentence.clone()));
-        if changed {
+        let mut notes = self.lock();
+        if notes.get(&topic) != Some(&sentence) {
             log::warn!("{sentence}");
-            self.publish();
+            notes.insert(topic, sentence);
+            publish(&notes);
         }
     }
 
     /// It is so no more; `news` tells why, if something had been said.
     pub fn clear(&self, topic: Topic, news: &str) {
-        if self.with(|notes| notes.remove(&topic)).is_some() {
+        let mut notes = self.lock();
+        if notes.remove(&topic).is_some() {
             log::info!("{news}");
-            self.publish();
+            publish(&notes);
         }
     }
 
-    /// Whether something is said about this.
-    pub fn has(&self, topic: Topic) -> bool {
-        self.with(|notes| notes.contains_key(&topic))
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Topic, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn with<T>(&self, work: impl FnOnce(&mut BTreeMap<Topic, String>) -> T) -> T {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn publish(&self) {
-        let notes: Vec<String> = self.with(|notes| notes.values().cloned().collect());
-        if let Err(error) = machine::publish(Path::new(machine::FILE), &notes) {
-            log::debug!("{}: {error}", machine::FILE);
-        }
+/// For the witness to show. Under the lock: of two threads that have something to
+/// say, the later has the last word.
+fn publish(notes: &BTreeMap<Topic, String>) {
+    let notes: Vec<String> = notes.values().cloned().collect();
+    if let Err(error) = machine::publish(Path::new(machine::FILE), &notes) {
+        log::debug!("{}: {error}", machine::FILE);
     }
 }
 
@@ -120,9 +118,11 @@ mod tests {
         let notes = Notes::default();
         notes.say(Topic::Network, NO_LEASE);
         notes.say(Topic::Network, NO_INTERFACE);
-        assert!(notes.has(Topic::Network));
+        notes.say(Topic::Card, NO_CARD);
+        let said: Vec<String> = notes.lock().values().cloned().collect();
+        assert_eq!(said, [NO_CARD, NO_INTERFACE]);
         notes.clear(Topic::Network, "there");
-        assert!(!notes.has(Topic::Network));
+        assert_eq!(notes.lock().len(), 1);
     }
 
     #[test]

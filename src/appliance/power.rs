@@ -35,12 +35,16 @@ const KEY: u16 = 1;
 const POWER: u16 = 116;
 
 impl Power {
-    /// Begins to listen.
+    /// Begins to listen to signals: Ctrl-Alt-Del becomes SIGINT for PID 1 instead of
+    /// an end without order.
     pub fn listen(&self) {
-        // Ctrl-Alt-Del becomes SIGINT for PID 1 instead of an end without order.
         let _ = reboot(RebootCommand::CadOff);
         let power = self.clone();
         spawn("signals", move || power.hear_signals());
+    }
+
+    /// Begins to listen to the buttons that are there.
+    pub fn find_buttons(&self) {
         for entry in fs::read_dir("/dev/input").into_iter().flatten().flatten() {
             let power = self.clone();
             if entry.file_name().to_string_lossy().starts_with("event") {

@@ -314,11 +314,12 @@ fn invalid(said: &Said<String>, why: String) -> ConfigError {
     }
 }
 
-/// The page's default on a card: for everybody to read, changing nothing.
+/// The page's default on a card: for everybody to read, by IPv4 and IPv6, changing
+/// nothing.
 pub fn page() -> super::HttpConfig {
     super::HttpConfig {
         listen: super::Bind {
-            host: "0.0.0.0".into(),
+            host: "::".into(),
             port: PAGE_PORT,
         },
         read_only: true,

@@ -126,12 +126,19 @@ impl Client {
 
     /// The link is back: it may be another network's.
     pub fn on_link(&mut self, now: Instant) -> Vec<Do> {
-        self.state = match self.held() {
+        let mut done = Vec::new();
+        let state = match self.held() {
             Some(held) if now < held.end => State::Confirming(held.clone()),
-            _ => State::Selecting,
+            // It ran out meanwhile.
+            Some(_) => {
+                done.push(Do::HaveNone);
+                State::Selecting
+            }
+            None => State::Selecting,
         };
-        self.enter(now);
-        self.on_time(now)
+        self.turn(now, state);
+        done.extend(self.on_time(now));
+        done
     }
 
     /// Time has passed.
@@ -497,6 +504,12 @@ mod tests {
             rig.step();
         }
         assert!(matches!(rig.client.state, State::Bound(_)));
+        // And no longer, though the link comes back only after that.
+        rig.now += Duration::from_secs(7200);
+        assert!(matches!(
+            rig.client.on_link(rig.now)[..],
+            [Do::HaveNone, Do::Broadcast(_)]
+        ));
     }
 
     #[test]
