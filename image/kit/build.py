@@ -16,12 +16,13 @@ NO_TABLES = "-Cforce-unwind-tables=no"
 PACKED = "-Clink-arg=--pack-dyn-relocs=relr"
 
 
-def build(targets, cross=False, features="", pinned=False):
+def build(targets, cross=False, features="", pinned=False, config=()):
     """Builds for all the targets. Returns the programs by the targets' names.
 
     `pinned`: with std as `versions.toml` has it, even where rustup has the targets.
     With `features` they stand in a folder of their own, and are not measured by
-    what the program without them may have."""
+    what the program without them may have; the crates are the same. `config`: words
+    for cargo's `--config`."""
     if cross:
         environment = {"CROSS_CONFIG": str(ROOT / "cross.toml"),
                        "CARGO_ENCODED_RUSTFLAGS": NO_TABLES, **os.environ}
@@ -31,12 +32,24 @@ def build(targets, cross=False, features="", pinned=False):
     else:
         environment = prepare(targets, (NO_TABLES, PACKED), pinned)
         triples = [word for target in targets for word in ("--target", target.triple)]
-        folder = target_dir() / "with" / features if features else target_dir()
+        settings = [word for setting in config for word in ("--config", setting)]
         run("cargo", "build", "--release", "--locked", "--features", features,
-            "--target-dir", folder, *triples, cwd=ROOT, env=environment)
+            "--target-dir", target_dir(), *triples, *settings, cwd=ROOT, env=environment)
         if features:
-            return {target.name: folder / target.triple / "release/pg-witness" for target in targets}
+            return {target.name: set_apart(target, features) for target in targets}
     return {target.name: program(target) for target in targets}
+
+
+def set_apart(target, features):
+    """Moves what was built away from where the program without features is."""
+    folder = target_dir() / "with" / features
+    folder.mkdir(parents=True, exist_ok=True)
+    return built(target).rename(folder / f"pg-witness-{target.name}")
+
+
+def built(target):
+    """Where cargo leaves the program."""
+    return target_dir() / target.triple / "release/pg-witness"
 
 
 def prepare(targets, more=(), pinned=False):
@@ -53,7 +66,7 @@ def prepare(targets, more=(), pinned=False):
 
 def program(target):
     """The file that was built, once it is known to be what was promised."""
-    file = target_dir() / target.triple / "release/pg-witness"
+    file = built(target)
     found = elf.read(file)
     size = file.stat().st_size
     wrong = [what for holds, what in (

@@ -12,6 +12,7 @@ What the card has behind the image stays unused, and with it two entries of its
 partition table: room for a second boot partition. The data partition never grows;
 the state of a cluster takes two megabytes."""
 
+import fcntl
 import gzip
 import os
 import shutil
@@ -84,6 +85,9 @@ enable_uart=1
 disable_splash=1
 boot_delay=0
 """
+
+#: The screen, the serial line of a Pi 5, and that of the others, which qemu has too.
+PI_CONSOLES = "console=tty0 console=ttyAMA10,115200 console=ttyS1,115200"
 
 COMMAND_LINE = "panic=10 loglevel=4 rdinit=/init"
 
@@ -184,7 +188,7 @@ def pi_files(program):
     files["kernel8.img"] = gzip.compress((source.modules / "vmlinuz").read_bytes(), 9, mtime=0)
     files["initramfs"] = initramfs(program, source, PI_MODULES)
     files["config.txt"] = PI_CONFIG.encode()
-    files["cmdline.txt"] = f"console=tty0 console=ttyS1,115200 {COMMAND_LINE}\n".encode()
+    files["cmdline.txt"] = f"{PI_CONSOLES} {COMMAND_LINE}\n".encode()
     return files
 
 
@@ -269,7 +273,10 @@ def build(name, program, out):
     """One image: `pi` or `x86`."""
     check_tools()
     files, kind = {"pi": (pi_files, "c"), "x86": (x86_files, "ef")}[name]
-    content = files(program)
+    # What is fetched and unpacked there is everybody's.
+    with open(cache() / "cards.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        content = files(program)
     for file in ("pg-witness.json", "pg-witness.example.txt"):
         content[file] = (IMAGE / "card" / file).read_bytes()
     image(out, content, kind)
