@@ -117,8 +117,10 @@ def stages(options):
     bugs = Stage("bugs", ["tests/bugs"], 900)
     probe = [*PYTEST, "-n", "4", "tests/probe"]
     image = [*PYTEST, "tests/image"]
-    appliance = [*PYTEST, "tests/appliance"]
+    # A board in qemu keeps one core busy.
+    appliance = [*PYTEST, "-n", "2", "tests/appliance"]
     if options.images:
+        os.environ.setdefault("PG_WITNESS_POWER_CUTS", "20")
         return [Stage("image", image, 3 * 3600), Stage("appliance", appliance, 2 * 3600)]
     if options.quick:
         return [build, Stage("probe", [*probe, "--size", "quick"], 600),
@@ -129,7 +131,8 @@ def stages(options):
                 Stage("stereo", stereo, 4 * 3600), *seen]
     return [build, bugs, Stage("probe", probe, 1200), Stage("cluster", cluster, 1500),
             Stage("stereo", [*stereo, "--ci", "--jobs", "3"], 1500), *seen,
-            Stage("image", [*image, "-m", "not on_demand"], 1500)]
+            Stage("image", [*image, "-m", "not on_demand"], 1500),
+            Stage("appliance", [*appliance, "-m", "not on_demand"], 2400)]
 
 
 def main():
@@ -140,8 +143,8 @@ def main():
     size.add_argument("--long", action="store_true",
                       help="all releases with and without password, hours of faults")
     size.add_argument("--images", action="store_true",
-                      help="every program, the container, the packages and their unit, and "
-                           "nothing else: an hour")
+                      help="every program, the container, the packages and their unit, the "
+                           "cards with twenty power cuts, and nothing else: two hours")
     parser.add_argument("--witness", choices=["rust", "python"], default="rust",
                         help="who is the third member: pg-witness, or patroni_raft_controller "
                              "to check the tests themselves (default: %(default)s)")

@@ -39,12 +39,13 @@ class Disk:
         with self._lock:
             self._writes_left = writes
 
-    def cut(self, random):
-        """What is left when the power is back. The client must be dead."""
+    def cut(self, random, keep):
+        """The power is back: of what was not flushed each write is there with the
+        probability `keep`. The client must be dead."""
         with self._lock:
             self._writes_left = None
             self.dark.clear()
-            writes = [write for write in self.pending if random.random() < 0.5]
+            writes = [write for write in self.pending if random.random() < keep]
             self.lost += len(self.pending) - len(writes)
             random.shuffle(writes)
             for number, (offset, data) in enumerate(writes):

@@ -1,11 +1,14 @@
 """The witness as the card has it: a machine in qemu, without acceleration, from the
-image itself. Its address, for all, is that of the host on qemu's own network."""
+image itself. On qemu's own network its address, for all, is that of the host; on a
+wire (`Wire`) it has one of its own."""
 
 import gzip
 import json
 import shutil
+import socket
 import subprocess
 
+import pytest
 from harness import Cluster, Witness
 from rig.process import Process, await_that
 
@@ -17,6 +20,9 @@ PAGE = 8010
 
 #: Emulated, on a machine that may have other work.
 BOOT_LIMIT_S = 240
+
+#: The features of a program whose engines can be stopped, and that has bugs on demand.
+BUGGY = "appliance,test-hooks,deliberate-bugs"
 
 COMMAND_LINE = "panic=10 loglevel=4 rdinit=/init"
 
@@ -33,10 +39,38 @@ def insert(image, name, content):
                    input=content.encode())
 
 
-def network():
-    forwards = (f"hostfwd=tcp:{HOST}:{PORTS['witness']}-:2222,"
-                f"hostfwd=tcp:{HOST}:{PAGE}-:8010")
-    return f"user,id=net,{forwards}"
+class Translated:
+    """qemu's own network, with a DHCP server: what is dialled at the host's address
+    reaches the guest."""
+
+    host = HOST
+    guest = HOST
+    raft_port = PORTS["witness"]
+    netdev = (f"user,id=net,hostfwd=tcp:{HOST}:{PORTS['witness']}-:2222,"
+              f"hostfwd=tcp:{HOST}:{PAGE}-:{PAGE}")
+
+    def __init__(self, machine):
+        machine.run("ip", "addr", "add", f"{HOST}/32", "dev", "lo")
+
+
+class Wire:
+    """A cable between the guest and the host, without any server on it. Behind the host
+    is another network (`FAR`), to be reached through it alone."""
+
+    host, host6 = "10.78.0.1", "fd78::1"
+    guest, guest6 = "10.78.0.9", "fd78::9"
+    far, far6 = "10.79.0.1", "fd79::1"
+    raft_port = 2222
+    device = "wire"
+    netdev = f"tap,id=net,ifname={device},script=no,downscript=no"
+
+    def __init__(self, machine):
+        machine.run("ip", "tuntap", "add", "dev", self.device, "mode", "tap")
+        for address, device in ((f"{self.host}/24", self.device), (f"{self.host6}/64", self.device),
+                                (f"{self.far}/32", "lo"), (f"{self.far6}/128", "lo")):
+            more = ["nodad"] if ":" in address else []
+            machine.run("ip", "addr", "add", address, "dev", device, *more)
+        machine.run("ip", "link", "set", self.device, "up")
 
 
 def x86(_image, drive, _folder, _words):
@@ -44,7 +78,7 @@ def x86(_image, drive, _folder, _words):
     return ["qemu-system-x86_64", "-M", "q35", "-cpu", "max", "-m", "256",
             "-bios", "/usr/share/ovmf/OVMF.fd",
             "-drive", f"file={drive},format=raw,if=virtio",
-            "-netdev", network(), "-device", "virtio-net-pci,netdev=net",
+            "-device", "virtio-net-pci,netdev=net",
             "-device", "i6300esb", "-serial", "stdio"]
 
 
@@ -58,7 +92,7 @@ def virt(image, drive, folder, words):
             "-append", f"console=ttyAMA0 {COMMAND_LINE} {words}",
             "-drive", f"file={drive},format=raw,if=none,id=card",
             "-device", "virtio-blk-device,drive=card",
-            "-netdev", network(), "-device", "virtio-net-device,netdev=net",
+            "-device", "virtio-net-device,netdev=net",
             "-device", "i6300esb", "-serial", "stdio"]
 
 
@@ -72,18 +106,24 @@ def raspi3b(image, drive, folder, words):
             "-initrd", folder / "initramfs", "-dtb", folder / "bcm2837-rpi-3-b.dtb",
             "-append", f"console=ttyS1,115200 {COMMAND_LINE} PG_WITNESS_WATCHDOG=off {words}",
             "-drive", f"file={drive},format=raw,if=sd",
-            "-netdev", network(), "-device", "usb-net,netdev=net",
+            "-device", "usb-net,netdev=net",
             "-serial", "null", "-serial", "stdio"]
 
 
 BOARDS = {"x86": ("x86", x86), "virt": ("pi", virt), "raspi3b": ("pi", raspi3b)}
 
 
+def on(*boards, cluster="booted"):
+    """The boards that a test's cluster is booted on."""
+    return pytest.mark.parametrize(cluster, boards, indirect=True)
+
+
 class Guest(Witness):
     """The third member, booted. `words` go to the kernel's command line. `drive`: what
-    qemu takes in the image's place."""
+    qemu takes in the image's place. `more`: further words for qemu."""
 
     drive = None
+    more = ()
 
     def install(self, board, image):
         self.board = board
@@ -100,19 +140,47 @@ class Guest(Witness):
 
     def start(self, words="", once=False):
         _, board = BOARDS[self.board]
-        drive = self.drive or self.image
-        argv = [*board(self.image, drive, self.folder, words), "-display", "none", "-monitor", "none"]
-        self.process = Process([*argv, *(["-no-reboot"] if once else [])], self.log, self.machine)
+        # Before the device that is at its other end.
+        argv = board(self.image, self.drive or self.image, self.folder, words)
+        self.process = Process(
+            [argv[0], "-netdev", self.cluster.link.netdev, *argv[1:], *self.more, "-display", "none",
+             "-monitor", f"unix:{self._monitor},server=on,wait=off", *(["-no-reboot"] if once else [])],
+            self.log, self.machine)
+
+    @property
+    def _monitor(self):
+        return self.cluster.folder / "monitor"
+
+    def monitor(self, command):
+        """A command for qemu, as one would touch the machine: its cable, its button."""
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(30)
+            line.connect(str(self._monitor))
+            prompts = 0
+            said = b""
+            line.sendall(command.encode() + b"\n")
+            while prompts < 2:
+                part = line.recv(4096)
+                assert part, f"{command}: {said}"
+                said += part
+                prompts = said.count(b"(qemu) ")
 
     def await_line(self, text, limit_s=BOOT_LIMIT_S, times=1):
         await_that(lambda: self.output().count(text) >= times, limit_s,
-                   f"the console to say {text!r}; it said:\n{self.output()[-3000:]}")
+                   lambda: f"the console to say {text!r}; it said:\n{self.output()[-3000:]}")
+
+    def await_status(self):
+        return await_that(self.status, BOOT_LIMIT_S, self.cluster.describe)
+
+    def fetch(self, url, *options):
+        """What is there, or None."""
+        done = self.machine.run("curl", "-s", "-g", "-m", "10", *options, url,
+                                check=False, capture_output=True, text=True)
+        return done.stdout if done.returncode == 0 else None
 
     def page(self, path):
         """What the page's port answers, or None."""
-        done = self.machine.run("curl", "-s", "-m", "10", f"http://{HOST}:{PAGE}{path}",
-                                check=False, capture_output=True, text=True)
-        return done.stdout if done.returncode == 0 else None
+        return self.fetch(f"http://{self.cluster.link.guest}:{PAGE}{path}")
 
     def notes(self):
         """What the machine has to say."""
@@ -123,14 +191,18 @@ class Guest(Witness):
 class BootedCluster(Cluster):
     """Two real data nodes on a machine of their own, and a booted witness."""
 
-    def __init__(self, folder, network, board, image, password=None):
+    def __init__(self, folder, network, board, image, password=None, link=Translated):
         super().__init__(folder, password=password)
         self.machine = network.machine("host", 1)
-        self.machine.run("ip", "addr", "add", f"{HOST}/32", "dev", "lo")
+        self.link = link(self.machine)
         for node in self.nodes:
             port = PORTS[node.name]
-            node.address, node.bind, node.machine = f"{HOST}:{port}", f"0.0.0.0:{port}", self.machine
-        self.witness = Guest(self, "witness", f"{HOST}:{PORTS['witness']}", None, self.machine,
-                             "rust", self.a.pysyncobj)
+            node.address, node.bind, node.machine = f"{self.link.host}:{port}", f"0.0.0.0:{port}", self.machine
+        self.witness = Guest(self, "witness", f"{self.link.guest}:{self.link.raft_port}", None,
+                             self.machine, "rust", self.a.pysyncobj)
         self.witness.install(board, image)
         self.members = [*self.nodes, self.witness]
+
+    def settle(self, among=None, limit_s=BOOT_LIMIT_S):
+        """With patience for an emulated member."""
+        return super().settle(among, limit_s)
