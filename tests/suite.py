@@ -118,7 +118,7 @@ def stages(options):
     probe = [*PYTEST, "-n", "4", "tests/probe"]
     image = [*PYTEST, "tests/image"]
     # A board in qemu keeps one core busy.
-    appliance = [*PYTEST, "-n", "2", "tests/appliance"]
+    appliance = [*PYTEST, "-n", "2", "--dist", "worksteal", "tests/appliance"]
     if options.images:
         os.environ.setdefault("PG_WITNESS_POWER_CUTS", "20")
         return [Stage("image", image, 3 * 3600), Stage("appliance", appliance, 2 * 3600)]

@@ -361,6 +361,8 @@ impl Machine {
             });
         }
         mounts::detach_data();
+        // Should the kernel refuse, no witness runs without its data.
+        self.stage = Stage::NoData;
         if let Some(watchdog) = self.watchdog.take() {
             watchdog.disarm();
         }

@@ -393,6 +393,38 @@ mod tests {
     }
 
     #[test]
+    fn the_example_on_the_card_is_accepted() {
+        let text = include_str!("../../image/card/pg-witness.example.txt");
+        // Comments stand behind two blanks, or far to the right.
+        let code = |line: &str| {
+            let trimmed = line.trim_start();
+            let near = line.len() - trimmed.len() < 10;
+            let before = trimmed.split("  ").next().filter(|_| near);
+            before.unwrap_or_default().to_owned()
+        };
+        let start = text.find("\n{\n").unwrap();
+        let end = text.find("\n}\n").unwrap();
+        let json: String = text[start..end + 2].lines().map(code).collect();
+
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pg-witness.json");
+        std::fs::write(&file, json).unwrap();
+        let source = crate::config::ConfigSource {
+            file: Some(file),
+            as_controller: false,
+        };
+        let env: Env = [(VARIABLE, "1")].into_iter().collect();
+        let config = crate::config::load(&source, &env).unwrap();
+        let machine = config.appliance.unwrap();
+        assert_eq!(machine.hostname, "witness-c");
+        assert!(matches!(
+            (machine.ipv4, machine.ipv6),
+            (Addressing::Static { .. }, Addressing::Static { .. })
+        ));
+        assert_eq!(config.http.unwrap().listen, page().listen);
+    }
+
+    #[test]
     fn the_kernels_command_line_goes_over_the_file() {
         let raw = RawAppliance {
             hostname: said("from-the-file"),

@@ -14,6 +14,9 @@ from rig.process import await_that
 
 CUTS = int(os.environ.get("PG_WITNESS_POWER_CUTS", "5"))
 
+#: From the disk's loss of power to that of the machine, emulated.
+MOMENT_MAX_S = 5
+
 #: By then a card that does not force its writes has lost one.
 CUTS_FOR_A_LOSS = 10
 
@@ -75,14 +78,16 @@ class Ordeal:
         await_that(lambda: len(writer.acknowledged) > 5, BOOT_LIMIT_S, cluster.describe)
         self.disk.arm(self.dice.randrange(1, 150))
         assert self.disk.dark.wait(BOOT_LIMIT_S), "the card is not written to"
-        # The disk is the first to go; the rest has a moment more.
-        time.sleep(self.dice.random())
+        # The disk is the first to go; the rest has a moment more, in which it may tell the
+        # node that it has what it has not. The first cut is the cruellest: a long moment,
+        # and nothing is left of what was not forced.
+        moment, keep = (self.dice.random(), self.dice.random()) if number else (1, 0)
+        time.sleep(moment * MOMENT_MAX_S)
 
         # With the node goes the only other copy: the next leader has it of the card.
         witness.kill()
         lives.kill()
-        # The first takes all that was not forced, so that something is lost for certain.
-        self.disk.cut(self.dice, keep=self.dice.random() if number else 0)
+        self.disk.cut(self.dice, keep)
         writer.end()
         witness.start(self.words)
         other.start()
