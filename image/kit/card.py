@@ -16,6 +16,7 @@ import fcntl
 import gzip
 import os
 import shutil
+import struct
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -89,7 +90,8 @@ boot_delay=0
 #: The screen, the serial line of a Pi 5, and that of the others, which qemu has too.
 PI_CONSOLES = "console=tty0 console=ttyAMA10,115200 console=ttyS1,115200"
 
-COMMAND_LINE = "panic=10 loglevel=4 rdinit=/init"
+#: With huge pages the kernel would keep a twentieth of the memory free for them.
+COMMAND_LINE = "panic=10 loglevel=4 transparent_hugepage=never rdinit=/init"
 
 
 @dataclass(frozen=True)
@@ -231,7 +233,17 @@ def unified(stub, sections):
             address += len(data)
         result = Path(folder, "result.efi")
         run(*command, stub, result)
-        return result.read_bytes()
+        return timeless(result.read_bytes())
+
+
+def timeless(program):
+    """A PE program without the time at which objcopy wrote it, nor the checksum over
+    that, which firmware does not look at."""
+    program = bytearray(program)
+    head, = struct.unpack_from("<I", program, 0x3c)
+    struct.pack_into("<I", program, head + 8, int(EPOCH))
+    struct.pack_into("<I", program, head + 88, 0)
+    return bytes(program)
 
 
 def image(out, files, kind):

@@ -24,7 +24,7 @@ BOOT_LIMIT_S = 240
 #: The features of a program whose engines can be stopped, and that has bugs on demand.
 BUGGY = "appliance,test-hooks,deliberate-bugs"
 
-COMMAND_LINE = "panic=10 loglevel=4 rdinit=/init"
+COMMAND_LINE = "panic=10 loglevel=4 transparent_hugepage=never rdinit=/init"
 
 
 def extract(image, name):

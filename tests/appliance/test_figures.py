@@ -32,7 +32,7 @@ def test_start_and_memory(booted, request):
     first = next(line for line in lines if line.endswith(" connected"))
     uptime, used = re.search(r"([\d.]+) s after the kernel; (\d+) MB", at_work).groups()
     uptime = float(uptime) + when(first) - when(at_work)
-    rss = json.loads(witness.page("/status.json"))["status"]["watcher"]["memory_bytes"]
+    rss = json.loads(witness.page("/status.json"))["status"]["watcher"]["memory-bytes"]
     print(f"{request.node.callspec.params['booted']}: kernel to first Raft message {uptime:.1f} s "
           f"({cpu_s:.1f} s of the emulator's CPU, firmware included), "
           f"{used} MB in use, RSS of the witness {rss / 1e6:.1f} MB")
