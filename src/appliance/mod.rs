@@ -378,13 +378,22 @@ fn since_the_kernel() -> String {
     uptime.split(' ').next().unwrap_or_default().to_owned()
 }
 
-/// What of the memory is neither free nor to be had at once, in megabytes.
+/// What of the memory is neither free nor a cache that can be dropped, in megabytes.
+/// `MemAvailable` would count in what the kernel keeps free.
 fn memory_in_use(meminfo: &str) -> Option<u64> {
     let kib = |name: &str| -> Option<u64> {
         let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
         line.trim().strip_suffix(" kB")?.parse().ok()
     };
-    let used = kib("MemTotal:")?.checked_sub(kib("MemAvailable:")?)?;
+    let caches = kib("Cached:")?.checked_sub(kib("Shmem:")?)?;
+    let unused = [
+        kib("MemFree:")?,
+        kib("Buffers:")?,
+        kib("SReclaimable:")?,
+        caches,
+    ];
+    let unused = unused.into_iter().fold(0, u64::saturating_add);
+    let used = kib("MemTotal:")?.checked_sub(unused)?;
     Some(used.saturating_mul(1024) / 1_000_000)
 }
 
@@ -393,14 +402,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_what_cannot_be_had_at_once() {
-        let meminfo =
-            "MemTotal:         250000 kB\nMemFree:          10 kB\nMemAvailable:     200000 kB\n";
+    fn memory_in_use_is_neither_free_nor_cache() {
+        let meminfo = "MemTotal: 250000 kB\nMemFree: 190000 kB\nMemAvailable: 1 kB\n\
+                       Buffers: 1000 kB\nCached: 10000 kB\nSwapCached: 7 kB\n\
+                       Shmem: 5000 kB\nSReclaimable: 4000 kB\n";
         assert_eq!(memory_in_use(meminfo), Some(51));
         assert_eq!(memory_in_use(""), None);
-        assert_eq!(
-            memory_in_use("MemTotal: many kB\nMemAvailable: 1 kB\n"),
-            None
-        );
+        assert_eq!(memory_in_use(&meminfo.replace("190000", "many")), None);
+        assert_eq!(memory_in_use(&meminfo.replace("190000", "990000")), None);
     }
 }
