@@ -112,8 +112,10 @@ class Disk:
         if kind == END:
             return False
         if self.dark.is_set():
-            # Nothing more is answered; the client is killed.
-            return client.recv(1 << 20) != b""
+            # Nothing more is done, not even a flush, nor answered; the client is killed.
+            while client.recv(1 << 20):
+                pass
+            return False
         client.sendall(struct.pack("!IIQ", 0x67446698, 0, handle) + answer)
         return True
 
