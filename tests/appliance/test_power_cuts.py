@@ -126,6 +126,8 @@ def test_power_cuts_lose_nothing_and_no_vote_is_given_twice(booted, dice):
         assert ordeal.disk.lost > 0, "no cut met a write that was not flushed: nothing was tried"
 
 
+# A matter of luck so far: one run found the loss, another ten cuts did not.
+@pytest.mark.on_demand
 @pytest.mark.timeout(600 + 300 * CUTS_FOR_A_LOSS)
 @on("virt")
 def test_a_card_that_acknowledges_before_the_disk_has_it_is_found_out(booted, dice, card):
