@@ -23,7 +23,7 @@ class Disk:
         self.lost = 0
         #: Set when the power is gone.
         self.dark = threading.Event()
-        self._writes_left = None
+        self._writes_left, self._at_flush = None, False
         self._lock = threading.Lock()
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
@@ -34,10 +34,11 @@ class Disk:
     def url(self):
         return f"nbd+unix:///?socket={self.path}"
 
-    def arm(self, writes):
-        """The power goes after so many writes more: before the flush that they wait for."""
+    def arm(self, writes, at_flush):
+        """The power goes after so many writes more: before the last is answered, or, with
+        all of them answered, at the flush that follows."""
         with self._lock:
-            self._writes_left = writes
+            self._writes_left, self._at_flush = writes, at_flush
 
     def cut(self, random, keep):
         """The power is back: of what was not flushed each write is there with the
@@ -103,8 +104,10 @@ class Disk:
                     self.pending.append((offset, data))
                 if self._writes_left is not None:
                     self._writes_left -= 1
-                    if self._writes_left <= 0:
+                    if self._writes_left <= 0 and not self._at_flush:
                         self.dark.set()
+            elif kind == FLUSH and self._writes_left is not None and self._writes_left <= 0:
+                self.dark.set()
             elif kind == FLUSH:
                 for where, what in self.pending:
                     self.durable[where:where + len(what)] = what
