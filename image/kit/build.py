@@ -1,6 +1,9 @@
 """Building the static program, and looking at what came out."""
 
+import contextlib
+import fcntl
 import os
+import shutil
 
 from . import elf
 from .common import ROOT, Fault, registry_remapped, run, target_dir
@@ -33,18 +36,47 @@ def build(targets, cross=False, features="", pinned=False, config=()):
         environment = prepare(targets, (NO_TABLES, PACKED), pinned)
         triples = [word for target in targets for word in ("--target", target.triple)]
         settings = [word for setting in config for word in ("--config", setting)]
-        run("cargo", "build", "--release", "--locked", "--features", features,
-            "--target-dir", target_dir(), *triples, *settings, cwd=ROOT, env=environment)
-        if features:
-            return {target.name: set_apart(target, features) for target in targets}
+        with alone(), contextlib.ExitStack() as plain:
+            if features:
+                for target in targets:
+                    plain.enter_context(kept(built(target)))
+            run("cargo", "build", "--release", "--locked", "--features", features,
+                "--target-dir", target_dir(), *triples, *settings, cwd=ROOT, env=environment)
+            if features:
+                return {target.name: set_apart(target, features) for target in targets}
     return {target.name: program(target) for target in targets}
 
 
+@contextlib.contextmanager
+def alone():
+    """Cargo leaves every program in the same place: until it is taken from there no
+    other may be built."""
+    target_dir().mkdir(parents=True, exist_ok=True)
+    with open(target_dir() / "image.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def kept(file):
+    """Puts a file back where it was, or leaves none where there was none."""
+    aside = file.with_name(f"{file.name}.kept")
+    if file.exists():
+        file.rename(aside)
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+        if aside.exists():
+            aside.rename(file)
+
+
 def set_apart(target, features):
-    """Moves what was built away from where the program without features is."""
+    """Copies what was built away from where the program without features is."""
     folder = target_dir() / "with" / features
     folder.mkdir(parents=True, exist_ok=True)
-    return built(target).rename(folder / f"pg-witness-{target.name}")
+    fresh = shutil.copy2(built(target), folder / f"pg-witness-{target.name}.new")
+    return fresh.replace(folder / f"pg-witness-{target.name}")
 
 
 def built(target):
