@@ -113,8 +113,8 @@ impl Member {
         members.contains(&self.me) && heard && enough && remembered
     }
 
-    /// Asks who is linked to us whether they follow a leader. One is enough: it
-    /// leads with that one, and with as many more as it needs.
+    /// Asks who is linked to us whether they follow a leader. One that does is
+    /// enough: whether the leader has a majority shows in what it commits.
     async fn is_led_elsewhere(&self) -> bool {
         let members = self.replica.borrow().log.members().clone();
         let (answers, said) = smol::channel::unbounded();
@@ -158,20 +158,21 @@ impl Member {
         }
         let now = Instant::now();
         let mut elsewhere = self.elsewhere.borrow_mut();
-        let known = elsewhere.as_mut().filter(|known| known.leader == *leader);
-        let Some(known) = known else {
+        let known = elsewhere.get_or_insert_with(|| {
             log::info!(
                 "{}: {peer} follows {leader}, of whom nothing is heard here; no campaign",
                 self.name
             );
-            *elsewhere = Some(Elsewhere {
+            Elsewhere {
                 leader: leader.clone(),
                 commit: status.commit_idx,
                 since: now,
                 said: now,
-            });
-            return Some(true);
-        };
+            }
+        });
+        // Another leader is no news of itself: two that are named in turn shall not
+        // be respected for ever.
+        known.leader.clone_from(leader);
         known.said = now;
         if status.commit_idx > known.commit {
             known.commit = status.commit_idx;

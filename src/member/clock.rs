@@ -38,6 +38,7 @@ impl ElectionClock {
     pub fn restart(&self) {
         let timeout = rand::rng().random_range(self.timeout.clone());
         self.deadline.set(Instant::now() + timeout);
+        self.urged.set(false);
     }
 
     /// Lets at least this time pass from now.
@@ -53,7 +54,7 @@ impl ElectionClock {
         self.deadline.set(Instant::now());
     }
 
-    /// Whether it was urged since this was asked last.
+    /// Whether it was urged since it was restarted or this was asked.
     pub fn take_urge(&self) -> bool {
         self.urged.take()
     }
@@ -88,5 +89,22 @@ impl Drop for Hold<'_> {
     fn drop(&mut self) {
         self.0.holds.set(self.0.holds.get().saturating_sub(1));
         self.0.restart();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_urge_counts_once_and_not_after_a_leader_was_heard() {
+        // Spec 5.7
+        let clock = ElectionClock::new(Duration::from_secs(3)..=Duration::from_secs(4));
+        assert!(!clock.is_due() && !clock.take_urge());
+        clock.urge();
+        assert!(clock.is_due() && clock.take_urge() && !clock.take_urge());
+        clock.urge();
+        clock.restart();
+        assert!(!clock.is_due() && !clock.take_urge());
     }
 }

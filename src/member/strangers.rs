@@ -180,6 +180,10 @@ impl Member {
                     connection.close();
                     return;
                 }
+                // It may have been shown out while it waited.
+                if !connection.is_up() {
+                    return;
+                }
                 *greeting.identity.borrow_mut() = Some(Identity::Member(address.clone()));
                 self.strangers.borrow_mut().remove(&connection.id);
                 self.connected(&address, connection);

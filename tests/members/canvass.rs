@@ -88,6 +88,26 @@ fn a_leader_that_commits_nothing_is_not_respected_without_end() {
 }
 
 #[test]
+fn two_leaders_named_in_turn_are_not_respected_without_end() {
+    run(async {
+        let rig = Rig::new();
+        let here = addresses::<4>();
+        let trio = [here[0].clone(), here[1].clone(), here[2].clone()];
+        let (_witness, a, b) = following(&rig, &trio).await;
+        b.drain();
+        let began = Instant::now();
+        a.hang_up();
+        until("a vote request", async || {
+            let leader = &here[if b.asked.get() % 2 == 0 { 1 } else { 3 }];
+            b.status.borrow_mut().as_mut().unwrap().leader = Some(leader.clone());
+            b.drain().iter().any(|m| vote_request(m).is_some())
+        })
+        .await;
+        assert!(began.elapsed() >= limits::ELSEWHERE_PATIENCE);
+    });
+}
+
+#[test]
 fn a_leader_of_an_earlier_term_cannot_lead_us() {
     run(async {
         let rig = Rig::new();
