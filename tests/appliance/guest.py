@@ -24,13 +24,17 @@ BOOT_LIMIT_S = 240
 #: The features of a program whose engines can be stopped, and that has bugs on demand.
 BUGGY = "appliance,test-hooks,deliberate-bugs"
 
-COMMAND_LINE = "panic=10 loglevel=4 transparent_hugepage=never rdinit=/init"
-
 
 def extract(image, name):
     """One file of the boot partition."""
     return subprocess.run(["mcopy", "-n", "-i", f"{image}@@1M", f"::/{name}", "-"],
                           check=True, stdout=subprocess.PIPE).stdout
+
+
+def command_line(image, *words):
+    """The card's own words for the kernel, but for the consoles, which are the board's."""
+    given = extract(image, "cmdline.txt").decode().split()
+    return " ".join([*words, *(word for word in given if not word.startswith("console="))])
 
 
 def insert(image, name, content):
@@ -89,7 +93,7 @@ def virt(image, drive, folder, words):
     (folder / "kernel").write_bytes(gzip.decompress((folder / "kernel8.img").read_bytes()))
     return ["qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a53", "-m", "256",
             "-kernel", folder / "kernel", "-initrd", folder / "initramfs",
-            "-append", f"console=ttyAMA0 {COMMAND_LINE} {words}",
+            "-append", command_line(image, "console=ttyAMA0", words),
             "-drive", f"file={drive},format=raw,if=none,id=card",
             "-device", "virtio-blk-device,drive=card",
             "-device", "virtio-net-device,netdev=net",
@@ -104,7 +108,7 @@ def raspi3b(image, drive, folder, words):
     (folder / "kernel").write_bytes(gzip.decompress((folder / "kernel8.img").read_bytes()))
     return ["qemu-system-aarch64", "-M", "raspi3b", "-kernel", folder / "kernel",
             "-initrd", folder / "initramfs", "-dtb", folder / "bcm2837-rpi-3-b.dtb",
-            "-append", f"console=ttyS1,115200 {COMMAND_LINE} PG_WITNESS_WATCHDOG=off {words}",
+            "-append", command_line(image, "console=ttyS1,115200", "PG_WITNESS_WATCHDOG=off", words),
             "-drive", f"file={drive},format=raw,if=sd",
             "-device", "usb-net,netdev=net",
             "-serial", "null", "-serial", "stdio"]
