@@ -210,6 +210,10 @@ impl Session {
                 }
                 // A plain dialler is up from the start.
                 (Phase::Dialling(_) | Phase::AwaitKey, _) => return Err(SessionError::Handshake),
+                // A candidate of PySyncObj asks for votes on a connection whose keys it
+                // has not exchanged yet. Hung up on, it would dial again five seconds
+                // later. Without our key the request cannot count; the hello follows.
+                (Phase::AwaitHello, Some(_)) if matches!(value, Value::Dict(_)) => {}
                 (Phase::AwaitHello | Phase::Up, sealed) => {
                     let value = match sealed {
                         Some(sealed) => unwrap(&sealed.ours, &value)?,
@@ -391,7 +395,7 @@ fn unwrap(ours: &[u8; 32], value: &Value) -> Result<Value, SessionError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Message;
+    use crate::wire::{EntryId, LogIndex, Message, Term};
 
     fn key(byte: u8) -> Arc<Key> {
         Arc::new(Key::from_bytes([byte; 32]))
@@ -492,6 +496,43 @@ mod tests {
         other.shake().unwrap();
         other.acceptor.feed(&recorded);
         let refused = other.acceptor.next(codec, 1, &mut Vec::new());
+        assert_eq!(refused.unwrap_err(), SessionError::Handshake);
+    }
+
+    #[test]
+    fn a_candidate_that_speaks_before_the_keys_are_exchanged_is_not_hung_up_on() {
+        let mut link = Link::new(Some(key(1)), &[key(1)]);
+        let (mut there, mut back) = (Vec::new(), Vec::new());
+        let codec = &mut link.codec;
+        link.dialler.start(codec, 1, &mut there).unwrap();
+        // What `TcpConnection.send` of PySyncObj writes as long as it has no key.
+        let early = &Message::RequestVote {
+            term: Term::new(3).unwrap(),
+            last: EntryId {
+                index: LogIndex::FIRST,
+                term: Term::ZERO,
+            },
+        };
+        link.dialler.write(codec, early, 1, &mut there).unwrap();
+        link.acceptor.feed(&there);
+        let nothing = link.acceptor.next(codec, 1, &mut back).unwrap();
+        assert!(nothing.is_none() && !link.acceptor.is_up());
+
+        there.clear();
+        link.dialler.feed(&back);
+        link.dialler.next(codec, 1, &mut there).unwrap();
+        link.acceptor.feed(&there);
+        let said = link.acceptor.next(codec, 1, &mut back).unwrap().unwrap();
+        assert_eq!(Hello::decode(&said), Ok(hello()));
+        // Afterwards every message carries the key.
+        let mut link = Link::new(Some(key(1)), &[key(1)]);
+        link.shake().unwrap();
+        let mut wire = Vec::new();
+        link.dialler.sealed.as_mut().unwrap().theirs = None;
+        let codec = &mut link.codec;
+        link.dialler.send(codec, early, 1, &mut wire).unwrap();
+        link.acceptor.feed(&wire);
+        let refused = link.acceptor.next(codec, 1, &mut Vec::new());
         assert_eq!(refused.unwrap_err(), SessionError::Handshake);
     }
 
