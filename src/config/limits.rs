@@ -4,12 +4,14 @@
 
 use std::time::Duration;
 
-/// Largest frame body accepted from a peer, in bytes (spec 2.1).
-pub const FRAME_BYTES_MAX: usize = 64 << 20;
+/// Largest frame body accepted from a peer, in bytes (spec 2.1). PySyncObj cuts
+/// what it sends into pieces of 64 KiB, and a whole Patroni store takes less; one
+/// frame costs some six times its size while it is taken in, on a board of 512 MB.
+pub const FRAME_BYTES_MAX: usize = 16 << 20;
 
 /// Largest zlib or gzip plaintext accepted, in bytes: the guard against
 /// compression bombs (H28).
-pub const INFLATED_BYTES_MAX: usize = 64 << 20;
+pub const INFLATED_BYTES_MAX: usize = FRAME_BYTES_MAX;
 
 /// Deepest nesting of containers in a pickle.
 pub const PICKLE_DEPTH_MAX: usize = 64;
@@ -105,14 +107,14 @@ pub const REBUILD_PAUSE: Duration = Duration::from_secs(1);
 /// Most values one pickle may push or hold once its shared parts are written
 /// out: the guard against pickles that multiply themselves. A value costs about
 /// 100 bytes while it is decoded; a Patroni cluster's snapshot has some hundred.
-pub const PICKLE_VALUES_MAX: usize = 1 << 20;
+pub const PICKLE_VALUES_MAX: usize = 1 << 19;
 
 /// Most bytes of text and `bytes` one pickle may hold once its shared parts are
 /// written out.
 pub const PICKLE_BYTES_MAX: usize = INFLATED_BYTES_MAX;
 
 /// Most memo slots of one pickle.
-pub const PICKLE_MEMO_MAX: usize = 1 << 20;
+pub const PICKLE_MEMO_MAX: usize = 1 << 19;
 
 /// Widest `int` of a pickle, in bytes of two's complement. PySyncObj's fit 8.
 pub const PICKLE_INT_BYTES_MAX: usize = 256;
@@ -135,11 +137,11 @@ pub const DISK_SEGMENT_BYTES: u64 = 1 << 20;
 
 /// Largest segment accepted or grown to, in bytes; recovery holds one of them in
 /// memory.
-pub const DISK_SEGMENT_BYTES_MAX: u64 = 512 << 20;
+pub const DISK_SEGMENT_BYTES_MAX: u64 = 128 << 20;
 
 /// Largest frame of the log, in bytes: what one `append` or one checkpoint with
 /// its tail may come to. Above any frame a peer can send.
-pub const DISK_FRAME_BYTES_MAX: usize = 160 << 20;
+pub const DISK_FRAME_BYTES_MAX: usize = 40 << 20;
 
 /// How much of a cluster's queue one round of the disk thread takes, in bytes;
 /// a single larger operation goes alone.
@@ -147,7 +149,7 @@ pub const DISK_ROUND_BYTES: usize = 4 << 20;
 
 /// Most bytes that may wait for the disk thread in one cluster's queue; beyond
 /// it operations are refused.
-pub const DISK_QUEUE_BYTES_MAX: usize = 512 << 20;
+pub const DISK_QUEUE_BYTES_MAX: usize = 128 << 20;
 
 /// Largest configuration file or variable, in bytes; Patroni's take a few
 /// thousand.
@@ -188,7 +190,7 @@ pub const TICK_GAP_MAX: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Key-value state above this many bytes is worth a warning in `status`. It is
 /// no refusal: what is committed must be applied, or the replicas part.
-pub const KV_BYTES_WARN: u64 = 16 << 20;
+pub const KV_BYTES_WARN: u64 = 4 << 20;
 
 /// Commands in one append, in bytes; the entry that crosses it is included, as
 /// in Python's `appendEntriesBatchSizeBytes` (spec 5.5).

@@ -4,6 +4,7 @@
 use super::candidacy::probes_see_nothing;
 use super::patroni::{PgMember, Scope, SyncMode};
 use super::{Level, Note, Raft, words};
+use crate::config::limits::{INFLATED_BYTES_MAX, KV_BYTES_WARN};
 
 /// From here on a clock is worth a word: half of what Patroni leaves between
 /// `ttl` and its own retries.
@@ -47,6 +48,21 @@ pub fn observe(raft: &Raft, scope: &Scope) -> Vec<Note> {
         notes.push(Note::new(Level::Warning, text));
     }
     notes
+}
+
+/// The size of the whole store: what is committed is applied, however much, but a
+/// snapshot beyond the limit could not be taken in.
+pub fn of_store(raft: &Raft) -> Option<Note> {
+    let size = raft.counters.key_bytes;
+    (size > KV_BYTES_WARN).then(|| {
+        let text = format!(
+            "The key-value store takes {}, far more than Patroni writes. With more than {} a \
+             member that lost its state could not join.",
+            words::bytes(size),
+            words::bytes(INFLATED_BYTES_MAX as u64)
+        );
+        Note::new(Level::Warning, text)
+    })
 }
 
 /// Where the probe and the leader key disagree.

@@ -76,6 +76,7 @@ impl Verdict {
 /// fit together.
 pub fn judge(cluster: &mut Cluster) {
     let raft = &cluster.raft;
+    cluster.notes.extend(notes::of_store(raft));
     for scope in &mut cluster.postgresql {
         candidacy::consider(scope);
         scope.failover = verdict(raft, scope);

@@ -565,6 +565,12 @@ const NOTES: &[Row3] = &[
         },
         "A switchover was asked for: from a to b, 2026-11-24T04:00.",
     ),
+    (
+        "a store that somebody else fills",
+        |c| c.raft.counters.key_bytes = (4 << 20) + 1,
+        "The key-value store takes 4194 kB, far more than Patroni writes. With more than 16 MB a \
+         member that lost its state could not join.",
+    ),
 ];
 
 #[test]
