@@ -46,6 +46,13 @@ impl Member {
     pub(super) async fn campaign_when_due(self: Rc<Self>) {
         loop {
             let changed = self.changed.listen();
+            // The time for an election begins when the word is out: a disk that
+            // takes longer would have us stand again before anybody was asked.
+            if self.replica.borrow().vote_pending.is_some() {
+                changed.await;
+                self.clock.restart();
+                continue;
+            }
             if self.clock.is_due() {
                 self.campaign().await;
                 continue;

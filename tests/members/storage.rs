@@ -198,6 +198,27 @@ fn a_vote_waits_for_its_sync() {
 }
 
 #[test]
+fn a_campaign_waits_for_its_sync_and_for_the_votes() {
+    // S1: the time for an election begins when the others are asked, not when
+    // our own vote for ourselves begins to be written.
+    run(async {
+        let rig = Rig::new();
+        let (witness, a, b) = following(&rig, &addresses(), true).await;
+        let before = witness.status().await.unwrap().raft_term;
+        let slow = Duration::from_secs(3);
+        rig.faults.delay_syncs(slow);
+        let begun = Instant::now();
+        a.follow();
+        b.follow();
+        let leads = witness
+            .shows("that it leads", |status| status.state == State::Leader)
+            .await;
+        assert!(begun.elapsed() >= slow);
+        assert_eq!(leads.raft_term.get(), before.get() + 1);
+    });
+}
+
+#[test]
 fn a_leader_commits_by_its_peers_while_its_disk_is_slow() {
     // S1: our own share of a commit waits for our disk, theirs does not.
     run(async {
