@@ -144,6 +144,36 @@ fn a_crowd_that_says_nothing() {
 }
 
 #[test]
+fn who_is_in_no_network_of_allow_from_is_not_even_heard() {
+    run(async {
+        let rig = Rig::new();
+        let [w, other, a] = &addresses();
+        let _peer = Fake::listen(a, &[w, other, a]).await;
+        let mut config = rig.voter(w, &[a]);
+        config.allow_from = vec!["10.0.0.0/8".parse().unwrap()];
+        let witness = rig.start(config).await;
+        until("it to listen", async || {
+            !witness.logged("listening on").is_empty()
+        })
+        .await;
+        let mut stream = raw(&witness).await;
+        // Hung up on without a word, or reset.
+        let read = in_time("the end", stream.read(&mut [0])).await;
+        assert!(!matches!(read, Ok(1..)), "{read:?}");
+        assert!(witness.status().await.is_none());
+        assert!(!witness.logged("is in no network of allow_from").is_empty());
+
+        let mut config = rig.voter(other, &[a]);
+        config.allow_from = ["10.0.0.0/8", "127.0.0.0/8"]
+            .map(|network| network.parse().unwrap())
+            .to_vec();
+        let open = rig.start(config).await;
+        open.shows("itself", |_| true).await;
+        assert_eq!(open.logged("allow_from"), Vec::<String>::new());
+    });
+}
+
+#[test]
 fn a_stranger_and_an_impostor() {
     run(async {
         let rig = Rig::new();
