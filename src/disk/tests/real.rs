@@ -133,15 +133,18 @@ fn said_by(mut command: Command, dir: &Path) -> String {
 
 /// The words that run this program again. For another board's an emulator comes first
 /// (tests/image names it): the kernel does not know of the one that runs us.
-fn ourselves() -> Vec<OsString> {
+fn ourselves(program: PathBuf) -> Vec<OsString> {
     let emulator = std::env::var("PG_WITNESS_TEST_RUNNER").unwrap_or_default();
-    let program = std::env::current_exe().unwrap();
     let words = emulator.split_whitespace().map(OsString::from);
     words.chain([program.into()]).collect()
 }
 
 fn this_program() -> Command {
-    let words = ourselves();
+    program_at(std::env::current_exe().unwrap())
+}
+
+fn program_at(program: PathBuf) -> Command {
+    let words = ourselves(program);
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]);
     command
@@ -166,7 +169,15 @@ fn a_second_process_is_refused() {
 #[test]
 fn another_users_folder_is_refused() {
     let folder = Folder::new("owner");
-    let mut command = this_program();
+    // Nobody else may enter a checkout in root's home. Another process makes the copy:
+    // ours could still be open in what another test forks, and would not run.
+    let reachable = Folder::new("program");
+    fs::set_permissions(&reachable.0, fs::Permissions::from_mode(0o755)).unwrap();
+    let program = reachable.0.join("program");
+    let mut copy = Command::new("cp");
+    copy.args([&std::env::current_exe().unwrap(), &program]);
+    assert!(copy.status().unwrap().success());
+    let mut command = program_at(program);
     if rustix::process::geteuid().is_root() {
         fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o755)).unwrap();
         command.uid(65534).gid(65534).current_dir("/");
@@ -186,7 +197,7 @@ fn no_space_is_named() {
     let mut shell = Command::new("sh");
     // The limit's signal is ignored, so that the write fails instead.
     shell.args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$0\" \"$@\""]);
-    shell.args(ourselves());
+    shell.args(ourselves(std::env::current_exe().unwrap()));
     let said = said_by(shell, &folder.0);
     assert!(said.starts_with("no space left for "), "{said}");
     assert_eq!(said_by(this_program(), &folder.0), "opened");
