@@ -19,6 +19,13 @@ from .timeline import merged
 
 TIMINGS = {"20/2/5": FAST, "30/10/10": DEFAULTS}
 
+#: The witness leads Raft, will be gone or not be heard, and nobody shall notice. The nodes
+#: have said nothing to one another for long, so PySyncObj dials anew at their first
+#: election, and with a password it hangs up on who asks for a vote amid the exchange of
+#: keys; then it dials again after five seconds, the whole retry_timeout of the fast timers.
+#: Three of the reference do the same.
+LEADING_WITNESS_GOES = {"raft": ("witness",), "timing": ("30/10/10",)}
+
 #: Where the remains of failed scenarios are kept, beside the folders of those that run.
 REMAINS = Path(tempfile.gettempdir()) / "pg-witness-stereo-failed"
 

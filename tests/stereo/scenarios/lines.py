@@ -1,6 +1,6 @@
 """Single lines fail while all machines live: nobody is alone, and not all reach all."""
 
-from ..scenario import scenario
+from ..scenario import LEADING_WITNESS_GOES, scenario
 
 
 @scenario(raft=("primary", "standby", "witness"), ci=("primary_and_standby_apart[witness leads Raft]",))
@@ -11,7 +11,8 @@ def primary_and_standby_apart(s):
     s.heal()
 
 
-@scenario(raft=("primary", "standby", "witness"))
+@scenario(raft=("primary", "standby"))
+@scenario(**LEADING_WITNESS_GOES)
 def witness_and_primary_apart(s):
     primary = s.primary()
     s.cut(s.witness, primary)
@@ -21,7 +22,8 @@ def witness_and_primary_apart(s):
     s.await_unnoticed(primary)
 
 
-@scenario(raft=("primary", "standby", "witness"))
+@scenario(raft=("primary", "standby"))
+@scenario(**LEADING_WITNESS_GOES)
 def witness_and_standby_apart(s):
     primary = s.primary()
     s.cut(s.witness, s.standby())
@@ -50,7 +52,8 @@ def one_way_to_the_witness(s, silent):
     s.await_unchanged(primary)
 
 
-@scenario(raft=("primary", "witness"), ci=("witness_far_away[witness leads Raft]",))
+@scenario(raft=("primary",))
+@scenario(**LEADING_WITNESS_GOES, ci=("witness_far_away[witness leads Raft, 30/10/10]",))
 def witness_far_away(s):
     # A quarter of a second there and back, on its links of Raft.
     s.slow(s.witness, 125)
@@ -64,7 +67,8 @@ def witness_far_away(s):
     old.start()
 
 
-@scenario(raft=("primary", "witness"), percent=(5, 20))
+@scenario(raft=("primary",), percent=(5, 20))
+@scenario(**LEADING_WITNESS_GOES, percent=(5, 20))
 def witness_on_a_bad_line(s, percent):
     primary = s.primary()
     s.witness.lose(percent)

@@ -2,7 +2,7 @@
 
 from rig.process import await_that
 
-from ..scenario import scenario
+from ..scenario import LEADING_WITNESS_GOES, scenario
 
 
 @scenario(formed=False, order=("together", "witness first", "witness last"), ci=("deployed[together]",))
@@ -77,7 +77,8 @@ def node_replaced_at_another_address(s):
     primary.start()
 
 
-@scenario(raft=("primary", "witness"))
+@scenario(raft=("primary",))
+@scenario(**LEADING_WITNESS_GOES)
 def witness_at_another_address(s):
     primary = s.primary()
     before = s.witness.raft_address

@@ -4,7 +4,7 @@ import hashlib
 
 from rig.process import await_that
 
-from ..scenario import scenario
+from ..scenario import LEADING_WITNESS_GOES, scenario
 
 #: How it goes, and how it comes back.
 WAYS = {
@@ -17,12 +17,8 @@ WAYS = {
 }
 
 
-# Where the witness leads, by Patroni's default timers: the nodes have said nothing to one
-# another for long, so PySyncObj dials anew at their first election, and with a password it
-# hangs up on who asks for a vote amid the exchange of keys; then it dials again after five
-# seconds, the whole retry_timeout of the fast timers. Three of the reference do the same.
 @scenario(raft=("primary",), way=WAYS)
-@scenario(raft=("witness",), way=WAYS, timing=("30/10/10",),
+@scenario(**LEADING_WITNESS_GOES, way=WAYS,
           ci=("witness_away[killed, witness leads Raft, 30/10/10]",
               "witness_away[frozen, witness leads Raft, 30/10/10]"))
 def witness_away(s, way):
