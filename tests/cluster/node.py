@@ -126,9 +126,11 @@ class Node:
 
     def hold(self):
         """Never campaign from now on; vote, follow and lead as ever, and say so when no
-        leader is heard of: PySyncObj forgets it only where it asks this to campaign."""
+        leader is heard of: PySyncObj forgets it only where it asks this to campaign. Nor
+        when the leader hands over (`timeout_now`), which is over then, as a campaign ends it."""
         def nobody():
             self._kv._SyncObj__raftLeader = None
+            self._kv._SyncObj__transferInProgress = False
             return False
 
         self._kv._SyncObj__connectedToAnyone = nobody
