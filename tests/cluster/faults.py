@@ -23,12 +23,11 @@ from rig.network import Network  # noqa: E402
 
 class Writers:
     """Clients that never write a key twice: a retried copy of an older write can then
-    not hide the loss of a newer one."""
+    not hide the loss of a newer one. `pause_s`: between two writes of each."""
 
-    PAUSE_S = 0.03
-
-    def __init__(self, cluster):
+    def __init__(self, cluster, pause_s=0.03):
         self.cluster = cluster
+        self._pause_s = pause_s
         self.refused = 0
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._write, args=(node, client))
@@ -48,7 +47,7 @@ class Writers:
         # Each has a line of its own: a write that hangs must not hold up the other.
         line = node.another_line()
         i = 0
-        while not self._stop.wait(self.PAUSE_S):
+        while not self._stop.wait(self._pause_s):
             i += 1
             key = f"/{node.name}{client}/{i}"
             try:
@@ -171,7 +170,9 @@ def run(folder, seconds, seed, versions=(paths.NEWEST, paths.NEWEST), password="
         cluster.start()
         faults = Faults(cluster, network, seed)
         until = time.monotonic() + seconds
-        with Writers(cluster) as writers:
+        # At most some twenty thousand keys, however long: Patroni has tens, which are
+        # searched in line, and a debug build with more takes minutes to start.
+        with Writers(cluster, pause_s=max(0.03, seconds / 5000)) as writers:
             while time.monotonic() < until:
                 faults.one()
         network.heal()
