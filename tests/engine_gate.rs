@@ -1,10 +1,11 @@
 //! The gate of the engine: the real `links::follower` with openraft and a real
 //! disk behind it, against a plain reference follower that fits on one page.
 //!
-//! Random leaders, logs whose terms decrease (H7), appends, snapshots, votes,
-//! membership changes, truncations, elections of our own and restarts from
-//! disk; after each step log, commit index and members must be the reference's,
-//! and nothing may stall or panic (S2, S9, S14, E1-E4, E10).
+//! Random leaders, logs whose terms decrease or come twice (H7), appends,
+//! snapshots, votes, membership changes, truncations, elections of our own and
+//! restarts from disk; after each step log, commit index and members must be the
+//! reference's, what a leader was told to be accepted must be its own log, and
+//! nothing may stall or panic (S2, S9, S14, E1-E4, E10).
 //!
 //! `GATE_OPERATIONS` sets the length (default: what CI affords), `GATE_SEED`
 //! repeats a run; the seed is printed when a run fails.
@@ -12,8 +13,7 @@
 // A test fails by panicking.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use event_listener::{Event, EventListener};
 use pg_witness::disk::{Disk, Worker};
 use pg_witness::links::epoch::EpochTerm;
-use pg_witness::links::follower::{self, Incoming, Verdict};
+use pg_witness::links::follower::{self, Incoming, Verdict, Vouched};
 use pg_witness::raft::checkpoint::State;
 use pg_witness::raft::engine::{Engine, Role};
 use pg_witness::raft::network::{Peers, Progress};
@@ -45,21 +45,37 @@ fn term(t: u64) -> Term {
     Term::new(t).unwrap()
 }
 
-thread_local! {
-    /// Index and term of the entries that were created here as leader: NO_OPs.
-    static CREATED: RefCell<BTreeSet<(usize, u64)>> = RefCell::default();
+/// An entry: its term, and in which leadership of that term it was written. Index
+/// and term name an entry only as long as no term comes twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Written {
+    term: u64,
+    /// 0: a NO_OP, as every leader begins with.
+    by: u64,
 }
 
-/// An entry is told by its index and term alone, as Raft promises; some are
-/// changes of the members.
-fn entry(i: usize, t: u64) -> Entry {
+impl Written {
+    /// Some entries are changes of the members, which say the same by whomever
+    /// they were written.
+    fn at(i: usize, term: u64, by: u64) -> Self {
+        let by = if kind(i, term) < 2 && by != 0 { 1 } else { by };
+        Self { term, by }
+    }
+}
+
+fn kind(i: usize, t: u64) -> usize {
+    (i * 7 + usize::try_from(t).unwrap()) % 11
+}
+
+fn entry(i: usize, written: Written) -> Entry {
+    let Written { term: t, by } = written;
     let spare = address(10 + (t + u64::try_from(i).unwrap()) % 3);
-    let noop = || Arc::from(&b"\x01"[..]);
-    let command: Arc<[u8]> = match (i * 7 + usize::try_from(t).unwrap()) % 11 {
-        _ if i == 1 || CREATED.with_borrow(|c| c.contains(&(i, t))) => noop(),
+    let command: Arc<[u8]> = match kind(i, t) {
+        _ if by == 0 => Arc::from(&b"\x01"[..]),
         0 => command::membership(true, &spare),
         1 => command::membership(false, &spare),
-        _ => noop(),
+        // No call that could be read, so nothing is changed by it.
+        _ => [&[command::REGULAR], &by.to_le_bytes()[..]].concat().into(),
     };
     Entry {
         id: EntryId {
@@ -246,24 +262,23 @@ enum Step {
     Again(usize),
 }
 
-/// A follower on one page: the terms of its log (entry 1 first) and what is
-/// committed.
+/// A follower on one page: its log (entry 1 first) and what is committed.
 struct Reference {
-    terms: Vec<u64>,
+    log: Vec<Written>,
     commit: usize,
 }
 
 impl Reference {
     fn last(&self) -> (u64, usize) {
-        (*self.terms.last().unwrap(), self.terms.len())
+        (self.log.last().unwrap().term, self.log.len())
     }
 
-    fn append(&mut self, prev: usize, entries: &[u64], commit: usize) {
-        for (k, t) in entries.iter().enumerate() {
+    fn append(&mut self, prev: usize, entries: &[Written], commit: usize) {
+        for (k, written) in entries.iter().enumerate() {
             let at = prev + k;
-            if self.terms.get(at) != Some(t) {
-                self.terms.truncate(at);
-                self.terms.push(*t);
+            if self.log.get(at) != Some(written) {
+                self.log.truncate(at);
+                self.log.push(*written);
             }
         }
         self.commit = self.commit.max(commit.min(prev + entries.len()));
@@ -271,8 +286,9 @@ impl Reference {
 
     fn members(&self, first_members: &Members) -> Members {
         let mut members = first_members.clone();
-        for (k, t) in self.terms.iter().enumerate().skip(1) {
-            let change = pg_witness::raft::log::members_after(&members, &entry(k + 1, *t).command);
+        for (k, written) in self.log.iter().enumerate().skip(1) {
+            let change =
+                pg_witness::raft::log::members_after(&members, &entry(k + 1, *written).command);
             members = change.unwrap_or(members);
         }
         members
@@ -289,12 +305,18 @@ struct Counts {
     led: u64,
     restarts: u64,
     decreases: u64,
+    /// Entries that replaced another of the same index and term.
+    twice: u64,
 }
 
 struct World {
     rng: SmallRng,
     subject: Subject,
     reference: Reference,
+    /// How many leaderships there were.
+    leaderships: u64,
+    /// What the present leader has vouched for.
+    vouched: Vouched,
     history: Vec<String>,
 }
 
@@ -306,13 +328,12 @@ impl World {
         let replica = self.subject.replica.borrow();
         let log = &replica.log;
         let first = usize::try_from(log.first().get()).unwrap();
-        let terms: Vec<u64> = log
-            .from(log.first())
-            .map(|stored| stored.entry.id.term.get())
-            .collect();
+        let ours: Vec<&Entry> = log.from(log.first()).map(|stored| &stored.entry).collect();
+        let expected = self.reference.log.iter().zip(1..).skip(first - 1);
+        let expected: Vec<Entry> = expected.map(|(w, i)| entry(i, *w)).collect();
         assert_eq!(
-            terms,
-            self.reference.terms[first - 1..],
+            ours,
+            expected.iter().collect::<Vec<_>>(),
             "log\n{}",
             self.story()
         );
@@ -350,29 +371,32 @@ impl World {
     }
 
     /// A leader's log: our committed prefix, some of our tail, then anything.
-    fn leader_log(&mut self, leader_term: u64) -> Vec<u64> {
+    fn leader_log(&mut self, leader_term: u64) -> Vec<Written> {
+        self.leaderships += 1;
+        self.vouched = Vouched::default();
         let keep = self
             .rng
-            .random_range(self.reference.commit..=self.reference.terms.len());
-        let mut log = self.reference.terms[..keep].to_vec();
+            .random_range(self.reference.commit..=self.reference.log.len());
+        let mut log = self.reference.log[..keep].to_vec();
         for _ in 0..self.rng.random_range(0..6) {
-            let again = *log.last().unwrap();
-            log.push(if self.rng.random_bool(0.5) {
-                again
+            let t = if self.rng.random_bool(0.5) {
+                log.last().unwrap().term
             } else {
                 self.rng.random_range(1..25)
-            });
+            };
+            // More than any member change's.
+            log.push(Written::at(log.len() + 1, t, self.leaderships + 1));
         }
-        log.push(leader_term);
+        log.push(Written::at(log.len() + 1, leader_term, 0));
         log
     }
 
-    async fn vote(&mut self, candidate: u64, log: &[u64], counts: &mut Counts) {
+    async fn vote(&mut self, candidate: u64, log: &[Written], counts: &mut Counts) {
         let ours = self.subject.vote_term();
         let t = ours + self.rng.random_range(0..3);
         let last = EntryId {
             index: index(log.len()),
-            term: term(*log.last().unwrap()),
+            term: term(log.last().unwrap().term),
         };
         let request = {
             let replica = self.subject.replica.borrow();
@@ -394,21 +418,21 @@ impl World {
         counts.votes += 1;
     }
 
-    async fn append(&mut self, leader: u64, t: u64, log: &[u64], counts: &mut Counts) {
+    async fn append(&mut self, leader: u64, t: u64, log: &[Written], counts: &mut Counts) {
         let prev = self
             .rng
             .random_range(self.reference.commit.min(log.len())..=log.len());
         let count = self.rng.random_range(0..=(log.len() - prev).min(4));
-        let terms = &log[prev..prev + count];
+        let sent = &log[prev..prev + count];
         let commit = if self.rng.random_bool(0.3) {
             prev + count
         } else {
             self.rng.random_range(1..=log.len())
         };
-        let entries: Vec<Entry> = terms
+        let entries: Vec<Entry> = sent
             .iter()
             .enumerate()
-            .map(|(k, t)| entry(prev + 1 + k, *t))
+            .map(|(k, written)| entry(prev + 1 + k, *written))
             .collect();
         let from = address(leader);
         let verdict = {
@@ -418,10 +442,11 @@ impl World {
                 term: term(t),
                 prev: Some(EntryId {
                     index: index(prev),
-                    term: term(log[prev - 1]),
+                    term: term(log[prev - 1].term),
                 }),
                 entries: &entries,
                 commit: index(commit),
+                vouched: self.vouched,
             };
             follower::append(&replica.log, &replica.vote, incoming, true)
         };
@@ -430,13 +455,23 @@ impl World {
             Step::Again(last) => return self.was_cut(last),
         };
         self.history.push(format!(
-            "append {leader} term {t} prev {prev}:{} {terms:?} commit {commit} -> {outcome:?}",
+            "append {leader} term {t} prev {prev}:{:?} {sent:?} commit {commit} -> {outcome:?}",
             log[prev - 1]
         ));
         match outcome {
             Outcome::Accepted => {
                 counts.accepted += 1;
-                self.reference.append(prev, terms, commit);
+                assert_eq!(
+                    self.reference.log[..prev],
+                    log[..prev],
+                    "what is before differs\n{}",
+                    self.story()
+                );
+                let before = self.reference.log[prev..].iter().zip(sent);
+                let twice = before.filter(|(a, b)| a.term == b.term && a.by != b.by);
+                counts.twice += u64::try_from(twice.count()).unwrap();
+                self.vouched.extend(term(t), index(prev + count));
+                self.reference.append(prev, sent, commit);
             }
             Outcome::Reset => counts.resets += 1,
             Outcome::Diverged => counts.diverged += 1,
@@ -444,7 +479,7 @@ impl World {
         }
     }
 
-    async fn snapshot(&mut self, leader: u64, t: u64, log: &[u64], counts: &mut Counts) {
+    async fn snapshot(&mut self, leader: u64, t: u64, log: &[Written], counts: &mut Counts) {
         let at = self.rng.random_range(2..=log.len().max(2));
         if at > log.len() {
             return;
@@ -452,7 +487,7 @@ impl World {
         let from = address(leader);
         let members: Members = [1, 2, 3].map(address).into();
         let theirs = Reference {
-            terms: log[..at].to_vec(),
+            log: log[..at].to_vec(),
             commit: at,
         };
         let snapshot = Snapshot {
@@ -468,7 +503,7 @@ impl World {
                 &replica.vote,
                 &from,
                 term(t),
-                [snapshot.prev.id, snapshot.last.id],
+                [&snapshot.prev, &snapshot.last],
             )
         };
         let state = match &verdict {
@@ -483,7 +518,7 @@ impl World {
             Step::Again(last) => return self.was_cut(last),
         };
         self.history.push(format!(
-            "snapshot {leader} term {t} up to {at}:{} -> {outcome:?}",
+            "snapshot {leader} term {t} up to {at}:{:?} -> {outcome:?}",
             log[at - 1]
         ));
         counts.snapshots += 1;
@@ -497,7 +532,7 @@ impl World {
 
     fn was_cut(&mut self, last: usize) {
         self.history.push(format!("cut behind {last}"));
-        self.reference.terms.truncate(last);
+        self.reference.log.truncate(last);
     }
 
     /// Wins an election and writes one entry.
@@ -521,11 +556,10 @@ impl World {
         };
         in_time("election", elected).await;
         let t = self.subject.engine.plain_term().get();
-        self.reference.terms.push(t);
-        let first = self.reference.terms.len();
+        self.reference.log.push(Written { term: t, by: 0 });
+        let first = self.reference.log.len();
         // Before, openraft has no quorum's word and refuses.
         self.subject.settle(first).await;
-        CREATED.with_borrow_mut(|created| created.extend([(first, t), (first + 1, t)]));
         let payload = Payload {
             command: Arc::from(&b"\x01"[..]),
             members: None,
@@ -534,8 +568,8 @@ impl World {
         in_time("propose", self.subject.engine.propose(payload))
             .await
             .unwrap();
-        self.reference.terms.push(t);
-        self.reference.commit = self.reference.terms.len();
+        self.reference.log.push(Written { term: t, by: 0 });
+        self.reference.commit = self.reference.log.len();
         self.history.push(format!("led term {t}"));
         self.subject.settle(self.reference.commit).await;
         counts.led += 1;
@@ -545,14 +579,15 @@ impl World {
 }
 
 async fn one_world(seed: u64, worker: Rc<Worker>, counts: &mut Counts) {
-    CREATED.with_borrow_mut(BTreeSet::clear);
     let mut world = World {
         rng: SmallRng::seed_from_u64(seed),
         subject: Subject::new(worker).await,
         reference: Reference {
-            terms: vec![0],
+            log: vec![Written { term: 0, by: 0 }],
             commit: 1,
         },
+        leaderships: 0,
+        vouched: Vouched::default(),
         history: vec![],
     };
     for _ in 0..12 {
@@ -591,10 +626,9 @@ async fn one_world(seed: u64, worker: Rc<Worker>, counts: &mut Counts) {
             world.check().await;
         }
     }
-    let decreases: BTreeSet<usize> = (1..world.reference.terms.len())
-        .filter(|i| world.reference.terms[*i] < world.reference.terms[i - 1])
-        .collect();
-    counts.decreases += u64::try_from(decreases.len()).unwrap();
+    let pairs = world.reference.log.windows(2);
+    let decreases = pairs.filter(|pair| pair[1].term < pair[0].term).count();
+    counts.decreases += u64::try_from(decreases).unwrap();
     world.subject.engine.stop().await;
 }
 
@@ -616,6 +650,7 @@ fn follower_and_engine_equal_the_reference() {
         led: 0,
         restarts: 0,
         decreases: 0,
+        twice: 0,
     };
     runtime::block_on(async {
         let worker = Rc::new(Worker::start().unwrap());
@@ -628,7 +663,7 @@ fn follower_and_engine_equal_the_reference() {
     });
     println!(
         "{} operations: {} accepted, {} resets, {} diverged, {} snapshots, {} votes, {} terms \
-         led, {} restarts, {} decreasing terms",
+         led, {} restarts, {} decreasing terms, {} that came twice",
         counts.operations,
         counts.accepted,
         counts.resets,
@@ -637,7 +672,8 @@ fn follower_and_engine_equal_the_reference() {
         counts.votes,
         counts.led,
         counts.restarts,
-        counts.decreases
+        counts.decreases,
+        counts.twice
     );
-    assert!(counts.decreases > 0 && counts.snapshots > 0 && counts.led > 0);
+    assert!(counts.decreases > 0 && counts.twice > 0 && counts.snapshots > 0 && counts.led > 0);
 }

@@ -3,8 +3,9 @@
 //! Peers up to 0.3.15 forget their term at a restart, so a log may hold the
 //! terms 17, 17, 1, 18. The engine asserts that terms do not decrease. It is
 //! given (epoch, term) instead, where the epoch rises by one whenever a term is
-//! lower than the one before (E1). The epoch is stored with what it belongs to
-//! and never leaves this process.
+//! lower than the one before (E1), or names an entry of ours that a leader has
+//! another in place of. The epoch is stored with what it belongs to and never
+//! leaves this process.
 
 use std::fmt;
 
@@ -13,7 +14,7 @@ use crate::wire::{LogIndex, Term};
 /// A term as the engine compares it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EpochTerm {
-    /// How often terms decreased in the log up to here.
+    /// How often terms decreased, or came twice, in the log up to here.
     pub epoch: u32,
     /// The term on the wire.
     pub term: Term,

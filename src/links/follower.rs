@@ -5,6 +5,11 @@
 //! The engine trusts what it is given: it does not compare terms inside the
 //! committed prefix and asserts on terms that decrease. So everything a peer
 //! can say is checked here first (S2, S9, E1-E4). No I/O, no clock.
+//!
+//! To Raft, and to PySyncObj, index and term name an entry. That fails where a
+//! term comes twice (H7): two entries of one name then stand in two logs, and
+//! neither side would ever notice. So entries are compared whole, and what a
+//! leader has not shown yet is asked for ([`Vouched`]).
 
 use super::epoch::{EpochId, EpochTerm};
 use crate::wire::message::NextNodeIdx;
@@ -18,6 +23,8 @@ pub trait LocalLog {
     fn last(&self) -> EpochId;
     /// Term of a retained entry.
     fn term_at(&self, index: LogIndex) -> Option<EpochTerm>;
+    /// Command of a retained entry.
+    fn command_at(&self, index: LogIndex) -> Option<&[u8]>;
     /// What is known to be committed; the log holds it.
     fn commit(&self) -> LogIndex;
 }
@@ -73,6 +80,20 @@ pub struct EngineAppend {
     pub answer: NextNodeIdx,
 }
 
+impl EngineAppend {
+    /// The last entry that it vouches for.
+    pub fn end(&self) -> EpochId {
+        let id = |(epoch, entry): &(u32, Entry)| EpochId {
+            term: EpochTerm {
+                epoch: *epoch,
+                term: entry.id.term,
+            },
+            index: entry.id.index,
+        };
+        self.entries.last().map_or(self.prev, id)
+    }
+}
+
 /// A snapshot as the engine takes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineInstall {
@@ -93,6 +114,28 @@ pub struct Divergence {
     pub theirs: EntryId,
 }
 
+/// How far a leader has shown that its log is ours, by what one connection
+/// brought in one term. What is committed here needs no such word.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Vouched {
+    term: Term,
+    /// None: not at all.
+    upto: Option<LogIndex>,
+}
+
+impl Vouched {
+    /// The last entry that a leader of `term` has vouched for.
+    pub fn upto(&self, term: Term) -> Option<LogIndex> {
+        self.upto.filter(|_| self.term == term)
+    }
+
+    /// Notes that the entry at `index`, and so all before it, is the leader's.
+    pub fn extend(&mut self, term: Term, index: LogIndex) {
+        self.upto = self.upto(term).max(Some(index));
+        self.term = term;
+    }
+}
+
 /// An append with entries or without, as it came.
 #[derive(Debug, Clone, Copy)]
 pub struct Incoming<'a> {
@@ -106,6 +149,16 @@ pub struct Incoming<'a> {
     pub entries: &'a [Entry],
     /// The leader's commit index.
     pub commit: LogIndex,
+    /// What its connection vouched for before.
+    pub vouched: Vouched,
+}
+
+impl Incoming<'_> {
+    /// The last entry that it names.
+    pub fn last(&self) -> Option<LogIndex> {
+        let last = self.entries.last().map(|entry| entry.id.index);
+        last.or_else(|| self.prev.map(|prev| prev.index))
+    }
 }
 
 const fn success(next: LogIndex) -> NextNodeIdx {
@@ -173,11 +226,12 @@ pub fn append(
         prev,
         entries,
         commit,
+        vouched,
     } = message;
     if let Some(why) = outdated(vote, from, term) {
         return Verdict::Ignore(why);
     }
-    let local = match locate(log, prev) {
+    let local = match locate(log, prev, vouched.upto(term)) {
         Ok(local) => local,
         Err(verdict) => return verdict,
     };
@@ -225,7 +279,11 @@ pub fn append(
 /// A step back for each append that does not fit, as Python answers, need never
 /// end: a leader that is far ahead sends several appends at once, and the last
 /// of them, which begins beyond our log, would undo the step of the first.
-fn locate(log: &impl LocalLog, prev: Option<EntryId>) -> Result<EpochId, Verdict> {
+fn locate(
+    log: &impl LocalLog,
+    prev: Option<EntryId>,
+    vouched: Option<LogIndex>,
+) -> Result<EpochId, Verdict> {
     let meeting = Verdict::Answer(reset(log.commit().next()));
     let Some(prev) = prev else {
         // H21: an answer beyond the leader's log would repeat for ever.
@@ -237,7 +295,8 @@ fn locate(log: &impl LocalLog, prev: Option<EntryId>) -> Result<EpochId, Verdict
     let Some(ours) = log.term_at(prev.index) else {
         return Err(meeting);
     };
-    if ours.term == prev.term {
+    let known = prev.index <= log.commit() || Some(prev.index) <= vouched;
+    if ours.term == prev.term && known {
         return Ok(EpochId {
             term: ours,
             index: prev.index,
@@ -274,7 +333,7 @@ fn merge(log: &impl LocalLog, prev: EpochId, entries: &[Entry]) -> Result<Merged
     for entry in entries {
         let ours = log.term_at(entry.id.index);
         let term = match ours {
-            Some(ours) if !merged.grows && ours.term == entry.id.term => ours,
+            Some(ours) if !merged.grows && is_same(log, ours, entry) => ours,
             Some(ours) if !merged.grows && entry.id.index <= log.commit() => {
                 let ours = EntryId {
                     index: entry.id.index,
@@ -286,8 +345,13 @@ fn merge(log: &impl LocalLog, prev: EpochId, entries: &[Entry]) -> Result<Merged
                 });
             }
             _ => {
+                let mut term = merged.last.succeeded_by(entry.id.term);
+                if !merged.grows && ours == Some(term) {
+                    // To the engine one name is one entry.
+                    term.epoch = term.epoch.saturating_add(1);
+                }
                 merged.grows = true;
-                merged.last.succeeded_by(entry.id.term)
+                term
             }
         };
         merged.rewrites |= ours.is_some_and(|ours| ours != term);
@@ -295,6 +359,11 @@ fn merge(log: &impl LocalLog, prev: EpochId, entries: &[Entry]) -> Result<Merged
         merged.last = term;
     }
     Ok(merged)
+}
+
+/// Whether an entry is the one that stands in its place here, in term `ours`.
+fn is_same(log: &impl LocalLog, ours: EpochTerm, entry: &Entry) -> bool {
+    ours.term == entry.id.term && log.command_at(entry.id.index) == Some(&*entry.command)
 }
 
 fn term_in(log: &impl LocalLog, entries: &[(u32, Entry)], index: LogIndex) -> Option<EpochTerm> {
@@ -315,56 +384,59 @@ pub fn snapshot(
     vote: &VoteView,
     from: &Address,
     term: Term,
-    [prev, last]: [EntryId; 2],
+    [prev, last]: [&Entry; 2],
 ) -> Verdict {
     if let Some(why) = outdated(vote, from, term) {
         return Verdict::Ignore(why);
     }
-    let ours = log.term_at(last.index);
-    let matching = ours.filter(|ours| ours.term == last.term);
-    if last.index <= log.commit() {
+    let index = last.id.index;
+    let ours = log.term_at(index);
+    // Two entries, for a NO_OP of a term that came twice is the same in both.
+    let follows_same = log
+        .term_at(prev.id.index)
+        .is_none_or(|ours| is_same(log, ours, prev));
+    let matching = ours.filter(|ours| is_same(log, *ours, last) && follows_same);
+    if index <= log.commit() {
         // E4, H12: never backwards.
         return match (ours, matching) {
             (Some(ours), None) => Verdict::Diverged(Divergence {
                 ours: EntryId {
-                    index: last.index,
+                    index,
                     term: ours.term,
                 },
-                theirs: last,
+                theirs: last.id,
             }),
-            _ => Verdict::Answer(success(last.index.next())),
+            _ => Verdict::Answer(success(index.next())),
         };
     }
     if let Some(ours) = matching {
         // E4: we hold all it covers; that much of our log is committed now.
-        let prev = EpochId {
-            term: ours,
-            index: last.index,
-        };
+        let prev = EpochId { term: ours, index };
         return Verdict::Append(EngineAppend {
             leader: vote_term(vote, term, log.last().term.max(ours)),
             prev,
             entries: Vec::new(),
             commit: Some(prev),
-            answer: success(last.index.next()),
+            answer: success(index.next()),
         });
     }
-    let top = log
+    let mut top = log
         .last()
         .term
-        .succeeded_by(prev.term)
-        .succeeded_by(last.term);
+        .succeeded_by(prev.id.term)
+        .succeeded_by(last.id.term);
+    if ours == Some(top) {
+        // To the engine one name is one entry.
+        top.epoch = top.epoch.saturating_add(1);
+    }
     let mut leader = vote_term(vote, term, top);
     if follows(vote, from, term) && ours.is_some() {
         leader.epoch = leader.epoch.max(vote.term.epoch.saturating_add(1));
     }
     Verdict::Install(EngineInstall {
         leader,
-        last: EpochId {
-            term: top,
-            index: last.index,
-        },
-        answer: success(last.index.next()),
+        last: EpochId { term: top, index },
+        answer: success(index.next()),
     })
 }
 

@@ -5,13 +5,15 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Instant;
 
+use super::standing::OtherLeader;
 use super::{Member, Trouble};
 use crate::bugs::{Bug, planted};
 use crate::config::limits;
 use crate::disk::Standing;
 use crate::links::connection::Connection;
-use crate::links::epoch::EpochTerm;
-use crate::links::follower::{self, EngineAppend, Ignored, Incoming, Verdict, noncommittal};
+use crate::links::follower::{
+    self, EngineAppend, Ignored, Incoming, Verdict, Vouched, noncommittal,
+};
 use crate::links::leader::Peer;
 use crate::raft::checkpoint::State;
 use crate::raft::engine::Stopped;
@@ -21,7 +23,7 @@ use crate::wire::message::{
     Append, AppendBody, FragmentPart, Message, NextNodeIdx, SnapshotChunk, decode_entry,
 };
 use crate::wire::snapshot::Snapshot;
-use crate::wire::{Address, Entry, EntryId, Term};
+use crate::wire::{Address, Entry, EntryId, LogIndex, Term};
 
 /// The term in which a message was said.
 fn term_of(message: &Message) -> Option<Term> {
@@ -201,7 +203,11 @@ impl Member {
         if let Some(why) = outdated {
             self.peerage.ignore(peer);
             self.on_ignored(peer, append.term, why);
-            self.consider_stale(peer, append.term, append.commit);
+            self.consider_stale(OtherLeader {
+                address: peer.clone(),
+                term: append.term,
+                commit: append.commit.get(),
+            });
             return;
         }
         self.contact(peer, append.term);
@@ -229,6 +235,7 @@ impl Member {
             prev,
             entries: &entries,
             commit,
+            vouched: self.vouched(peer),
         };
         self.follow(connection, incoming).await;
     }
@@ -277,6 +284,23 @@ impl Member {
         noncommittal(self.replica.borrow().log.last().index.next())
     }
 
+    /// What a leader's connection has vouched for.
+    fn vouched(&self, peer: &Address) -> Vouched {
+        let links = self.links.borrow();
+        links.get(peer).map_or_else(Vouched::default, |l| l.vouched)
+    }
+
+    fn vouch(&self, peer: &Address, connection: &Connection, term: Term, index: LogIndex) {
+        if let Some(link) = self.links.borrow_mut().get_mut(peer)
+            && link
+                .connection
+                .as_ref()
+                .is_some_and(|live| live.id == connection.id)
+        {
+            link.vouched.extend(term, index);
+        }
+    }
+
     async fn follow(self: &Rc<Self>, connection: &Rc<Connection>, incoming: Incoming<'_>) {
         let verdict = {
             let replica = self.replica.borrow();
@@ -294,10 +318,20 @@ impl Member {
         match verdict {
             Verdict::Ignore(why) => self.on_ignored(from, incoming.term, why),
             Verdict::Answer(answer) => {
+                if let Some(last) = incoming.last().filter(|_| answer.success) {
+                    self.vouch(from, connection, incoming.term, last);
+                }
                 self.consider_voice(from);
                 self.answer(from, connection, answer, None);
             }
-            Verdict::Append(append) => self.take(from, connection, append).await,
+            Verdict::Append(append) => {
+                let end = append.end();
+                self.take(from, connection, append).await;
+                // Unless the engine would not have it.
+                if self.replica.borrow().log.id_at(end.index) == Some(end) {
+                    self.vouch(from, connection, incoming.term, end.index);
+                }
+            }
             Verdict::Diverged(divergence) => self.diverge(from, divergence),
             Verdict::Install(_) => {}
         }
@@ -317,15 +351,7 @@ impl Member {
         let Some(engine) = self.engine() else { return };
         let _hold = self.clock.hold();
         let answer = append.answer;
-        let target = append.entries.last().map(|(epoch, entry)| {
-            (
-                entry.id.index,
-                EpochTerm {
-                    epoch: *epoch,
-                    term: entry.id.term,
-                },
-            )
-        });
+        let target = (!append.entries.is_empty()).then(|| append.end());
         let mut done = Box::pin(engine.append(peer, append));
         loop {
             let changed = self.changed.listen();
@@ -339,13 +365,8 @@ impl Member {
                 );
                 break;
             }
-            let log_shows_it = target.is_some_and(|(index, term)| {
-                self.replica
-                    .borrow()
-                    .log
-                    .id_at(index)
-                    .is_some_and(|id| id.term == term)
-            });
+            let log_shows_it =
+                target.is_some_and(|id| self.replica.borrow().log.id_at(id.index) == Some(id));
             if log_shows_it {
                 self.answer(peer, connection, answer, Some(done));
                 break;
@@ -507,7 +528,7 @@ impl Member {
                 &replica.vote,
                 peer,
                 term,
-                [snapshot.prev.id, snapshot.last.id],
+                [&snapshot.prev, &snapshot.last],
             )
         };
         match verdict {

@@ -57,7 +57,7 @@ use self::clock::ElectionClock;
 use self::leading::Leadership;
 use self::liveness::Pulse;
 use self::sockets::Link;
-use self::standing::{Attendance, Peerage};
+use self::standing::{Attendance, OtherLeader, Peerage};
 use crate::config::ClusterConfig;
 use crate::disk::{Standing, Worker};
 use crate::links::connection::Connection;
@@ -129,10 +129,8 @@ pub enum Trouble {
     StalePast {
         /// Who showed it.
         peer: Address,
-        /// The established leader's term.
-        term: Term,
-        /// What it has committed.
-        commit: u64,
+        /// Whom it follows, or is.
+        other: OtherLeader,
     },
     /// Membership changes were truncated (E10).
     MembersTruncated,
@@ -149,12 +147,11 @@ impl fmt::Display for Trouble {
         match self {
             Self::Stopped(why) => f.write_str(why),
             Self::NoQuorum => f.write_str("no majority answers any more"),
-            Self::StalePast { peer, term, commit } => {
-                write!(
-                    f,
-                    "{peer} follows a leader of term {term} that has committed up to {commit}"
-                )
-            }
+            Self::StalePast { peer, other } => write!(
+                f,
+                "{peer} shows {} to lead term {}, committed up to {}",
+                other.address, other.term, other.commit
+            ),
             Self::Estranged => f.write_str("no other member holds what is committed here"),
             Self::Stalled => f.write_str("the leader is heard of, but nothing of it is accepted"),
             Self::VoteWithheld => f.write_str("this witness must not lead"),

@@ -16,6 +16,7 @@ use super::standing::Peerage;
 use super::{Member, Trouble};
 use crate::config::{Bootstrap, ClusterConfig, Election, VotePolicy, limits};
 use crate::disk::{Condition, Disk, DiskError, Recovered, Standing, Worker};
+use crate::links::follower::Vouched;
 use crate::links::utility_client::ask;
 use crate::raft::checkpoint::CheckpointError;
 use crate::raft::engine::{Engine, Role, Stopped};
@@ -252,8 +253,8 @@ impl Member {
                 listener.await;
                 continue;
             };
-            if let Trouble::StalePast { term, commit, .. } = trouble
-                && !self.is_stale(term, commit)
+            if let Trouble::StalePast { other, .. } = &trouble
+                && !self.is_stale(other)
             {
                 // Two peers showed it at once: it is set aside already.
                 continue;
@@ -317,8 +318,12 @@ impl Member {
         )
         .map_err(StartError::Checkpoint)?;
         *self.replica.borrow_mut() = replica;
-        // What was reported meanwhile is about what is gone.
+        // What was reported meanwhile is about what is gone, and so is what was
+        // compared with a leader's log but not durable.
         self.events.borrow_mut().clear();
+        for link in self.links.borrow_mut().values_mut() {
+            link.vouched = Vouched::default();
+        }
         if fresh {
             // S7: what we listened to before, we may have helped to commit.
             self.attendance.take();

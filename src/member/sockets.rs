@@ -12,6 +12,7 @@ use super::assembly::Assembly;
 use super::inbound::{self, Pending};
 use crate::config::limits;
 use crate::links::connection::{Closed, Connection};
+use crate::links::follower::Vouched;
 use crate::links::leader::{ConnId, Peer};
 use crate::links::resolve;
 use crate::raft::runtime;
@@ -33,6 +34,8 @@ pub struct Link {
     /// Appends of an earlier leadership of ours may still be answered on the
     /// connection (H9 c).
     pub unanswered: bool,
+    /// How far it has shown, as leader, that its log is ours.
+    pub vouched: Vouched,
     /// What it sends in pieces.
     pub assembly: Assembly,
     /// Answers that wait for the disk.
@@ -73,6 +76,7 @@ impl Member {
             link.answers = Some(answers);
             link.answers_waiting = waiting;
             link.assembly = Assembly::default();
+            link.vouched = Vouched::default();
             link.unanswered = false;
             link.granted = Term::ZERO;
             link.fenced = None;

@@ -64,6 +64,17 @@ pub(super) struct Known {
     disowns: bool,
 }
 
+/// A leader that we do not follow, as it or a follower of it shows it.
+#[derive(Debug, Clone)]
+pub struct OtherLeader {
+    /// Who it is.
+    pub address: Address,
+    /// Its term.
+    pub term: Term,
+    /// What it has committed.
+    pub commit: u64,
+}
+
 /// What a peer's `status` tells for the eye.
 #[derive(Debug, Clone)]
 pub struct Told {
@@ -312,12 +323,14 @@ impl Member {
 
     fn on_status(&self, peer: &Address, status: &StatusReply) {
         let established = status.leader.is_some();
-        if established && self.is_stale(status.raft_term, status.commit_idx) {
-            self.report(Trouble::StalePast {
-                peer: peer.clone(),
-                term: status.raft_term,
-                commit: status.commit_idx,
-            });
+        let other = status.leader.clone().map(|address| OtherLeader {
+            address,
+            term: status.raft_term,
+            commit: status.commit_idx,
+        });
+        if let Some(other) = other.filter(|other| self.is_stale(other)) {
+            let peer = peer.clone();
+            self.report(Trouble::StalePast { peer, other });
             return;
         }
         let new = status.commit_idx == LogIndex::FIRST.get() && status.log_len == 1;
@@ -347,32 +360,42 @@ impl Member {
         self.notify();
     }
 
-    /// S13: whether our log is from before a leader of this term began, who has
-    /// committed up to `commit`.
-    pub(super) fn is_stale(&self, term: Term, commit: u64) -> bool {
+    /// S13: whether our log is from before this leader began.
+    pub(super) fn is_stale(&self, other: &OtherLeader) -> bool {
         let replica = self.replica.borrow();
         let log = &replica.log;
+        let earlier = other.term < log.last().term.term;
         replica.standing == Standing::Voter
-            && term < log.last().term.term
-            && commit > log.commit().get()
+            && (earlier || self.is_of_our_term(other))
+            && other.commit > log.commit().get()
             && !planted(Bug::StaleLogKept)
+    }
+
+    /// Whether it leads the very term of our last entries, in which we led or
+    /// followed somebody else, who leads no more: the term came twice, and our
+    /// entries are the other's.
+    fn is_of_our_term(&self, other: &OtherLeader) -> bool {
+        let replica = self.replica.borrow();
+        let vote = &replica.vote;
+        let ours = vote.committed && vote.node != other.address;
+        ours && vote.term.term == other.term
+            && replica.log.last().term.term == other.term
+            && self.known_leader().is_none()
     }
 
     /// S13, once more: a leader of a term that is over for us, among peers that
     /// forget their terms. Is it one of the past, of which our log knows all
     /// that it committed, or one after it, whose commits our log would erase?
-    pub(super) fn consider_stale(&self, peer: &Address, term: Term, commit: LogIndex) {
-        if !self.peerage.forgets_terms(peer) || !self.is_stale(term, commit.get()) {
+    pub(super) fn consider_stale(&self, other: OtherLeader) {
+        if !self.peerage.forgets_terms(&other.address) || !self.is_stale(&other) {
             return;
         }
         // What a leader of the past committed has no later term than its own.
-        let known = self.replica.borrow().log.id_at(commit);
-        if known.is_none_or(|ours| ours.term.term > term) {
-            self.report(Trouble::StalePast {
-                peer: peer.clone(),
-                term,
-                commit: commit.get(),
-            });
+        let commit = LogIndex::new(other.commit);
+        let known = commit.and_then(|commit| self.replica.borrow().log.id_at(commit));
+        if self.is_of_our_term(&other) || known.is_none_or(|ours| ours.term.term > other.term) {
+            let peer = other.address.clone();
+            self.report(Trouble::StalePast { peer, other });
         }
     }
 

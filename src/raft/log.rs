@@ -197,6 +197,10 @@ impl LocalLog for Log {
         self.id_at(index).map(|id| id.term)
     }
 
+    fn command_at(&self, index: LogIndex) -> Option<&[u8]> {
+        self.get(index).map(|stored| &*stored.entry.command)
+    }
+
     fn commit(&self) -> LogIndex {
         self.commit
     }

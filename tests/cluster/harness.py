@@ -92,7 +92,7 @@ class DataNode(Member):
     def control(self):
         return self.folder / "control"
 
-    def start(self, partners=None, password=..., advertise=...):
+    def start(self, partners=None, password=..., advertise=..., term=0, held=False):
         self.control.unlink(missing_ok=True)
         config = {
             "control": str(self.control),
@@ -102,6 +102,8 @@ class DataNode(Member):
             "data_dir": str(self.data),
             "password": self.cluster.password if password is ... else password,
             "retry_timeout": 10,
+            "term": term,
+            "held": held,
         }
         self._line = None
         self.process = Process([paths.python(self.pysyncobj), NODE, json.dumps(config)],

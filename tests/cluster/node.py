@@ -2,7 +2,11 @@
 over a Unix socket by one JSON object a line.
 
 Usage: node.py '{"control": PATH, "self_addr": ADDR or null, "partner_addrs": [...],
-"data_dir": PATH, "password": TEXT or null, "retry_timeout": SECONDS}'
+"data_dir": PATH, "password": TEXT or null, "retry_timeout": SECONDS,
+"term": NUMBER, "held": BOOL}'
+
+It begins in that term, as if it had stood for election so often in vain (0: as its
+release begins), and, if held, does not stand for election (see `hold`).
 
 Runs under any supported Patroni; uses nothing but its environment's packages.
 Ticks as Patroni does (`startAutoTick`), so what kills Patroni's thread kills
@@ -41,10 +45,14 @@ class NameTheLeader(logging.Filter):
 class Node:
     """The verbs: each public method is a command, its result the answer."""
 
-    def __init__(self, config):
+    def __init__(self, config, term=0, held=False):
         self._ready = threading.Event()
         self._kv = KVStoreTTL(self._ready.set, None, None, commandsWaitLeader=False, **config)
         logging.getLogger("pysyncobj.syncobj").addFilter(NameTheLeader(self._kv))
+        if term:
+            self._kv._SyncObj__raftCurrentTerm = term
+        if held:
+            self.hold()
         self._kv.startAutoTick()
 
     def set(self, key, value, ttl=None, **conditions):
@@ -187,8 +195,8 @@ def converse(node, connection):
 def main():
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     config = json.loads(sys.argv[1])
-    control = config.pop("control")
-    serve(Node(config), control)
+    control, term, held = (config.pop(name) for name in ("control", "term", "held"))
+    serve(Node(config, term, held), control)
 
 
 if __name__ == "__main__":

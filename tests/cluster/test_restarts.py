@@ -98,6 +98,39 @@ def test_a_leader_far_ahead(cluster):
     cluster.check()
 
 
+@pytest.mark.ours
+@pytest.mark.parametrize("leads", ["it", "another"])
+def test_a_term_that_comes_twice(tmp_path, kind, leads):
+    """Peers up to 0.3.15 begin again at term 0 (H7). The witness comes back with entries
+    of a term and at places that theirs have by now: nothing but what they say tells them
+    apart, and whoever believes the terms keeps its own for ever. The second leader of
+    that term leads, or another does."""
+    with Cluster(tmp_path, ("0.3.14", "0.3.14"), None, kind) as cluster:
+        cluster.start()
+        cluster.lead(cluster.witness)
+        cluster.must_write(cluster.a, "/everybody has it")
+        reader = cluster.reader()
+        for node in cluster.nodes:
+            node.kill()
+        for i in range(5):
+            reader.ask("propose", key=f"/nobody else has it/{i}", value="x", wait_s=0.2)
+        term = cluster.witness.status()["term"]
+        reader.kill()
+        cluster.witness.kill()
+        # Their first election is for that term, and b lets a win it.
+        cluster.a.start(term=term - 1)
+        cluster.b.start(term=term - 1, held=True)
+        assert cluster.await_leader(among=cluster.nodes) is cluster.a
+        assert cluster.a.status()["term"] == term
+        for i in range(20):
+            cluster.must_write(cluster.a, f"/others have it/{i}")
+        if leads == "another":
+            cluster.lead(cluster.b)
+        cluster.witness.start()
+        cluster.settle()
+        cluster.check()
+
+
 def test_kill_under_writes(cluster):
     """Writers on both nodes while each member dies in turn: what was acknowledged stays."""
     stop = threading.Event()

@@ -4,11 +4,12 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use pg_witness::wire::Address;
+use pg_witness::config::ClusterConfig;
 use pg_witness::wire::message::Message;
 use pg_witness::wire::utility::State;
+use pg_witness::wire::{Address, Entry};
 
-use crate::fake::{Fake, fresh_status, id, noop, term};
+use crate::fake::{Fake, fresh_status, id, noop, set, term};
 use crate::rig::{Rig, Running, addresses, during, run, until};
 
 /// The status of a node that follows `leader`, or leads.
@@ -257,6 +258,94 @@ fn a_stale_past_is_set_aside() {
         assert!(!answer.success, "{answer:?}");
         let voted = |m: &Message| matches!(m, Message::ResponseVote { .. });
         assert!(!fake_b.drain().iter().any(voted));
+    });
+}
+
+/// A witness that holds entries 3 and 4 of a term 17 that `a` led, not committed
+/// as far as it knows, and comes back to nodes that follow `leader` in term 17.
+async fn back_in_term_17(leader: usize) -> (Rig, Running, [Rc<Fake>; 2], ClusterConfig) {
+    let rig = Rig::new();
+    let [w, a, b] = addresses();
+    let all = [&w, &a, &b];
+    let (fake_a, fake_b) = (Fake::listen(&a, &all).await, Fake::listen(&b, &all).await);
+    let config = rig.voter(&w, &[&a, &b]);
+    let witness = rig.start(config.clone()).await;
+    fake_a.dial(&w).await;
+    fake_b.dial(&w).await;
+    let log: Vec<_> = (2..=4).map(|i| noop(i, 17)).collect();
+    until("success", async || {
+        fake_a.append(17, id(1, 0), &log, 2);
+        fake_a.answer().await.success
+    })
+    .await;
+    witness.stop().await;
+    for fake in [&fake_a, &fake_b] {
+        lived(fake, [&a, &b][leader], 17, 40);
+        fake.drain();
+    }
+    let witness = rig.start(config.clone()).await;
+    fake_a.dial(&w).await;
+    fake_b.dial(&w).await;
+    (rig, witness, [fake_a, fake_b], config)
+}
+
+#[test]
+fn a_second_leader_of_our_last_term_shows_another_past() {
+    // S13, H7: the data nodes forgot that `a` led term 17 with our help, and `b`
+    // was elected in it without us. What we hold of that term is not what they
+    // have committed in its place.
+    run(async {
+        let (_rig, witness, _fakes, config) = back_in_term_17(1).await;
+        witness
+            .shows("a log that begins anew", |s| {
+                s.commit_idx == 1 && s.log_len == 1
+            })
+            .await;
+        let folders = std::fs::read_dir(&config.data_dir).unwrap();
+        let names = folders.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        assert_eq!(names.filter(|name| name.starts_with("stale")).count(), 1);
+    });
+}
+
+#[test]
+fn the_name_of_an_entry_proves_nothing() {
+    // H7: index and term are those of our entries, and they are others all the
+    // same. Until a leader has shown an entry it counts for nothing.
+    run(async {
+        let (_rig, witness, [a, b], _config) = back_in_term_17(0).await;
+        a.append(17, id(4, 17), &[], 4);
+        let answer = a.answer().await;
+        assert!(answer.reset && answer.next == 3, "{answer:?}");
+        let others = [3, 4].map(|i| Entry {
+            command: set("/k", 5.0),
+            ..noop(i, 17)
+        });
+        a.append(17, id(2, 17), &others, 4);
+        let answer = a.answer().await;
+        assert!(answer.success && answer.next == 5, "{answer:?}");
+        a.append(17, id(4, 17), &[noop(5, 17)], 4);
+        let answer = a.answer().await;
+        assert!(answer.success && answer.next == 6, "{answer:?}");
+        assert_eq!(witness.status().await.unwrap().log_len, 5);
+        assert!(witness.logged("stale").is_empty());
+
+        // Another leader, or the same one on another connection, shows it anew.
+        for node in [&a, &b] {
+            lived(node, &b.address, 18, 40);
+        }
+        b.append(18, id(5, 17), &[], 4);
+        let answer = b.answer().await;
+        assert!(answer.reset && answer.next == 5, "{answer:?}");
+        b.append(18, id(4, 17), &[noop(5, 17), noop(6, 18)], 4);
+        assert!(b.answer().await.success);
+        b.hang_up();
+        b.dial(&witness.address).await;
+        b.append(18, id(6, 18), &[], 4);
+        let answer = b.answer().await;
+        assert!(answer.reset && answer.next == 5, "{answer:?}");
+        // What is committed needs no showing.
+        b.append(18, id(4, 17), &[], 4);
+        assert!(b.answer().await.success);
     });
 }
 

@@ -91,7 +91,7 @@ fn a_full_disk_ends_no_link_and_no_other_cluster() {
         rig.faults.heal();
         b.drain();
         until("success", async || {
-            a.append(1, id(2, 1), &[noop(3, 1), noop(4, 1)], 3);
+            a.append(1, id(1, 0), &[noop(2, 1), noop(3, 1), noop(4, 1)], 3);
             pg_witness::reactor::Timer::after(Duration::from_millis(50)).await;
             promised(&a)
         })

@@ -3,10 +3,12 @@
 //! written by [`tell`]:
 //!
 //! * a log: its terms from entry 1 on, or from `5:`, committed up to the bar;
-//!   a term of epoch 1 is written `1+3` (E1);
+//!   a term of epoch 1 is written `1+3` (E1), and `3'` is the term of an entry
+//!   that says something else than one of `3` would;
 //! * a vote: `b 3` was voted for in term 3, `b 3 leads` is followed;
 //! * an append: `b 3 after 2:1 sends 3 3 commits 4`, the entry before by its
-//!   index and term, the entries by their terms.
+//!   index and term, the entries by their terms. Its connection has vouched for
+//!   all before, unless it says `b 3 anew after ...`.
 
 use super::*;
 
@@ -14,6 +16,7 @@ use super::*;
 struct Terms {
     first: u64,
     terms: Vec<EpochTerm>,
+    commands: Vec<&'static [u8]>,
     commit: u64,
 }
 
@@ -34,6 +37,11 @@ impl LocalLog for Terms {
         self.terms.get(usize::try_from(offset).unwrap()).copied()
     }
 
+    fn command_at(&self, index: LogIndex) -> Option<&[u8]> {
+        let offset = index.get().checked_sub(self.first)?;
+        self.commands.get(usize::try_from(offset).unwrap()).copied()
+    }
+
     fn commit(&self) -> LogIndex {
         parse::index(self.commit)
     }
@@ -48,7 +56,16 @@ mod parse {
     }
 
     pub fn term(text: &str) -> Term {
-        Term::new(text.parse().unwrap()).unwrap()
+        let plain = text.trim_end_matches('\'');
+        Term::new(plain.parse().unwrap()).unwrap()
+    }
+
+    pub fn command(text: &str) -> &'static [u8] {
+        if text.ends_with('\'') {
+            b"other"
+        } else {
+            b"\x01"
+        }
     }
 
     pub fn node(name: &str) -> Address {
@@ -78,7 +95,8 @@ mod parse {
         let words = text.split_whitespace().filter(|word| *word != "|");
         Terms {
             first,
-            terms: words.map(epoch_term).collect(),
+            terms: words.clone().map(epoch_term).collect(),
+            commands: words.map(command).collect(),
             commit: first + committed.split_whitespace().count() as u64 - 1,
         }
     }
@@ -92,28 +110,63 @@ mod parse {
         }
     }
 
-    /// Sender, term, the entry before, the entries, the commit index.
-    pub fn append(text: &str) -> (Address, Term, Option<EntryId>, Vec<Entry>, LogIndex) {
-        let words: Vec<&str> = text.split_whitespace().collect();
-        assert_eq!((words[2], words[4]), ("after", "sends"), "{text}");
-        let prev = (words[3] != "nothing").then(|| id(words[3]));
-        let terms = words[5..words.len() - 2].iter();
-        let entries = terms.zip(prev.map_or(2, |p| p.index.get() + 1)..);
-        let entries = entries.map(|(plain, at)| Entry {
+    /// An entry as it is sent.
+    pub fn entry(at: u64, text: &str) -> Entry {
+        Entry {
             id: EntryId {
                 index: index(at),
-                term: term(plain),
+                term: term(text),
             },
-            command: [1].into(),
-        });
-        let commit = words.last().unwrap().parse().unwrap();
-        (
-            node(words[0]),
-            term(words[1]),
+            command: command(text).into(),
+        }
+    }
+
+    /// An append, and what its connection vouched for before.
+    pub struct Said {
+        pub from: Address,
+        pub term: Term,
+        pub prev: Option<EntryId>,
+        pub entries: Vec<Entry>,
+        pub commit: LogIndex,
+        pub vouched: Vouched,
+    }
+
+    impl Said {
+        pub fn incoming(&self) -> Incoming<'_> {
+            Incoming {
+                from: &self.from,
+                term: self.term,
+                prev: self.prev,
+                entries: &self.entries,
+                commit: self.commit,
+                vouched: self.vouched,
+            }
+        }
+    }
+
+    pub fn append(text: &str) -> Said {
+        let mut words: Vec<&str> = text.split_whitespace().collect();
+        let anew = words[2] == "anew";
+        if anew {
+            words.remove(2);
+        }
+        assert_eq!((words[2], words[4]), ("after", "sends"), "{text}");
+        let leads = term(words[1]);
+        let prev = (words[3] != "nothing").then(|| id(words[3]));
+        let mut vouched = Vouched::default();
+        if let Some(prev) = prev.filter(|_| !anew) {
+            vouched.extend(leads, prev.index);
+        }
+        let terms = words[5..words.len() - 2].iter();
+        let places = prev.map_or(2, |p| p.index.get() + 1)..;
+        Said {
+            from: node(words[0]),
+            term: leads,
             prev,
-            entries.collect(),
-            index(commit),
-        )
+            entries: places.zip(terms).map(|(at, t)| entry(at, t)).collect(),
+            commit: index(words.last().unwrap().parse().unwrap()),
+            vouched,
+        }
     }
 }
 
@@ -219,15 +272,7 @@ fn rows(table: &str) -> impl Iterator<Item = (&str, [&str; 4])> {
 fn judge(table: &str) {
     for (rule, [ours, voted, said, expected]) in rows(table) {
         let (log, vote) = (parse::log(ours), parse::vote(voted));
-        let (from, term, prev, entries, commit) = parse::append(said);
-        let message = Incoming {
-            from: &from,
-            term,
-            prev,
-            entries: &entries,
-            commit,
-        };
-        let verdict = append(&log, &vote, message, true);
+        let verdict = append(&log, &vote, parse::append(said).incoming(), true);
         assert_eq!(tell(&verdict), expected, "{rule}: {ours}; {voted}; {said}");
         check_for_engine(&log, &vote, &verdict);
     }
@@ -285,17 +330,54 @@ fn logs_that_do_not_meet() {
     );
 }
 
+/// What stands in our log once a verdict is carried out, as the engine does it.
+fn carry_out(log: &mut Terms, append: &EngineAppend) {
+    let first = usize::try_from(append.prev.index.get() - log.first + 1).unwrap();
+    for (at, (epoch, entry)) in (first..).zip(&append.entries) {
+        let term = EpochTerm {
+            epoch: *epoch,
+            term: entry.id.term,
+        };
+        if log.terms.get(at) != Some(&term) {
+            log.terms.truncate(at);
+            log.commands.truncate(at);
+            log.terms.push(term);
+            log.commands.push(match *entry.command {
+                [1] => b"\x01",
+                _ => b"other",
+            });
+        }
+    }
+}
+
 /// A leader that is far ahead sends all it has, in several appends, before it
 /// reads an answer (spec 5.5). The answers must bring it back to where the logs
 /// meet, whatever their order makes of its position.
 #[test]
 fn a_leader_far_ahead_is_met() {
+    const LEADERS: &str = "0 1 1 | 2 2 6 6 6 6 6 6 6 9 9 9 9 9";
+    for ours in [
+        "0 1 1 |",
+        "0 1 1 | 2 2 6",
+        // Entries of a leadership that committed nothing more.
+        "0 1 1 | 4 4 4 4 4",
+        // Of a term that came twice, also where the leader begins.
+        "0 1 1 | 2 2' 6' 6 6",
+        "0 1 1 | 2' 2' 6' 6' 6' 6' 6' 6' 6' 9' 9' 9' 9'",
+    ] {
+        let (mut ours, theirs) = (parse::log(ours), parse::log(LEADERS));
+        far_ahead(&mut ours, &theirs);
+        let plain = |log: &Terms| log.terms.iter().map(|t| t.term).collect::<Vec<_>>();
+        assert_eq!(plain(&ours), plain(&theirs));
+        assert_eq!(ours.commands, theirs.commands);
+    }
+}
+
+fn far_ahead(ours: &mut Terms, theirs: &Terms) {
     const BATCH: u64 = 3;
     let vote = parse::vote("b 9 leads");
     let from = parse::node("b");
-    // Ours ends in entries of a leadership that committed nothing more.
-    let mut ours = parse::log("0 1 1 | 4 4 4 4 4");
-    let theirs = parse::log("0 1 1 | 2 2 6 6 6 6 6 6 6 9 9 9 9 9");
+    let mut vouched = Vouched::default();
     let end = theirs.last().index.get();
     let mut next = end;
     for round in 1.. {
@@ -306,38 +388,36 @@ fn a_leader_far_ahead_is_met() {
         );
         let mut answers = Vec::new();
         while next <= end || answers.is_empty() {
-            let id = |at: u64| EntryId {
-                index: parse::index(at),
-                term: theirs.term_at(parse::index(at)).unwrap().term,
+            let entry = |at: u64| Entry {
+                id: EntryId {
+                    index: parse::index(at),
+                    term: theirs.term_at(parse::index(at)).unwrap().term,
+                },
+                command: theirs.command_at(parse::index(at)).unwrap().into(),
             };
             let until = (next + BATCH).min(end + 1);
-            let entry = |at| Entry {
-                id: id(at),
-                command: [1].into(),
-            };
             let entries: Vec<Entry> = (next..until).map(entry).collect();
             let message = Incoming {
                 from: &from,
                 term: parse::term("9"),
-                prev: Some(id(next - 1)),
+                prev: Some(entry(next - 1).id),
                 entries: &entries,
                 commit: theirs.commit(),
+                vouched,
             };
             next = until;
-            answers.push(match append(&ours, &vote, message, true) {
+            let answer = match append(ours, &vote, message, true) {
                 Verdict::Answer(answer) => answer,
                 Verdict::Append(append) => {
-                    let keep = usize::try_from(append.prev.index.get()).unwrap();
-                    ours.terms.truncate(keep);
-                    let term = |(epoch, entry): &(u32, Entry)| EpochTerm {
-                        epoch: *epoch,
-                        term: entry.id.term,
-                    };
-                    ours.terms.extend(append.entries.iter().map(term));
+                    carry_out(ours, &append);
                     append.answer
                 }
                 other => panic!("{other:?}"),
-            });
+            };
+            if answer.success {
+                vouched.extend(message.term, message.last().unwrap());
+            }
+            answers.push(answer);
         }
         if answers.iter().all(|answer| answer.success) {
             break;
@@ -346,8 +426,35 @@ fn a_leader_far_ahead_is_met() {
             next = u64::try_from(answer.next).unwrap();
         }
     }
-    let plain = |log: &Terms| log.terms.iter().map(|t| t.term).collect::<Vec<_>>();
-    assert_eq!(plain(&ours), plain(&theirs));
+}
+
+/// H7: what two leaderships of one term made of one place.
+#[test]
+fn terms_that_come_twice() {
+    judge(
+        "
+        # Committed by none, it is the leader's that counts; to the engine it is another.
+        H7  0 | 3 3   ; b 4 leads ; b 4 after 1:0 sends 3' 3 commits 2 => leader 1+4 appends after 1:0: 1+3 1+3, commit 2:1+3; success, next 4
+        H7  0 | 3 3   ; b 4       ; b 4 after 2:3 sends 3' commits 2   => leader 1+4 appends after 2:3: 1+3, commit 2:3; success, next 4
+        H7  0 | 3     ; b 3 leads ; b 3 after 1:0 sends 3' commits 1   => leader 1+3 appends after 1:0: 1+3, commit 1:0; success, next 3
+        H7  0 | 3' 3  ; b 3 leads ; b 3 after 1:0 sends 3' 3 commits 1 => success, next 4
+        # Committed here, it is a divergence.
+        H7  0 3 3 |   ; b 4 leads ; b 4 after 2:3 sends 3' commits 3   => diverged at 3: 3 here, 3 there
+        # A name alone proves nothing beyond what is committed.
+        H7  0 | 3 3   ; b 4 leads ; b 4 anew after 3:3 sends commits 3 => reset to 2
+        H7  0 3 | 3   ; b 4 leads ; b 4 anew after 3:3 sends 4 commits 3 => reset to 3
+        H7  0 3 3 |   ; b 4       ; b 4 anew after 3:3 sends commits 3 => leader 4 appends after 3:3:, commit 3:3; success, next 4
+        H7  0 3 3 |   ; b 4 leads ; b 4 anew after 2:3 sends commits 3 => success, next 3
+    ",
+    );
+    // Nor does what was said in another term.
+    let mut vouched = Vouched::default();
+    vouched.extend(parse::term("4"), parse::index(9));
+    vouched.extend(parse::term("4"), parse::index(7));
+    assert_eq!(vouched.upto(parse::term("4")), Some(parse::index(9)));
+    assert_eq!(vouched.upto(parse::term("5")), None);
+    vouched.extend(parse::term("5"), parse::index(2));
+    assert_eq!(vouched.upto(parse::term("5")), Some(parse::index(2)));
 }
 
 #[test]
@@ -409,14 +516,8 @@ fn terms_that_decrease() {
 #[test]
 fn a_promise_waits_for_the_disk() {
     let (log, vote) = (parse::log("0 1 | 1"), parse::vote("b 1 leads"));
-    let (from, term, prev, entries, commit) = parse::append("b 1 after 3:1 sends commits 2");
-    let message = Incoming {
-        from: &from,
-        term,
-        prev,
-        entries: &entries,
-        commit,
-    };
+    let said = parse::append("b 1 after 3:1 sends commits 2");
+    let message = said.incoming();
     let verdict = append(&log, &vote, message, false);
     // Through the engine, which answers behind all earlier writes (E7).
     let through = "leader 1 appends after 3:1:, commit 2:1; success, next 4";
@@ -452,6 +553,11 @@ fn snapshots() {
         # It contradicts our tail, which is not committed: it replaces it.
         E4   0 1 | 1 1   ; b 2       ; b 2 2:1 3:2 => leader 2 installs 3:2; success, next 4
         E2   0 1 | 2 2   ; b 2 leads ; b 2 2:1 3:1 => leader 1+2 installs 3:1+1; success, next 4
+        # Also in what alone tells two leaderships of one term apart.
+        H7   0 1 | 2     ; b 3       ; b 3 3:2' 4:2 => leader 3 installs 4:2; success, next 5
+        H7   0 1 | 2 2 2 ; b 3 leads ; b 3 3:2 4:2' => leader 1+3 installs 4:1+2; success, next 5
+        H7   0 1 | 2 2 2 ; b 3       ; b 3 3:2' 4:2 => leader 1+3 installs 4:1+2; success, next 5
+        H7   0 1 2 2 |   ; b 3       ; b 3 3:2 4:2' => diverged at 4: 2 here, 2 there
         # Terms may decrease between what we have and what it ends in (H7).
         E1   0 7 |       ; b 2 leads ; b 2 8:1 9:2 => leader 1+2 installs 9:1+2; success, next 10
         E1   0 2 |       ; b 8 leads ; b 8 8:7 9:1 => leader 1+8 installs 9:1+1; success, next 10
@@ -461,9 +567,13 @@ fn snapshots() {
     for (rule, [ours, voted, said, expected]) in rows(table) {
         let (log, vote) = (parse::log(ours), parse::vote(voted));
         let words: Vec<&str> = said.split_whitespace().collect();
-        let ends = [parse::id(words[2]), parse::id(words[3])];
+        let entry = |word: &str| {
+            let (at, term) = word.split_once(':').unwrap();
+            parse::entry(at.parse().unwrap(), term)
+        };
+        let (prev, last) = (entry(words[2]), entry(words[3]));
         let from = parse::node(words[0]);
-        let verdict = snapshot(&log, &vote, &from, parse::term(words[1]), ends);
+        let verdict = snapshot(&log, &vote, &from, parse::term(words[1]), [&prev, &last]);
         assert_eq!(tell(&verdict), expected, "{rule}: {ours}; {voted}; {said}");
         check_for_engine(&log, &vote, &verdict);
     }
