@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests"
 VENVS = Path(os.environ.get("PG_WITNESS_VENVS", "/opt/pg-witness-tests/venvs"))
 PYTHON = str(VENVS / "patroni-4.1.5/bin/python")
-PYTEST = [PYTHON, "-m", "pytest", "-q", "--no-header"]
+PYTEST = [PYTHON, "-m", "pytest", "-q", "--no-header", "--tb=short"]
 
 # `test result: ok. 12 passed; 0 failed; 1 ignored; ...`, once per test binary.
 CARGO_COUNTS = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored")

@@ -7,13 +7,13 @@ On loopback by default (many at once), or on the machines of a `rig.network`."""
 import copy
 import itertools
 import json
-import os
 import shutil
 import socket
 import threading
 from pathlib import Path
 
 from rig import paths, utility, witness
+from rig.ports import free_port
 from rig.process import Process, await_that
 
 NODE = str(Path(__file__).with_name("node.py"))
@@ -369,9 +369,9 @@ class Cluster:
 
         def difference():
             first, *rest = (node.dump() for node in readable)
-            return "equal stores; unequal: " + str([
-                (key, first.get(key), other.get(key)) for other in rest
-                for key in sorted({*first, *other}) if first.get(key) != other.get(key)][:5])
+            unequal = [f"{key}: {first.get(key)} != {other.get(key)}"[:200] for other in rest
+                       for key in sorted({*first, *other}) if first.get(key) != other.get(key)]
+            return f"equal stores; {len(unequal)} unequal: {unequal[:5]}"
 
         await_that(equal, 20, difference, every_s=0.2)
 
@@ -392,23 +392,6 @@ def _machines(network, names):
     """Addresses in the order of `names`, the first the least."""
     return {name: (f"{machine.address}:5010", None, machine)
             for name, machine in ((name, network.machine(name, 11 + i)) for i, name in enumerate(names))}
-
-
-#: Every test process has its own range below the kernel's ephemeral ports.
-_next_port = itertools.count(
-    20000 + 1000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")))
-
-
-def free_port():
-    """A port of this process's range that nobody listens on now."""
-    for port in _next_port:
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                continue
-    raise AssertionError("no free port")
 
 
 def _loopback(names, relayed):

@@ -116,7 +116,7 @@ def test_before_during_and_after(stereo, browser):
     during = view.command(machine, "status")
     assert during.returncode == NO, during.stdout
     _, scope = scope_of(view.show(machine, "status"))
-    assert scope["failover"]["answer"] == "under-way"
+    assert scope["failover"]["answer"] == "under-way", (scope["failover"], page)
     assert next(m for m in scope["members"] if m["name"] == victim.name)["stale"]
     shoot(browser, "2-during")
     # Asked now, so that the probe's word comes while the key still lives.

@@ -5,8 +5,9 @@ import json
 import os
 import subprocess
 
-from harness import Witness, free_port
+from harness import Witness
 from rig.paths import ROOT
+from rig.ports import free_port
 from rig.process import Process, await_that
 
 #: As hard as a container can be held.

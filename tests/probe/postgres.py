@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from rig import paths
+from rig.ports import free_port
 from rig.process import Process, await_that
 
 #: Debian's, and those that `tests/setup` could get beside it.
@@ -22,12 +23,6 @@ def majors():
     found = {int(folder.parent.name): folder for folder in OTHERS.glob("*/bin")}
     found[15] = paths.POSTGRES_BIN
     return dict(sorted(found.items()))
-
-
-def free_port(host="127.0.0.1"):
-    with socket.socket() as listener:
-        listener.bind((host, 0))
-        return listener.getsockname()[1]
 
 
 def as_user(argv, **kwargs):

@@ -5,7 +5,8 @@ must not be told a lie."""
 import shutil
 
 import pytest
-from postgres import USER, free_port
+from postgres import USER
+from rig.ports import free_port
 from rig.process import Process, await_that
 
 PGBOUNCER = "/usr/sbin/pgbouncer"

@@ -11,8 +11,8 @@ import time
 
 import pytest
 from conftest import asks
-from postgres import free_port
 from rig.network import Network
+from rig.ports import free_port
 
 REQUEST = b"R\0\0\0\x08\0\0\0\x03"
 
