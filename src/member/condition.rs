@@ -193,6 +193,11 @@ impl Member {
                 true => Some(0),
                 false => heard.map(|at| ms(at.elapsed())),
             },
+            leader_since_ms: leader.as_ref().and_then(|leader| {
+                let reported = self.reported_leader.borrow();
+                let since = reported.as_ref().filter(|(name, _)| name == leader);
+                since.map(|(_, since)| ms(since.elapsed()))
+            }),
             leader: leader.map(|leader| leader.to_string()),
             commit_index: log.commit().get(),
             applied_index: replica.applied.get(),

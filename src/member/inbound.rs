@@ -175,10 +175,11 @@ impl Member {
     fn contact(&self, peer: &Address, term: Term) {
         self.clock.restart();
         self.elsewhere.take();
-        *self.leader.borrow_mut() = Some((peer.clone(), term, Instant::now()));
+        let now = Instant::now();
+        *self.leader.borrow_mut() = Some((peer.clone(), term, now));
         let mut reported = self.reported_leader.borrow_mut();
-        if reported.as_ref() != Some(peer) {
-            *reported = Some(peer.clone());
+        if reported.as_ref().is_none_or(|(leader, _)| leader != peer) {
+            *reported = Some((peer.clone(), now));
             drop(reported);
             log::info!("{}: {peer} leads, term {term}", self.name);
             // Whoever waits for a command forwarded to the old leader is told.

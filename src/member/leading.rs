@@ -126,7 +126,7 @@ impl Member {
             (replica.log.last().index, replica.tail())
         };
         log::info!("{}: this witness leads, term {term}", self.name);
-        *self.reported_leader.borrow_mut() = Some(self.me.clone());
+        *self.reported_leader.borrow_mut() = Some((self.me.clone(), now));
         *self.leadership.borrow_mut() = Some(Leadership {
             term,
             leader,

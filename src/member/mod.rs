@@ -110,7 +110,8 @@ pub struct Member {
     rebuilds: Cell<u64>,
     refused_connections: Cell<u64>,
     unreadable: Cell<u64>,
-    reported_leader: RefCell<Option<Address>>,
+    /// Whom our log named last as leader, and since when; none without one.
+    reported_leader: RefCell<Option<(Address, Instant)>>,
     nodes: RefCell<nodes::Nodes>,
     nodes_changed: Event,
     known_nodes: RefCell<placement::Known>,

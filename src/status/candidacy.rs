@@ -1,12 +1,15 @@
 //! Who could take over: Patroni's own rules (4.1.5, `ha.py`: `is_healthiest_node`
 //! and what it asks), seen from the third machine.
 
-use super::patroni::{Candidacy, PgMember, Scope, SyncMode};
-use super::words;
+use std::time::Duration;
+
+use super::patroni::{Candidacy, PgMember, Scope, SyncMode, is_late};
+use super::{Raft, words};
 
 /// Fills `candidacy` of every member.
-pub fn consider(scope: &mut Scope) {
+pub fn consider(raft: &Raft, scope: &mut Scope) {
     let unseen = probes_see_nothing(scope);
+    let writable = could_write(raft, scope);
     let judged: Vec<Candidacy> = scope
         .members
         .iter()
@@ -14,7 +17,7 @@ pub fn consider(scope: &mut Scope) {
             if scope.primary.as_ref() == Some(&member.name) {
                 return Candidacy::default();
             }
-            let why = obstacle(scope, member, unseen);
+            let why = obstacle(scope, member, unseen, writable);
             Candidacy {
                 ready: why.is_none(),
                 why,
@@ -26,12 +29,19 @@ pub fn consider(scope: &mut Scope) {
     }
 }
 
+/// Whether a member that is there must have refreshed its key by now: a Raft
+/// group that has just elected its leader could not take a write for a while.
+fn could_write(raft: &Raft, scope: &Scope) -> bool {
+    let since = raft.leader_since_ms.map(Duration::from_millis);
+    since.is_none_or(|since| is_late(scope, since))
+}
+
 /// What keeps a replica from being promoted, as the rest of "b ...".
-fn obstacle(scope: &Scope, member: &PgMember, unseen: bool) -> Option<String> {
+fn obstacle(scope: &Scope, member: &PgMember, unseen: bool, writable: bool) -> Option<String> {
     if !member.readable {
         return Some("wrote what cannot be read".into());
     }
-    if member.stale {
+    if member.stale && writable {
         return Some(format!(
             "was last heard of {} ago",
             words::seconds(member.key.age_ms)

@@ -101,6 +101,9 @@ pub struct Raft {
     pub leader: Option<String>,
     /// How long ago the leader was heard of, in milliseconds; 0 if it is us.
     pub leader_heard_ms: Option<u64>,
+    /// How long we have known it to lead, in milliseconds. Before that nobody may
+    /// have been able to write.
+    pub leader_since_ms: Option<u64>,
     /// Committed up to here.
     pub commit_index: u64,
     /// Applied up to here.

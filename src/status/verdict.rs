@@ -78,7 +78,7 @@ pub fn judge(cluster: &mut Cluster) {
     let raft = &cluster.raft;
     cluster.notes.extend(notes::of_store(raft));
     for scope in &mut cluster.postgresql {
-        candidacy::consider(scope);
+        candidacy::consider(raft, scope);
         scope.failover = verdict(raft, scope);
         cluster.notes.extend(notes::observe(raft, scope));
     }

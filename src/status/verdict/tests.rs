@@ -274,6 +274,32 @@ const TABLE: &[Row3] = &[
         "No. B, the only replica, was last heard of 20 s ago.",
     ),
     (
+        "the replica was silent while nobody led the Raft group",
+        |c| {
+            c.age("members/b", 20, 10);
+            c.raft.leader_since_ms = Some(15_000);
+        },
+        "Yes. If a fails now, b (in sync) takes over.",
+    ),
+    (
+        "the replica is silent since",
+        |c| {
+            c.age("members/b", 20, 10);
+            c.raft.leader_since_ms = Some(17_000);
+        },
+        "No. B, the only replica, was last heard of 20 s ago.",
+    ),
+    (
+        "the primary's machine led the Raft group and is gone",
+        |c| {
+            c.age("leader", 21, 9);
+            c.age("members/b", 20, 10);
+            c.raft.leader_since_ms = Some(15_000);
+        },
+        "Not now. a has not refreshed its leader key for 21 s; it runs out in 9 s, then b can \
+         take over.",
+    ),
+    (
         "a replica that is stopped",
         |c| {
             c.set(
