@@ -49,6 +49,12 @@ def scope_of(status):
     return cluster, scope
 
 
+def await_status(machine, wanted):
+    """Waits until `status` exits with `wanted`: on a busy machine Patroni's loop may be late."""
+    await_that(lambda: view.command(machine, "status").returncode == wanted, 60,
+               lambda: view.command(machine, "status").stdout)
+
+
 def same_as_patronictl(stereo):
     """Whether both say the same at one moment: the keys change under us, so each is asked
     until a look of ours between two equal ones of patronictl's is at hand."""
@@ -88,8 +94,7 @@ def test_before_during_and_after(stereo, browser):
     expected = f"Yes. If {victim.name} fails now, {survivor.name} (in sync) takes over."
 
     # Before.
-    await_that(lambda: view.command(machine, "status").returncode == YES, 60,
-               lambda: view.command(machine, "status").stdout)
+    await_status(machine, YES)
     same_as_patronictl(stereo)
     lags_as_patronictl(stereo)
     before = view.show(machine, "status")
@@ -116,7 +121,7 @@ def test_before_during_and_after(stereo, browser):
     during = view.command(machine, "status")
     assert during.returncode == NO, during.stdout
     _, scope = scope_of(view.show(machine, "status"))
-    assert scope["failover"]["answer"] == "under-way", (scope["failover"], page)
+    assert scope["failover"]["answer"] == "under-way", scope["failover"]
     assert next(m for m in scope["members"] if m["name"] == victim.name)["stale"]
     shoot(browser, "2-during")
     # Asked now, so that the probe's word comes while the key still lives.
@@ -139,7 +144,7 @@ def test_before_during_and_after(stereo, browser):
     victim.start()
     assert stereo.await_well() is survivor
     browser.await_text("#verdict", f"Yes. If {survivor.name} fails now, {victim.name} (in sync)", 60)
-    assert view.command(machine, "status").returncode == YES
+    await_status(machine, YES)
     same_as_patronictl(stereo)
     shoot(browser, "4-again")
 
@@ -209,8 +214,7 @@ CONTRAST = r"""
 
 def test_no_command_is_wider_than_a_terminal(stereo):
     stereo.await_well()
-    await_that(lambda: view.command(stereo.witness.machine, "status").returncode == YES, 60,
-               lambda: view.command(stereo.witness.machine, "status").stdout)
+    await_status(stereo.witness.machine, YES)
     for name in ("status", "topology", "members", "health-check"):
         done = view.command(stereo.witness.machine, name)
         assert done.returncode == YES, f"{name}: {done.stdout}{done.stderr}"
