@@ -144,6 +144,46 @@ fn a_crowd_that_says_nothing() {
 }
 
 #[test]
+fn a_newcomer_that_is_shown_out_while_it_waits() {
+    // S10: its hello waits for its `add` when a crowd comes; then the `add`
+    // arrives. Nothing is taken for a link that is none.
+    run(async {
+        let rig = Rig::new();
+        let [w, a, b, new] = addresses();
+        let (witness, a, _b) = linked(&rig, &[w, a, b]).await;
+        let newcomer = Fake::listen(&new, &[&new]).await;
+        newcomer.dial(&witness.address).await;
+        let mut crowd = Vec::new();
+        for _ in 0..limits::STRANGERS_MAX {
+            crowd.push(raw(&witness).await);
+        }
+        until("the newcomer out", async || {
+            pg_witness::reactor::Timer::after(Duration::from_millis(20)).await;
+            !newcomer.is_linked()
+        })
+        .await;
+        let connected = format!("{new} connected");
+        let add = Entry {
+            command: command::membership(true, &new),
+            ..noop(2, 1)
+        };
+        until("success", async || {
+            a.append(1, id(1, 0), &[add.clone()], 1);
+            a.answer().await.success
+        })
+        .await;
+        witness.shows("itself", |_| true).await;
+        assert!(witness.logged(&connected).is_empty());
+        newcomer.dial(&witness.address).await;
+        until("the newcomer in", async || {
+            pg_witness::reactor::Timer::after(Duration::from_millis(20)).await;
+            !witness.logged(&connected).is_empty()
+        })
+        .await;
+    });
+}
+
+#[test]
 fn who_is_in_no_network_of_allow_from_is_not_even_heard() {
     run(async {
         let rig = Rig::new();
