@@ -128,8 +128,8 @@ class Server:
             for pid in children.read().split():
                 try:
                     title = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
-                except FileNotFoundError:
-                    continue
+                except (FileNotFoundError, ProcessLookupError):
+                    continue  # It has just ended.
                 found[int(pid)] = title.decode(errors="replace").strip()
         return found
 

@@ -102,7 +102,7 @@ def peak_kib(pid):
     try:
         with open(f"/proc/{pid}/status") as status:
             lines = dict(line.split(":", 1) for line in status)
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return 0
     return int(lines.get("VmHWM", "0 kB").split()[0])
 

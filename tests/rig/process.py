@@ -87,7 +87,7 @@ def _stat(pid):
 def _state(pid):
     try:
         return _stat(pid)[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return "X"
 
 
