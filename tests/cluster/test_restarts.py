@@ -1,10 +1,12 @@
 """Power cuts, replaced disks, late joiners: what is on which disk, and what follows."""
 
+import subprocess
 import threading
 import time
 
 import pytest
-from harness import Cluster
+from harness import LIMIT_S, Cluster
+from rig import paths
 from rig.network import Network
 from rig.process import await_that
 
@@ -129,6 +131,49 @@ def test_a_term_that_comes_twice(tmp_path, kind, leads):
         cluster.witness.start()
         cluster.settle()
         cluster.check()
+
+
+@pytest.mark.ours
+def test_what_the_data_nodes_lost_is_not_lost_in_silence(cluster):
+    """S2: while the witness is away a loses its disk, and b, who never had them, leads
+    it past the writes that a and the witness had acknowledged. A Python witness drops
+    its copy of them; ours keeps it, says so, and takes no part until it is told to."""
+    cluster.lead(cluster.a)
+    for i in range(20):
+        cluster.must_write(cluster.a, f"/everybody has it/{i}")
+    cluster.settle()
+    cluster.b.pause()
+    for i in range(10):
+        cluster.must_write(cluster.a, f"/b does not have it/{i}")
+    cluster.witness.kill()
+    cluster.a.kill()
+    cluster.a.wipe()
+    cluster.b.resume()
+    cluster.b.ask("release")
+    cluster.a.start()
+    assert cluster.await_leader(among=cluster.nodes) is cluster.b
+    for i in range(30):
+        cluster.must_write(cluster.b, f"/in their place/{i}")
+    cluster.witness.start()
+    witness = cluster.witness
+    await_that(lambda: "DIVERGED" in witness.output(), LIMIT_S, witness.output)
+    # The two go on without it.
+    cluster.must_write(cluster.a, "/meanwhile")
+    assert witness.status()["commit_idx"] < cluster.a.status()["commit_idx"]
+    assert cluster.leader(among=cluster.nodes) is cluster.b
+
+    witness.terminate()
+    file = str(witness.folder / "witness.yml")
+    done = subprocess.run([paths.pg_witness(), "reset", "stereo", "--config", file],
+                          capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    witness.start()
+    cluster.settle()
+    lost = {key for key in cluster.acknowledged if key.startswith("/b does not have it/")}
+    assert len(lost) == 10
+    for key in lost:
+        del cluster.acknowledged[key]
+    cluster.check()
 
 
 def test_kill_under_writes(cluster):
