@@ -168,7 +168,7 @@ fn a_newcomer_that_is_shown_out_while_it_waits() {
             ..noop(2, 1)
         };
         until("success", async || {
-            a.append(1, id(1, 0), &[add.clone()], 1);
+            a.append(1, id(1, 0), std::slice::from_ref(&add), 1);
             a.answer().await.success
         })
         .await;
