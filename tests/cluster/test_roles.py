@@ -9,7 +9,7 @@ from harness import LIMIT_S, Cluster
 from rig.network import Network
 from rig.process import await_that
 
-TTL_S = 3
+TTL_S = 5
 
 
 def test_forms_and_replicates(cluster):
