@@ -149,7 +149,10 @@ fn a_newcomer_that_is_shown_out_while_it_waits() {
     // arrives. Nothing is taken for a link that is none.
     run(async {
         let rig = Rig::new();
-        let [w, a, b, new] = addresses();
+        let mut all = addresses();
+        // The greater dials: here it is the newcomer.
+        all.sort();
+        let [w, a, b, new] = all;
         let (witness, a, _b) = linked(&rig, &[w, a, b]).await;
         let newcomer = Fake::listen(&new, &[&new]).await;
         newcomer.dial(&witness.address).await;
