@@ -210,48 +210,62 @@ fn a_stale_leader_finds_no_ally() {
     });
 }
 
+/// A witness that holds three entries of a term 17 that `a` led, committed up to
+/// `commit` as far as it knows, and comes back to nodes that follow `leader` in
+/// term `t`, with 40 entries committed.
+async fn back_from_term_17(
+    commit: u64,
+    leader: usize,
+    t: u64,
+) -> (Rig, Running, [Rc<Fake>; 2], ClusterConfig) {
+    let rig = Rig::new();
+    let [w, a, b] = addresses();
+    let all = [&w, &a, &b];
+    let fakes = [Fake::listen(&a, &all).await, Fake::listen(&b, &all).await];
+    let config = rig.voter(&w, &[&a, &b]);
+    let witness = rig.start(config.clone()).await;
+    for fake in &fakes {
+        fake.dial(&w).await;
+    }
+    let log: Vec<_> = (2..=4).map(|i| noop(i, 17)).collect();
+    until("success", async || {
+        fakes[0].append(17, id(1, 0), &log, commit);
+        fakes[0].answer().await.success
+    })
+    .await;
+    witness.stop().await;
+    for fake in &fakes {
+        lived(fake, [&a, &b][leader], t, 40);
+        fake.drain();
+    }
+    let witness = rig.start(config.clone()).await;
+    (rig, witness, fakes, config)
+}
+
+/// The folders in which a past was set aside.
+fn stale(config: &ClusterConfig) -> Vec<String> {
+    let folders = std::fs::read_dir(&config.data_dir).unwrap();
+    let names = folders.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with("stale")).collect()
+}
+
 #[test]
 fn a_stale_past_is_set_aside() {
     // S13, H7: the data nodes forgot their terms (0.3.15 and older), began
     // again at term 1 and have committed more than we hold.
     run(async {
-        let rig = Rig::new();
-        let [w, a, b] = addresses();
-        let all = [&w, &a, &b];
-        let (fake_a, fake_b) = (Fake::listen(&a, &all).await, Fake::listen(&b, &all).await);
-        let config = rig.voter(&w, &[&a, &b]);
-        let witness = rig.start(config.clone()).await;
-        fake_a.dial(&w).await;
-        fake_b.dial(&w).await;
-        let log: Vec<_> = (2..=4).map(|i| noop(i, 17)).collect();
-        until("success", async || {
-            fake_a.append(17, id(1, 0), &log, 4);
-            fake_a.answer().await.success
-        })
-        .await;
-        witness.stop().await;
-
-        for fake in [&fake_a, &fake_b] {
-            lived(fake, &a, 1, 40);
-            fake.drain();
-        }
-        let witness = rig.start(config.clone()).await;
+        let (_rig, witness, [fake_a, fake_b], config) = back_from_term_17(4, 0, 1).await;
         let status = witness
             .shows("a log that begins anew", |s| {
                 s.commit_idx == 1 && s.log_len == 1
             })
             .await;
         assert_ne!(status.state, State::Leader);
-        let kept: Vec<_> = std::fs::read_dir(&config.data_dir)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| name.starts_with("stale"))
-            .collect();
-        assert_eq!(kept.len(), 1, "{kept:?}");
+        assert_eq!(stale(&config).len(), 1, "{:?}", stale(&config));
 
         // Amnesic, although the configuration says `bootstrap: new`.
-        fake_a.dial(&w).await;
-        fake_b.dial(&w).await;
+        fake_a.dial(&witness.address).await;
+        fake_b.dial(&witness.address).await;
         fake_b.ask_vote(3, id(41, 1));
         fake_a.append(1, id(1, 0), &[noop(2, 1)], 2);
         let answer = fake_a.answer().await;
@@ -261,49 +275,19 @@ fn a_stale_past_is_set_aside() {
     });
 }
 
-/// A witness that holds entries 3 and 4 of a term 17 that `a` led, not committed
-/// as far as it knows, and comes back to nodes that follow `leader` in term 17.
-async fn back_in_term_17(leader: usize) -> (Rig, Running, [Rc<Fake>; 2], ClusterConfig) {
-    let rig = Rig::new();
-    let [w, a, b] = addresses();
-    let all = [&w, &a, &b];
-    let (fake_a, fake_b) = (Fake::listen(&a, &all).await, Fake::listen(&b, &all).await);
-    let config = rig.voter(&w, &[&a, &b]);
-    let witness = rig.start(config.clone()).await;
-    fake_a.dial(&w).await;
-    fake_b.dial(&w).await;
-    let log: Vec<_> = (2..=4).map(|i| noop(i, 17)).collect();
-    until("success", async || {
-        fake_a.append(17, id(1, 0), &log, 2);
-        fake_a.answer().await.success
-    })
-    .await;
-    witness.stop().await;
-    for fake in [&fake_a, &fake_b] {
-        lived(fake, [&a, &b][leader], 17, 40);
-        fake.drain();
-    }
-    let witness = rig.start(config.clone()).await;
-    fake_a.dial(&w).await;
-    fake_b.dial(&w).await;
-    (rig, witness, [fake_a, fake_b], config)
-}
-
 #[test]
 fn a_second_leader_of_our_last_term_shows_another_past() {
     // S13, H7: the data nodes forgot that `a` led term 17 with our help, and `b`
     // was elected in it without us. What we hold of that term is not what they
     // have committed in its place.
     run(async {
-        let (_rig, witness, _fakes, config) = back_in_term_17(1).await;
+        let (_rig, witness, _fakes, config) = back_from_term_17(2, 1, 17).await;
         witness
             .shows("a log that begins anew", |s| {
                 s.commit_idx == 1 && s.log_len == 1
             })
             .await;
-        let folders = std::fs::read_dir(&config.data_dir).unwrap();
-        let names = folders.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        assert_eq!(names.filter(|name| name.starts_with("stale")).count(), 1);
+        assert_eq!(stale(&config).len(), 1, "{:?}", stale(&config));
     });
 }
 
@@ -312,7 +296,9 @@ fn the_name_of_an_entry_proves_nothing() {
     // H7: index and term are those of our entries, and they are others all the
     // same. Until a leader has shown an entry it counts for nothing.
     run(async {
-        let (_rig, witness, [a, b], _config) = back_in_term_17(0).await;
+        let (_rig, witness, [a, b], _config) = back_from_term_17(2, 0, 17).await;
+        a.dial(&witness.address).await;
+        b.dial(&witness.address).await;
         a.append(17, id(4, 17), &[], 4);
         let answer = a.answer().await;
         assert!(answer.reset && answer.next == 3, "{answer:?}");

@@ -31,9 +31,8 @@ DEFAULTS = {"ttl": 30, "loop_wait": 10, "retry_timeout": 10}
 #: No word of any log.
 PASSWORD = "kept-quiet-4711"
 
-#: A longer silence is an outage (a restart of PostgreSQL takes two seconds); shorter ones
-#: a busy machine has by itself.
-UNNOTICED_S = 1.0
+#: A longer silence is an outage; shorter ones a busy machine has by itself.
+UNNOTICED_S = 0.6
 
 FOLDER_PREFIX = "pg-witness-stereo-"
 #: Whoever waits shares the machine with what is waited for.
