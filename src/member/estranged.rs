@@ -20,7 +20,7 @@ use crate::links::leader::Peer;
 use crate::wire::Address;
 use crate::wire::utility::StatusReply;
 
-use super::standing::Peerage;
+use super::peerage::Peerage;
 
 /// What a peer has shown that lacks something of what is committed here.
 #[derive(Debug, Clone, Copy)]

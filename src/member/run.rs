@@ -12,7 +12,7 @@ use event_listener::Event;
 
 use super::clock::ElectionClock;
 use super::liveness::Pulse;
-use super::standing::Peerage;
+use super::peerage::Peerage;
 use super::{Member, Trouble};
 use crate::config::{Bootstrap, ClusterConfig, Election, VotePolicy, limits};
 use crate::disk::{Condition, Disk, DiskError, Recovered, Standing, Worker};
