@@ -172,7 +172,7 @@ fn authority(url: &str) -> Result<String, Failure> {
     let plain = !authority.is_empty() && !authority.contains(['@', ' ', '\r', '\n']);
     if !plain || rest.contains("://") {
         return Err(Failure::Failed(format!(
-            "--url {}: write it as http://127.0.0.1:8010",
+            "--url {}: write it as http://127.0.0.1:8272",
             config::shown(url)
         )));
     }

@@ -23,9 +23,6 @@ pub const VARIABLE: &str = "PG_WITNESS_APPLIANCE";
 /// says another.
 pub const DATA: &str = "/data";
 
-/// Where the page is served unless the file says otherwise.
-pub const PAGE_PORT: u16 = 8010;
-
 /// Asked for the time when neither the file nor the network names a server.
 const NTP_DEFAULT: &str = "pool.ntp.org";
 
@@ -320,7 +317,7 @@ pub fn page() -> super::HttpConfig {
     super::HttpConfig {
         listen: super::Bind {
             host: "::".into(),
-            port: PAGE_PORT,
+            port: super::http::PORT,
         },
         read_only: true,
         ..super::HttpConfig::default()

@@ -12,8 +12,13 @@ use crate::wire::Secret;
 /// The keys of `http`.
 pub const KEYS: [&str; 3] = ["listen", "token_file", "read_only"];
 
-/// Where it is served when nothing is said.
-const DEFAULT: (&str, u16) = ("127.0.0.1", 8010);
+/// The default port, on a card too. It must differ from every port of a Patroni on
+/// the same host: REST APIs are numbered upward from 8008, and Patroni's own
+/// acceptance suite uses 8008 to 8010.
+pub const PORT: u16 = 8272;
+
+/// The default address: this host only.
+const HOST: &str = "127.0.0.1";
 
 /// Where the status is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,8 +38,8 @@ impl Default for HttpConfig {
     fn default() -> Self {
         Self {
             listen: Bind {
-                host: DEFAULT.0.into(),
-                port: DEFAULT.1,
+                host: HOST.into(),
+                port: PORT,
             },
             token: None,
             token_file: None,

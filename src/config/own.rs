@@ -432,7 +432,7 @@ fn wanted(key: &str) -> &'static str {
         ("clusters", true) => "write a cluster: {\"name\": \"main\", ...}",
         ("partner_addrs", false) => "write a list of texts: [\"10.0.0.1:2222\", \"10.0.0.2:2222\"]",
         ("log", _) => "write {\"level\": \"info\"}",
-        ("http", _) => "write {\"listen\": \"127.0.0.1:8010\"}",
+        ("http", _) => "write {\"listen\": \"127.0.0.1:8272\"}",
         ("allow_from", false) => "write a list of networks: [\"10.0.0.0/8\"]",
         ("read_only", _) => "write true or false",
         ("probe", _) => "write {\"enabled\": true, \"interval\": 10}",

@@ -16,7 +16,7 @@ from rig.process import Process, await_that
 HOST = "10.0.2.2"
 #: The greatest address dials.
 PORTS = {"a": 2301, "b": 2302, "witness": 2399}
-PAGE = 8010
+PAGE = 8272
 
 #: Emulated, on a machine that may have other work.
 BOOT_LIMIT_S = 240

@@ -122,12 +122,12 @@ _SLOW = """
 import socket, time, sys
 slow = []
 for _ in range(16):
-    s = socket.create_connection(("127.0.0.1", 8010))
+    s = socket.create_connection(("127.0.0.1", 8272))
     s.sendall(b"GET / HTTP/1.1\\r\\nX: ")
     slow.append(s)
 began = time.monotonic()
 # One more is closed unread.
-extra = socket.create_connection(("127.0.0.1", 8010))
+extra = socket.create_connection(("127.0.0.1", 8272))
 extra.settimeout(20)
 try:
     assert extra.recv(1) == b""

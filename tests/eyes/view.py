@@ -5,7 +5,7 @@ import subprocess
 
 from rig import paths
 
-PORT = 8010
+PORT = 8272
 
 
 def command(machine, *argv, limit_s=90):

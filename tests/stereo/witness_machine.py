@@ -38,7 +38,7 @@ class WitnessMachine(Member):
 
     def is_voter(self):
         """Whether its word counts, as it says itself. The controller's always does."""
-        ask = "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8010/readyz', timeout=5)"
+        ask = "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8272/readyz', timeout=5)"
         return not self.ours or self.machine.run(paths.python(), "-c", ask, check=False,
                                                  capture_output=True).returncode == 0
 

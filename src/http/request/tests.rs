@@ -19,7 +19,7 @@ fn policy(host: &str, token: Option<&str>, read_only: bool) -> Policy {
 #[test]
 fn a_head_is_read_and_what_is_odd_is_refused() {
     let head = request(
-        "GET /status.json?cluster=a%20b+c&x HTTP/1.1\nHost: localhost:8010\nAuthorization: bearer  t0k ",
+        "GET /status.json?cluster=a%20b+c&x HTTP/1.1\nHost: localhost:8272\nAuthorization: bearer  t0k ",
     );
     assert_eq!(head.path, "/status.json");
     assert_eq!(head.parameter("cluster").as_deref(), Some("a b c"));
@@ -46,7 +46,7 @@ fn a_head_is_read_and_what_is_odd_is_refused() {
 #[test]
 fn says_who_may_do_what() {
     use Refusal::*;
-    const GET: &str = "GET /status.json HTTP/1.1\nHost: 127.0.0.1:8010";
+    const GET: &str = "GET /status.json HTTP/1.1\nHost: 127.0.0.1:8272";
     const POST: &str = "POST /health-check HTTP/1.1\nHost: localhost";
     let local = || policy("127.0.0.1", None, false);
     let token = || policy("10.0.0.9", Some("right"), false);
@@ -55,13 +55,13 @@ fn says_who_may_do_what() {
     let table: Vec<(Policy, String, Result<(), Refusal>)> = vec![
         (local(), GET.into(), Ok(())),
         (local(), POST.into(), Ok(())),
-        (local(), "GET / HTTP/1.1\nHost: [::1]:8010".into(), Ok(())),
+        (local(), "GET / HTTP/1.1\nHost: [::1]:8272".into(), Ok(())),
         (local(), "GET / HTTP/1.1\nHost: 127.3.2.1".into(), Ok(())),
         (local(), "GET / HTTP/1.0".into(), Ok(())),
         // DNS rebinding.
         (
             local(),
-            "GET / HTTP/1.1\nHost: evil.example:8010".into(),
+            "GET / HTTP/1.1\nHost: evil.example:8272".into(),
             Err(Misdirected),
         ),
         (
@@ -161,7 +161,7 @@ fn says_who_may_do_what() {
         (open(), GET.into(), Ok(())),
         (
             open(),
-            "GET /metrics HTTP/1.1\nHost: witness.internal:8010".into(),
+            "GET /metrics HTTP/1.1\nHost: witness.internal:8272".into(),
             Ok(()),
         ),
         (open(), POST.into(), Err(Forbidden)),
