@@ -91,10 +91,10 @@ def config(platform, diff_id, labels, created):
         "config": {
             "Entrypoint": ["/pg-witness"], "Cmd": ["run"],
             "User": f"{USER}:{USER}",
-            # Where the state is unless a configuration says otherwise; also that of
-            # the demonstration, which would be in a home.
+            # Where the state is unless a configuration says otherwise.
             "WorkingDir": f"/{STATE}",
-            "Env": [f"HOME=/{STATE}"],
+            # Started without variables it says which it wants, and ends.
+            "Env": ["PG_WITNESS_DEMO=off"],
             "Volumes": {f"/{STATE}": {}},
             "StopSignal": "SIGTERM",
             # Docker's own field: OCI has none, and others pass it over.

@@ -65,7 +65,8 @@ FILE is Patroni's own YAML (its raft: section is read) or JSON:
                    \"password_file\": \"/etc/pg-witness/main.password\"}]}
 
 Without FILE: PATRONI_CONFIGURATION, else PATRONI_RAFT_SELF_ADDR and its kin, else a
-demo cluster on 127.0.0.1:2222. PATRONI_RAFT_* also go over a FILE with one cluster.
+demo cluster on 127.0.0.1:2222, but not in a container or a service. PATRONI_RAFT_*
+also go over a FILE with one cluster.
 
 examples:
     pg-witness check-config /etc/patroni/patroni.yml

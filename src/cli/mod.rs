@@ -154,7 +154,7 @@ pub fn start(args: impl Iterator<Item = OsString>, argv0: &OsStr) -> ExitCode {
         appliance::main();
     }
     let result = match parse(args, argv0) {
-        Ok(invocation) => carry_out(invocation, &Env::of_process()),
+        Ok(invocation) => carry_out(invocation, &environment()),
         Err(error) => {
             complain(&error);
             return ExitCode::from(help::EXIT_USAGE);
@@ -166,6 +166,15 @@ pub fn start(args: impl Iterator<Item = OsString>, argv0: &OsStr) -> ExitCode {
             complain(&failure);
             ExitCode::from(failure.exit_code())
         }
+    }
+}
+
+/// The environment. PID 1 is that of a container, where no demo runs.
+fn environment() -> Env {
+    let env = Env::of_process();
+    match std::process::id() {
+        1 => env.with(config::DEMO, "off"),
+        _ => env,
     }
 }
 

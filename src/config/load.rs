@@ -21,6 +21,13 @@ use super::{Source, Timing, file, limits, own, patroni, yaml};
 /// The variable that may hold Patroni's whole YAML.
 const PATRONI_CONFIGURATION: &str = "PATRONI_CONFIGURATION";
 
+/// `off`: whatever is not configured is missing, and no demo runs in its stead. The
+/// container image sets it.
+pub const DEMO: &str = "PG_WITNESS_DEMO";
+
+/// Set by a service manager that waits for news of its service (`sd_notify(3)`).
+const SERVICE: &str = "NOTIFY_SOCKET";
+
 /// Reads the configuration: the file named, else `PATRONI_CONFIGURATION`, else
 /// the variables alone, else the demo. The variables `PATRONI_RAFT_*` go over a
 /// file but not over `PATRONI_CONFIGURATION`, as in Patroni 4.1.5.
@@ -69,6 +76,17 @@ pub fn load(source: &ConfigSource, env: &Env) -> Result<Config, ConfigError> {
         return Err(ConfigError::Missing {
             place: Place::top("configuration"),
             remedy: "name Patroni's file, or set PATRONI_CONFIGURATION or PATRONI_RAFT_SELF_ADDR"
+                .into(),
+        });
+    }
+    // A service or a container is started to vote, and nobody reads there that it is
+    // a demonstration.
+    if env.text(DEMO)? == Some("off") || env.text(SERVICE)?.is_some() {
+        return Err(ConfigError::Missing {
+            place: Place::top("configuration"),
+            remedy: "name a file, or set PATRONI_RAFT_SELF_ADDR, PATRONI_RAFT_PARTNER_ADDRS and \
+                     PATRONI_RAFT_DATA_DIR, and PATRONI_RAFT_PASSWORD if the data nodes have a \
+                     password"
                 .into(),
         });
     }

@@ -39,7 +39,7 @@ pub use env::Env;
 pub use error::{ConfigError, Place, shown};
 pub use file::read_password;
 pub use http::{HttpConfig, file_token};
-pub use load::{appliance_alone, load};
+pub use load::{DEMO, appliance_alone, load};
 pub use network::Network;
 pub use placement::{PlacementConfig, VotePolicy, ZonePolicy};
 pub use probe::ProbeConfig;

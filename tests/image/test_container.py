@@ -62,14 +62,15 @@ def test_health_does_not_ask_for_a_quorum(cluster):
         time.sleep(0.5)
 
 
-def test_runs_without_a_configuration(engine, image):
-    """The demonstration, as a stranger starts it."""
-    engine("run", "--detach", "--name", "demo", "--read-only", "--network", "none", image)
-    try:
-        await_that(lambda: "this witness leads" in engine("logs", "demo").stderr, 30,
-                   lambda: engine("logs", "demo").stderr)
-    finally:
-        engine("rm", "--force", "demo")
+@pytest.mark.parametrize("words", [
+    pytest.param(["--init"], id="as the image says"),
+    pytest.param(["--env", "PG_WITNESS_DEMO="], id="as PID 1")])
+def test_refuses_to_run_without_a_configuration(engine, image, words):
+    """Two rules, each alone: a demonstration would look like a voter."""
+    done = engine("run", "--rm", "--read-only", "--network", "none", *words, image, check=False)
+    assert done.returncode == 78
+    for variable in ("PATRONI_RAFT_SELF_ADDR", "PATRONI_RAFT_PARTNER_ADDRS", "PATRONI_RAFT_DATA_DIR"):
+        assert variable in done.stderr
 
 
 @pytest.mark.on_demand
