@@ -477,6 +477,7 @@ fn recovered(state: Option<&State>, set_aside: Option<&Path>) -> Recovered {
         voted_for: None,
         committed: false,
         standing: Standing::Amnesic,
+        diverged: None,
     });
     let condition = match (state, set_aside) {
         (None, None) => Condition::Fresh,

@@ -16,10 +16,13 @@ use crc::{CRC_32_ISCSI, Crc, Digest};
 use crate::config::limits::DISK_FRAME_BYTES_MAX;
 use crate::wire::{Address, Entry, EntryId, LogIndex, Term};
 
-use super::{Checkpoint, HardState, Standing, StoredEntry};
+use super::{Checkpoint, Diverged, HardState, Standing, StoredEntry};
 
-/// The format that this version writes, and the latest it reads.
-pub(super) const FORMAT: u32 = 1;
+/// The latest format that this version reads, and what is written where format 1
+/// cannot say it: so an older version can still open all that it understands.
+pub(super) const FORMAT: u32 = 2;
+/// The first format: a hard state without fields behind the vote.
+const FORMAT_FIRST: u32 = 1;
 /// The unit of writing: a page of the machine and of most media.
 pub(super) const BLOCK: usize = 4096;
 /// Frames begin at multiples of this.
@@ -36,6 +39,7 @@ const FRAME_MAGIC: &[u8; 4] = b"pgwF";
 const KIND_ENTRY: u8 = 1;
 const KIND_TRUNCATE: u8 = 2;
 const KIND_CHECKPOINT: u8 = 3;
+const FIELD_DIVERGED: u8 = 1;
 
 static CRC32C: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
 
@@ -87,7 +91,7 @@ impl SegmentHeader {
         body.extend(self.generation.to_le_bytes());
         body.extend(self.nonce.to_le_bytes());
         body.extend(self.first_seq.to_le_bytes());
-        sealed(SEGMENT_MAGIC, &body)
+        sealed(SEGMENT_MAGIC, FORMAT_FIRST, &body)
     }
 
     /// Reads a segment's first block; what a short file lacks counts as zeros.
@@ -120,20 +124,11 @@ impl HardSlot {
         let mut body = Vec::with_capacity(BLOCK);
         body.extend(self.seq.to_le_bytes());
         body.extend(self.log_seq.to_le_bytes());
-        if let Some(state) = &self.state {
-            body.extend(state.epoch.to_le_bytes());
-            body.extend(state.term.get().to_le_bytes());
-            body.push(u8::from(state.committed));
-            body.push(match state.standing {
-                Standing::Voter => 0,
-                Standing::Amnesic => 1,
-                Standing::Estranged => 2,
-            });
-            let vote = state.voted_for.as_ref().map_or("", Address::as_str);
-            body.extend(size(vote.len()).to_le_bytes());
-            body.extend(vote.as_bytes());
-        }
-        sealed(HARD_MAGIC, &body)
+        let format = match &self.state {
+            Some(state) => put_hard_state(&mut body, state),
+            None => FORMAT_FIRST,
+        };
+        sealed(HARD_MAGIC, format, &body)
     }
 
     /// Reads a slot.
@@ -151,29 +146,100 @@ impl HardSlot {
     }
 }
 
+/// Appends a hard state; returns the format that a reader must know for it.
+///
+/// Behind the vote stand the fields that not every state has, each as a tag (u8),
+/// the length of its value (u16) and the value; an absent field has its default.
+fn put_hard_state(body: &mut Vec<u8>, state: &HardState) -> u32 {
+    body.extend(state.epoch.to_le_bytes());
+    body.extend(state.term.get().to_le_bytes());
+    body.push(u8::from(state.committed));
+    body.push(match state.standing {
+        Standing::Voter => 0,
+        Standing::Amnesic => 1,
+        Standing::Estranged => 3,
+    });
+    let vote = state.voted_for.as_ref().map_or("", Address::as_str);
+    body.extend(size(vote.len()).to_le_bytes());
+    body.extend(vote.as_bytes());
+    let fields_at = body.len();
+    if let Some(diverged) = &state.diverged {
+        put_field(body, FIELD_DIVERGED, &encode_diverged(diverged));
+    }
+    if body.len() > fields_at || state.standing == Standing::Estranged {
+        FORMAT
+    } else {
+        FORMAT_FIRST
+    }
+}
+
+fn put_field(body: &mut Vec<u8>, tag: u8, value: &[u8]) {
+    body.push(tag);
+    body.extend(u16::try_from(value.len()).unwrap_or(u16::MAX).to_le_bytes());
+    body.extend(value);
+}
+
 fn hard_state(r: &mut Reader<'_>) -> Option<HardState> {
-    Some(HardState {
+    let mut state = HardState {
         epoch: r.u32()?,
         term: Term::new(r.u64()?)?,
         committed: r.u8()? == 1,
         standing: match r.u8()? {
             0 => Standing::Voter,
-            1 => Standing::Amnesic,
-            2 => Standing::Estranged,
+            // Format 1 wrote 2 for an estranged member and did not say whether it
+            // was a voter before: it proves that anew (S7).
+            1 | 2 => Standing::Amnesic,
+            3 => Standing::Estranged,
             _ => return None,
         },
         voted_for: match r.sized()? {
             [] => None,
             text => Some(std::str::from_utf8(text).ok()?.parse().ok()?),
         },
+        diverged: None,
+    };
+    while !r.0.is_empty() {
+        let tag = r.u8()?;
+        let len = r.u16()?;
+        let mut value = Reader(r.take(usize::from(len))?);
+        match tag {
+            FIELD_DIVERGED => state.diverged = Some(diverged(&mut value)?),
+            // A new field is a new format, which is refused by its number.
+            _ => return None,
+        }
+    }
+    Some(state)
+}
+
+fn encode_diverged(diverged: &Diverged) -> Vec<u8> {
+    let Diverged {
+        ours,
+        theirs,
+        leader_term,
+    } = diverged;
+    let numbers = [
+        ours.index.get(),
+        ours.term.get(),
+        theirs.index.get(),
+        theirs.term.get(),
+        leader_term.get(),
+    ];
+    numbers.into_iter().flat_map(u64::to_le_bytes).collect()
+}
+
+fn diverged(r: &mut Reader<'_>) -> Option<Diverged> {
+    Some(Diverged {
+        ours: r.entry_id()?,
+        theirs: r.entry_id()?,
+        leader_term: Term::new(r.u64()?)?,
     })
 }
 
 /// A block: preamble, CRC of the body, length of the body, body, zeros.
-fn sealed(magic: &[u8; 8], body: &[u8]) -> Vec<u8> {
+fn sealed(magic: &[u8; 8], format: u32, body: &[u8]) -> Vec<u8> {
     let mut block = Vec::with_capacity(BLOCK);
     block.extend(magic);
-    block.extend(FORMAT.to_le_bytes());
+    block.extend(format.to_le_bytes());
     block.extend(CRC32C.checksum(&block).to_le_bytes());
     block.extend(CRC32C.checksum(body).to_le_bytes());
     block.extend(size(body.len()).to_le_bytes());
@@ -200,7 +266,7 @@ fn unseal<T>(
         (ours && r.u32()? == CRC32C.checksum(preamble)).then_some(format)
     })();
     match opened {
-        Some(FORMAT) => {}
+        Some(FORMAT_FIRST..=FORMAT) => {}
         Some(newer) if newer > FORMAT => return Read::Newer(newer),
         _ => return Read::Bad,
     }
@@ -461,9 +527,7 @@ pub(super) fn records(bytes: &[u8]) -> Option<Vec<Record>> {
             KIND_TRUNCATE => Record::TruncateAfter(LogIndex::new(r.u64()?)?),
             kind @ (KIND_ENTRY | KIND_CHECKPOINT) => {
                 let epoch = r.u32()?;
-                let index = LogIndex::new(r.u64()?)?;
-                let term = Term::new(r.u64()?)?;
-                let id = EntryId { index, term };
+                let id = r.entry_id()?;
                 let body: Arc<[u8]> = r.sized()?.into();
                 if kind == KIND_ENTRY {
                     let entry = Entry { id, command: body };
@@ -499,12 +563,23 @@ impl<'a> Reader<'a> {
         self.array::<1>().map(u8::from_le_bytes)
     }
 
+    fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
+    }
+
     fn u32(&mut self) -> Option<u32> {
         self.array().map(u32::from_le_bytes)
     }
 
     fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_le_bytes)
+    }
+
+    fn entry_id(&mut self) -> Option<EntryId> {
+        Some(EntryId {
+            index: LogIndex::new(self.u64()?)?,
+            term: Term::new(self.u64()?)?,
+        })
     }
 
     /// Bytes behind their length.

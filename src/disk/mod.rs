@@ -91,6 +91,20 @@ pub struct HardState {
     pub committed: bool,
     /// Voter or amnesic.
     pub standing: Standing,
+    /// Set while a leader's log contradicts what is committed here (S2): no vote,
+    /// no campaign, no success.
+    pub diverged: Option<Diverged>,
+}
+
+/// A leader's log contradicted what is committed here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Diverged {
+    /// The entry as committed here.
+    pub ours: EntryId,
+    /// The entry as the leader has it.
+    pub theirs: EntryId,
+    /// The term in which that leader led.
+    pub leader_term: Term,
 }
 
 /// Whether this member's memory can be trusted with a vote (S7).
@@ -100,8 +114,8 @@ pub enum Standing {
     Voter,
     /// It lost its state, or never had any: no vote, no campaign, no success.
     Amnesic,
-    /// It remembers, and all others have forgotten: it keeps what it holds to
-    /// itself until an operator decides.
+    /// A voter that remembers what all others have forgotten: it keeps what it
+    /// holds to itself until one of them shows it, or an operator decides.
     Estranged,
 }
 

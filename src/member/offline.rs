@@ -35,6 +35,7 @@ pub async fn adopt(config: &ClusterConfig, worker: &Worker) -> Result<EntryId, S
             .await?;
     }
     replica.standing = Standing::Voter;
+    replica.diverged = None;
     replica.disk.save_hard_state(replica.hard_state()).await?;
     replica.disk.close().await?;
     let last = replica.log.last();

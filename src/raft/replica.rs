@@ -13,7 +13,7 @@ use futures_channel::oneshot;
 use super::checkpoint;
 use super::log::{Log, id_of};
 use super::types::{LogId, Members, StoredMembership, log_id, membership};
-use crate::disk::{Disk, HardState, Recovered, Standing, StoredEntry};
+use crate::disk::{Disk, Diverged, HardState, Recovered, Standing, StoredEntry};
 use crate::kv::{Applied, Call, Change, Poison, Store, Tail};
 use crate::links::epoch::EpochTerm;
 use crate::links::follower::{EngineAppend, VoteView};
@@ -39,6 +39,8 @@ pub struct Replica {
     pub vote_pending: Option<VoteView>,
     /// Whether our word counts (S7).
     pub standing: Standing,
+    /// What contradicted our committed entries, if anything does (S2).
+    pub diverged: Option<Diverged>,
     /// The key-value store, as of `applied`.
     pub store: Store,
     /// The last entry applied.
@@ -99,15 +101,16 @@ impl Replica {
             },
             |hard| vote_of(hard, &me),
         );
-        let standing = recovered
-            .hard_state
-            .map_or(Standing::Amnesic, |hard| hard.standing);
+        let hard = recovered.hard_state;
+        let diverged = hard.as_ref().and_then(|hard| hard.diverged);
+        let standing = hard.map_or(Standing::Amnesic, |hard| hard.standing);
         Ok(Self {
             me,
             log,
             vote,
             vote_pending: None,
             standing,
+            diverged,
             store,
             applied,
             purged,
@@ -119,8 +122,8 @@ impl Replica {
         })
     }
 
-    /// Vote and standing as the disk is to keep them: the newest of both, for
-    /// they share a block, and neither may undo the other.
+    /// Vote, standing and divergence as the disk is to keep them: the newest of
+    /// each, for they share a block, and none may undo another.
     pub fn hard_state(&self) -> HardState {
         let vote = self.vote_pending.as_ref().unwrap_or(&self.vote);
         HardState {
@@ -129,6 +132,7 @@ impl Replica {
             voted_for: (vote.term.term > Term::ZERO).then(|| vote.node.clone()),
             committed: vote.committed,
             standing: self.standing,
+            diverged: self.diverged,
         }
     }
 

@@ -247,7 +247,7 @@ fn a_newer_format_is_refused() {
     for number in 0..3 {
         let (mut files, _) = written();
         let magic = files[number][..8].to_vec();
-        let mut preamble = [magic.as_slice(), &2u32.to_le_bytes()].concat();
+        let mut preamble = [magic.as_slice(), &3u32.to_le_bytes()].concat();
         let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI).checksum(&preamble);
         preamble.extend(crc.to_le_bytes());
         files[number][..16].copy_from_slice(&preamble);
@@ -255,7 +255,7 @@ fn a_newer_format_is_refused() {
         let error = open(&sim).unwrap_err();
         let path = Rig::folder().join(FILES[number]);
         let text = error.to_string();
-        let known = "was written by a newer pg-witness (format 2, this one knows 1)";
+        let known = "was written by a newer pg-witness (format 3, this one knows 2)";
         assert!(
             text.starts_with(&format!("{} {known}", path.display())),
             "{text}"

@@ -3,6 +3,7 @@
 
 mod crash;
 mod damage;
+mod format;
 mod real;
 mod rig;
 mod sim;

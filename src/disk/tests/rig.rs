@@ -84,6 +84,7 @@ pub(super) fn vote(term: u64, port: u16) -> HardState {
         voted_for: Some(format!("10.0.0.1:{port}").parse().unwrap()),
         committed: false,
         standing: Standing::Voter,
+        diverged: None,
     }
 }
 
