@@ -15,6 +15,7 @@
 //!   [`config::limits`] holds every cap in one place;
 //! * [`kv`]: Patroni's `KVStoreTTL` as a pure state machine;
 //! * [`machine`]: what PID 1 of a board has to say, for whoever shows it;
+//! * [`reason`]: why this witness does not vote, in words and with the remedy;
 //! * [`reactor`]: the one thread's sockets and timers;
 //! * [`wire`]: PySyncObj's bytes, without I/O.
 //!
@@ -35,5 +36,6 @@ pub mod member;
 pub mod probe;
 pub mod raft;
 pub mod reactor;
+pub mod reason;
 pub mod status;
 pub mod wire;

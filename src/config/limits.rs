@@ -46,12 +46,12 @@ pub const BUFFER_BYTES_KEPT: usize = 64 << 10;
 /// Longest that connecting to a peer may take (H22).
 pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
 
-/// How long a witness may have no vote before it says what can be done: in a
-/// healthy cluster the wait is one `loop_wait` of Patroni's.
-pub const AMNESIA_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a witness may have no vote before it says why and what can be done:
+/// one without state waits, in a healthy cluster, one `loop_wait` of Patroni's.
+pub const SILENCE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often it says so again.
-pub const AMNESIA_REMINDER: Duration = Duration::from_secs(600);
+pub const SILENCE_REMINDER: Duration = Duration::from_secs(600);
 
 /// How long the only member that can be reached, if it has forgotten everything,
 /// is not taught what we hold: another may come and have forgotten as well. Longer

@@ -15,6 +15,7 @@ use crate::member::Member;
 use crate::member::liveness::Vitals;
 use crate::probe::Prober;
 use crate::reactor::TcpStream;
+use crate::status::words::harmless;
 use crate::status::{Answer, Overview, Verdict, Watcher, json, metrics, table};
 
 /// Clusters up to which peers are asked anew before an answer.
@@ -341,7 +342,7 @@ async fn unavailable(
     } else {
         "not now"
     };
-    let text = format!("{}\n", crate::status::shown(why));
+    let text = format!("{}\n", harmless(why.chars()));
     whole(
         stream,
         request,

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::Member;
 use crate::config::limits;
-use crate::disk::Standing;
 use crate::links::utility_client::ask;
 use crate::probe::MemberReport;
 use crate::raft::engine::Role;
 use crate::raft::runtime;
+use crate::reason::Reason;
 use crate::status::patroni::{Probe, Row, scopes};
 use crate::status::verdict::judge;
 use crate::status::{
@@ -50,8 +50,8 @@ impl Member {
     /// if it is not.
     pub fn unready(&self) -> Option<String> {
         let raft = self.raft();
-        if let Some(why) = raft.why {
-            return Some(why);
+        if let (Some(reason), Some(why), Some(remedy)) = (raft.reason, raft.why, raft.remedy) {
+            return Some(format!("no vote ({reason}): {why}. {remedy}"));
         }
         if self.known_leader().is_none() {
             return Some(match raft.leader {
@@ -109,26 +109,6 @@ impl Member {
         linked && (leader == Some(peer) || !self.peerage.is_silent(peer))
     }
 
-    /// Why our word does not count, if it does not.
-    fn silenced(&self) -> Option<String> {
-        let why = if self.diverged.get().is_some() {
-            "it has diverged from the data nodes; the log says what to do"
-        } else if self.standing() == Standing::Estranged {
-            "it alone remembers the cluster that was; the log says what to do"
-        } else if self.standing() == Standing::Amnesic {
-            "its state was new or lost, and no entry was committed since without it"
-        } else if let Some(withheld) = self.placement().withheld {
-            return Some(withheld.to_string());
-        } else if !self.is_member(&self.me) {
-            "it is no member of the group"
-        } else if self.engine().is_none() {
-            "its disk cannot be used; the log says why"
-        } else {
-            return None;
-        };
-        Some(why.into())
-    }
-
     /// What speaks for another place of this witness.
     fn advice(&self) -> Vec<Note> {
         let advice = self.placement().advice();
@@ -147,7 +127,11 @@ impl Member {
         let leader = self.known_leader().or_else(|| self.leader_elsewhere());
         let leads = leader.as_ref() == Some(&self.me);
         let heard = self.leader.borrow().as_ref().map(|(_, _, at)| *at);
-        let why = self.silenced();
+        let reason = self.reason();
+        let (why, remedy) = (
+            reason.map(|reason| format!("it {}", self.reason_in_words(reason))),
+            reason.map(|reason| self.remedy(reason)),
+        );
         let replica = self.replica.borrow();
         let log = &replica.log;
         let members = log.members().iter();
@@ -183,8 +167,11 @@ impl Member {
                 Role::Candidate => "candidate",
                 _ => "follower",
             },
-            votes: why.is_none(),
+            votes: reason.is_none(),
             why,
+            reason: reason.map(Reason::name),
+            remedy,
+            reason_level: reason.map_or(Level::Advice, Reason::level),
             term: self
                 .engine()
                 .map_or(replica.vote.term.term, |engine| engine.plain_term())

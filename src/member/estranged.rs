@@ -17,6 +17,7 @@ use super::{Member, Trouble};
 use crate::config::limits;
 use crate::disk::Standing;
 use crate::links::leader::Peer;
+use crate::reason::Reason;
 use crate::wire::Address;
 use crate::wire::utility::StatusReply;
 
@@ -153,14 +154,13 @@ impl Member {
     }
 
     /// Says what the operator has to decide.
-    pub(super) fn report_estrangement(&self) {
+    fn report_estrangement(&self) {
         let committed = self.replica.borrow().log.commit();
         log::error!(
             "{}: ESTRANGED: this witness holds {committed} committed entries, and all other \
-             members have forgotten them. It does not vote any more, and keeps them to itself. If \
-             the cluster was made anew, stop this witness and run: pg-witness reset {}",
+             members have forgotten them. It does not vote any more, and keeps them to itself. {}",
             self.name,
-            self.name
+            self.remedy(Reason::Estranged)
         );
     }
 }

@@ -19,6 +19,7 @@ use crate::raft::checkpoint::State;
 use crate::raft::engine::Stopped;
 use crate::raft::runtime;
 use crate::reactor::Timer;
+use crate::reason::Reason;
 use crate::wire::message::{
     Append, AppendBody, FragmentPart, Message, NextNodeIdx, SnapshotChunk, decode_entry,
 };
@@ -110,7 +111,7 @@ impl Member {
             self.acquainted(peer).await;
         }
         if !self.may_vote() || !self.is_member(peer) || !self.peerage.is_verified(peer) {
-            self.withhold_vote(peer, term);
+            self.refuse_vote(peer, term);
             return;
         }
         let request = {
@@ -492,10 +493,9 @@ impl Member {
             let follower::Divergence { ours, theirs } = divergence;
             log::error!(
                 "{}: DIVERGED: entry {ours} is committed here, but {peer} leads with entry \
-                 {theirs} in its place. This witness does not vote any more. If the data nodes \
-                 hold the data that counts, run: pg-witness reset {}",
+                 {theirs} in its place. This witness does not vote any more. {}",
                 self.name,
-                self.name
+                self.remedy(Reason::Diverged)
             );
         }
     }

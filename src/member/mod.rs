@@ -21,6 +21,7 @@
 //! * [`offline`]: what an operator does while it is stopped;
 //! * [`utility`]: requests of operators and of other nodes;
 //! * [`whereabouts`]: whether `self_addr` still leads here;
+//! * [`silence`]: why our word does not count, and what to do;
 //! * [`run`]: its life, from the disk to the last byte.
 //!
 //! Everything runs on one thread; a borrow of a cell never spans an await.
@@ -39,6 +40,7 @@ pub mod peerage;
 pub mod placement;
 pub mod propose;
 pub mod run;
+pub mod silence;
 pub mod sockets;
 pub mod standing;
 pub mod strangers;
@@ -101,6 +103,8 @@ pub struct Member {
     attendance: RefCell<Option<Attendance>>,
     elsewhere: RefCell<Option<campaign::Elsewhere>>,
     diverged: Cell<Option<Divergence>>,
+    /// Why our state could not be opened again, when that was tried last.
+    disk_error: RefCell<Option<Rc<str>>>,
     /// The greatest term in which a vote of ours has left.
     voted: Cell<Term>,
     /// Commands that we forwarded to the leader, by request id.
@@ -179,9 +183,7 @@ impl Member {
 
     /// Whether our word counts now: we may vote, campaign and acknowledge (E9).
     fn has_voice(&self) -> bool {
-        self.standing() == Standing::Voter
-            && self.diverged.get().is_none()
-            && self.is_member(&self.me)
+        self.evidence().may_acknowledge()
     }
 
     fn is_member(&self, address: &Address) -> bool {

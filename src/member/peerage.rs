@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::estranged::Lack;
+use crate::reason::Refusal;
 use crate::status::shown;
 use crate::wire::utility::StatusReply;
 use crate::wire::{Address, Term};
@@ -43,8 +44,8 @@ pub(super) struct Known {
     pub(super) lacks: Option<Lack>,
     /// We lead, and it is not told anything yet.
     pub(super) to_be_taught: bool,
-    /// Why it was last told nothing when it asked for our vote.
-    withheld: Option<&'static str>,
+    /// Why it was given no vote when it last asked.
+    refused: Option<Refusal>,
     /// The term in which it claimed to lead beside another.
     second_leader: Option<Term>,
     /// When it last claimed a leadership that we do not follow.
@@ -131,8 +132,8 @@ impl Peerage {
 
     /// Notes why the peer gets no vote. Whether that is news: without a leader
     /// it asks again every second.
-    pub fn withhold(&self, peer: &Address, why: &'static str) -> bool {
-        self.update(peer, |known| known.withheld.replace(why) != Some(why))
+    pub fn refuse(&self, peer: &Address, why: Refusal) -> bool {
+        self.update(peer, |known| known.refused.replace(why) != Some(why))
     }
 
     /// Notes that the peer claims to lead `term` beside another. Whether that is

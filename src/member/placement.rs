@@ -7,7 +7,6 @@
 //! say, without I/O.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::rc::Rc;
 
 use super::nodes::Node;
@@ -38,15 +37,6 @@ pub enum Withheld {
     Configured,
     /// `zone_policy: enforce`, and a data node shares its zone.
     SharedZone,
-}
-
-impl fmt::Display for Withheld {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Configured => "it is configured never to vote",
-            Self::SharedZone => "it shares its zone with a data node, and zone_policy is enforce",
-        })
-    }
 }
 
 /// What is known of the data nodes: it outlasts their keys, which expire when a
@@ -155,7 +145,7 @@ impl Member {
     /// Whether we may vote and campaign: our word counts, and nobody told us
     /// not to.
     pub(super) fn may_vote(&self) -> bool {
-        self.has_voice() && self.placement.borrow().withheld.is_none()
+        self.reason().is_none()
     }
 
     /// Judges anew, says what is new, and stops leading if it must not vote.
@@ -183,7 +173,7 @@ impl Member {
             log::warn!("{}: {advice}", self.name);
         }
         match (before.withheld, now.withheld) {
-            (None, Some(why)) => log::warn!("{}: this witness gives no vote: {why}", self.name),
+            (None, Some(_)) => self.report_silence(),
             (Some(_), None) => log::info!("{}: this witness may vote again", self.name),
             _ => {}
         }

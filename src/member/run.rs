@@ -119,6 +119,7 @@ impl Member {
             attendance: RefCell::default(),
             elsewhere: RefCell::default(),
             diverged: Cell::default(),
+            disk_error: RefCell::default(),
             voted: Cell::new(Term::ZERO),
             requests: RefCell::default(),
             next_request: Cell::new(1),
@@ -195,7 +196,7 @@ impl Member {
             runtime::spawn(self.clone().campaign_when_due()),
             runtime::spawn(self.clone().join()),
             runtime::spawn(self.clone().watch_self_addr()),
-            runtime::spawn(self.clone().watch_standing()),
+            runtime::spawn(self.clone().watch_silence()),
             runtime::spawn(self.clone().feel_pulse()),
         ];
         self.supervise().await;
@@ -286,14 +287,17 @@ impl Member {
             attempts = attempts.saturating_add(1);
             self.pulse.beat();
             match self.reopen().await {
-                Ok(()) => return,
-                // Every second, perhaps for days.
-                Err(error) if attempts.is_power_of_two() => log::error!(
-                    "{}: this witness neither votes nor acknowledges: {error}; trying again \
-                     ({attempts} so far)",
-                    self.name
-                ),
-                Err(_) => {}
+                Ok(()) => {
+                    self.disk_error.take();
+                    return;
+                }
+                Err(error) => {
+                    *self.disk_error.borrow_mut() = Some(error.to_string().into());
+                    // Every second, perhaps for days.
+                    if attempts.is_power_of_two() {
+                        self.report_silence();
+                    }
+                }
             }
             if self.stopping.get() {
                 return;

@@ -10,7 +10,6 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::peerage::Told;
-use super::placement::Withheld;
 use super::{Member, Trouble};
 use crate::bugs::{Bug, planted};
 use crate::config::Bootstrap;
@@ -67,34 +66,6 @@ const ASK_ATTEMPTS: u32 = 3;
 const ASK_PAUSE: Duration = Duration::from_secs(1);
 
 impl Member {
-    /// Says why a candidate gets no vote.
-    pub(super) fn withhold_vote(&self, peer: &Address, term: Term) {
-        let why = self.silence(peer);
-        if !self.peerage.withhold(peer, why) {
-            return;
-        }
-        log::info!("{}: no vote for {peer} in term {term}: {why}", self.name);
-    }
-
-    fn silence(&self, peer: &Address) -> &'static str {
-        if self.diverged.get().is_some() {
-            "this witness has diverged"
-        } else if self.standing() == Standing::Amnesic {
-            "this witness is new here and waits for an entry that commits without it"
-        } else if self.standing() == Standing::Estranged {
-            "this witness holds what all others have forgotten"
-        } else if let Some(withheld) = self.placement.borrow().withheld {
-            match withheld {
-                Withheld::Configured => "this witness is configured never to vote",
-                Withheld::SharedZone => "this witness shares its zone with a data node",
-            }
-        } else if !self.is_member(peer) {
-            "it is no member"
-        } else {
-            "its status is not known yet"
-        }
-    }
-
     /// Asks every member that has not shown its `status` yet, once each at a
     /// time.
     pub(super) fn verify_peers(self: &Rc<Self>) {
@@ -316,25 +287,6 @@ impl Member {
         drop(replica);
         if follows && of_its_term && attended {
             self.become_voter("an entry of the leader's own term was committed without us");
-        }
-    }
-
-    /// Says what an operator can do when our word does not count for long.
-    pub(super) async fn watch_standing(self: Rc<Self>) {
-        Timer::after(limits::AMNESIA_PATIENCE).await;
-        loop {
-            match self.standing() {
-                Standing::Voter => {}
-                Standing::Amnesic => log::warn!(
-                    "{}: this witness waits and has no vote yet: no entry was committed without \
-                     it. Bring up all data nodes; if one will never come back, stop this witness \
-                     and run: pg-witness adopt --accept-loss {}",
-                    self.name,
-                    self.name
-                ),
-                Standing::Estranged => self.report_estrangement(),
-            }
-            Timer::after(limits::AMNESIA_REMINDER).await;
         }
     }
 

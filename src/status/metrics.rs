@@ -21,6 +21,7 @@ pub fn text(overview: &Overview) -> impl Iterator<Item = String> {
     });
     std::iter::once_with(|| process(overview))
         .chain(clusters)
+        .chain(std::iter::once_with(|| silence(overview)))
         .chain(std::iter::once_with(|| links(overview)))
         .chain(SCOPE.iter().map(|family| of_scopes(overview, family)))
         .chain(SERVER.iter().map(|family| of_servers(overview, family)))
@@ -269,6 +270,21 @@ const CLUSTER: &[(&str, &str, &str, OfCluster)] = &[
         |c| millionths(c.raft.disk.sync_max_us),
     ),
 ];
+
+/// Why a witness does not vote, as a label; no sample of one that does.
+fn silence(overview: &Overview) -> String {
+    let mut out = Families::begin(
+        "pg_witness_raft_no_vote",
+        "gauge",
+        "1 for the reason why this witness does not vote.",
+    );
+    for cluster in &overview.clusters {
+        if let Some(reason) = cluster.raft.reason {
+            out.sample(&[("cluster", &cluster.cluster), ("reason", reason)], 1);
+        }
+    }
+    out.text
+}
 
 fn links(overview: &Overview) -> String {
     let mut out = Families::begin(

@@ -28,6 +28,7 @@ pub mod table;
 pub mod verdict;
 pub mod words;
 
+pub use crate::reason::{Level, Remedy};
 pub use patroni::{Candidacy, PgMember, Scope, Sync, SyncMode};
 pub use verdict::{Answer, Verdict};
 pub use words::shown;
@@ -93,8 +94,15 @@ pub struct Raft {
     pub state: &'static str,
     /// Whether our word counts: we vote and acknowledge.
     pub votes: bool,
-    /// Why it does not.
+    /// Why it does not, in words.
     pub why: Option<String>,
+    /// Why it does not: the name of a [`crate::reason::Reason`].
+    pub reason: Option<&'static str>,
+    /// What ends that.
+    pub remedy: Option<Remedy>,
+    /// How bad that is.
+    #[serde(skip)]
+    pub reason_level: Level,
     /// The current term.
     pub term: u64,
     /// Who leads, as far as heard of lately.
@@ -192,25 +200,25 @@ pub struct Note {
     pub level: Level,
     /// A sentence.
     pub text: String,
-}
-
-/// How bad a note is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Level {
-    /// Good to know.
-    Advice,
-    /// Look at it.
-    Warning,
-    /// Look at it now.
-    Alarm,
+    /// What to do about it, where that is known.
+    pub remedy: Option<Remedy>,
 }
 
 impl Note {
     /// A note of a level.
     pub fn new(level: Level, text: impl Into<String>) -> Self {
-        let text = text.into();
-        Self { level, text }
+        Self {
+            level,
+            text: text.into(),
+            remedy: None,
+        }
+    }
+
+    /// With what to do about it.
+    #[must_use]
+    pub fn with_remedy(mut self, remedy: Remedy) -> Self {
+        self.remedy = Some(remedy);
+        self
     }
 }
 

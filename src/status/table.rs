@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::patroni::{PgMember, Scope, SyncMode};
 use super::words::{bytes, seconds};
-use super::{Answer, Cluster, Level, Overview, Raft, Verdict};
+use super::{Answer, Cluster, Level, Overview, Raft, Remedy, Verdict};
 
 /// The widest line, in characters, but for sentences and notes.
 pub const WIDTH: usize = 80;
@@ -174,6 +174,9 @@ fn cluster_text(cluster: &Cluster, style: Style, out: &mut String) {
         ..cluster.failover.clone()
     };
     let _ = writeln!(out, "{}", style.verdict(&painted));
+    if let Some(remedy) = &cluster.failover.remedy {
+        remedy_text(remedy, out);
+    }
     for note in &cluster.notes {
         let (mark, code) = match note.level {
             Level::Alarm => ("  ! ", "1;31"),
@@ -184,12 +187,24 @@ fn cluster_text(cluster: &Cluster, style: Style, out: &mut String) {
         wrap(mark, &note.text, &mut text);
         out.push_str(&style.paint(code, text.trim_end()));
         out.push('\n');
+        if let Some(remedy) = &note.remedy {
+            remedy_text(remedy, out);
+        }
     }
     out.push('\n');
     raft(&cluster.raft, style, out);
     for scope in &cluster.postgresql {
         out.push('\n');
         scope_text(scope, style, out);
+    }
+}
+
+/// What to do; a command stands on a line of its own, however long, to be pasted.
+fn remedy_text(remedy: &Remedy, out: &mut String) {
+    let end = if remedy.command.is_some() { ":" } else { "." };
+    wrap("    ", &format!("{}{end}", remedy.advice), out);
+    if let Some(command) = &remedy.command {
+        let _ = writeln!(out, "      {command}");
     }
 }
 
@@ -204,9 +219,10 @@ fn raft(raft: &Raft, style: Style, out: &mut String) {
         raft.reachable,
         raft.members.len()
     );
-    let voice = match (&raft.why, raft.votes) {
-        (Some(why), _) => format!("this witness has NO VOTE: {why}"),
-        (None, _) => "this witness votes".into(),
+    // Why, in words and with the remedy, is the verdict's or a note's to say.
+    let voice = match raft.reason {
+        Some(reason) => format!("this witness has NO VOTE ({reason})"),
+        None => "this witness votes".into(),
     };
     let line = format!("Raft: term {}, {counted}; {voice}", raft.term);
     let mut text = String::new();

@@ -13,7 +13,10 @@ use serde::Serialize;
 use super::candidacy::{self, nobody};
 use super::patroni::{PgMember, Scope};
 use super::words::{bytes, capital, seconds};
-use super::{Cluster, Raft, notes};
+use super::{Cluster, Note, Raft, Remedy, notes};
+
+/// The reason of a verdict that rests on the vote which this witness lacks.
+const NO_VOTE: &str = "no-vote";
 
 /// Whether a failover would work now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -58,6 +61,8 @@ pub struct Verdict {
     pub reason: &'static str,
     /// A plain sentence.
     pub sentence: String,
+    /// What to do about it, where that is known.
+    pub remedy: Option<Remedy>,
 }
 
 impl Verdict {
@@ -67,6 +72,7 @@ impl Verdict {
             answer,
             reason,
             sentence: sentence.into(),
+            remedy: None,
         }
     }
 }
@@ -94,6 +100,8 @@ pub fn judge(cluster: &mut Cluster) {
         }
         None => without_patroni(raft),
     };
+    let silent = without_vote(raft, &cluster.failover);
+    cluster.notes.extend(silent);
     cluster
         .notes
         .sort_by_key(|note| std::cmp::Reverse(note.level));
@@ -147,11 +155,25 @@ fn blind(raft: &Raft) -> Option<Verdict> {
 
 fn voiceless(raft: &Raft) -> Verdict {
     let why = raft.why.as_deref().unwrap_or("it waits");
-    Verdict::new(
-        Answer::No,
-        "no-vote",
-        format!("No. This witness has no vote: {why}."),
-    )
+    let sentence = format!("No. This witness has no vote: {why}.");
+    Verdict {
+        remedy: raft.remedy.clone(),
+        ..Verdict::new(Answer::No, NO_VOTE, sentence)
+    }
+}
+
+/// The note that this witness does not vote, where the verdict does not say so.
+fn without_vote(raft: &Raft, verdict: &Verdict) -> Option<Note> {
+    let reason = raft.reason.filter(|_| verdict.reason != NO_VOTE)?;
+    let why = raft.why.as_deref().unwrap_or(reason);
+    let note = Note::new(
+        raft.reason_level,
+        format!("This witness has no vote: {why}."),
+    );
+    Some(Note {
+        remedy: raft.remedy.clone(),
+        ..note
+    })
 }
 
 fn verdict(raft: &Raft, scope: &Scope) -> Verdict {

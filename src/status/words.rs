@@ -39,6 +39,15 @@ pub fn answer(answer: Option<&str>) -> String {
 /// Somebody else's text, bounded and without control characters: what is shown
 /// must not move a terminal's cursor or fill a page.
 pub fn shown(text: &str) -> String {
+    let mut short = harmless(text.chars().take(STATUS_TEXT_MAX));
+    if text.chars().nth(STATUS_TEXT_MAX).is_some() {
+        short.push('…');
+    }
+    short
+}
+
+/// Without control characters: one line, whatever somebody else wrote into it.
+pub fn harmless(text: impl Iterator<Item = char>) -> String {
     let harmless = |c: char| {
         if c.is_control() || is_bidi(c) {
             '\u{fffd}'
@@ -46,11 +55,7 @@ pub fn shown(text: &str) -> String {
             c
         }
     };
-    let mut short: String = text.chars().take(STATUS_TEXT_MAX).map(harmless).collect();
-    if text.chars().nth(STATUS_TEXT_MAX).is_some() {
-        short.push('…');
-    }
-    short
+    text.map(harmless).collect()
 }
 
 /// Characters that turn the direction of what follows them.

@@ -121,7 +121,7 @@ fn a_shared_zone_ends_its_leadership_and_its_vote() {
         .await;
         refuses_its_vote(&a, witness.status().await.unwrap().raft_term.get() + 10).await;
         assert_eq!(witness.logged("shares zone a with pg1").len(), 1);
-        assert_eq!(witness.logged("gives no vote").len(), 1);
+        assert_eq!(witness.logged("no vote (shared-zone)").len(), 1);
         witness.stop().await;
     });
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::reason::{Place, Reason};
 use crate::status::patroni::{Probe, Row, scopes};
 use crate::status::{Counters, Disk, RaftMember};
 
@@ -790,6 +791,62 @@ fn every_json_can_be_read_and_has_the_promised_keys() {
         keys(&read(members)),
         "postgresql-members raft-members success"
     );
+}
+
+/// A witness without a vote, of a cluster that needs it, or does not.
+fn without_vote(spare: usize) -> crate::status::Overview {
+    let mut case = Case::healthy();
+    let place = Place {
+        cluster: "orders",
+        self_addr: "10.0.0.9:5010",
+        member: None,
+    };
+    let reason = Reason::Diverged;
+    case.raft.votes = false;
+    case.raft.why = Some(format!("it {}", reason.words()));
+    case.raft.reason = Some(reason.name());
+    case.raft.reason_level = reason.level();
+    case.raft.remedy = Some(reason.remedy(&place));
+    for number in 0..spare {
+        let address = format!("10.0.1.{number}:5010");
+        case.raft.members.push(member(&address, false));
+    }
+    let mut cluster = case.judged();
+    cluster.cluster = "orders".into();
+    crate::status::Overview {
+        watcher: crate::status::Watcher::default(),
+        clusters: vec![cluster],
+    }
+}
+
+#[test]
+fn the_reason_and_the_remedy_of_a_vote_that_is_withheld_are_on_every_face() {
+    use crate::status::table::{Style, status};
+    // (members that are spared, where the remedy stands)
+    for (spare, in_verdict) in [(0, true), (2, false)] {
+        let overview = without_vote(spare);
+        let command = "\n      pg-witness reset orders\n";
+        let text: String = status(&overview, Style::default()).collect();
+        assert_eq!(text.matches(command).count(), 1, "{text}");
+        assert!(text.contains("(diverged)"), "{text}");
+        let json = crate::status::json::encode(&overview.clusters[0]).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        let remedy = "If the data nodes hold the data that counts, stop this witness and run: \
+                      pg-witness reset orders";
+        assert_eq!(json["raft"]["reason"], "diverged");
+        assert_eq!(json["raft"]["remedy"], remedy);
+        let verdict = &json["failover"]["remedy"];
+        let notes = json["notes"].as_array().unwrap();
+        let note = notes.iter().find(|note| note["remedy"] == remedy);
+        assert_eq!(
+            (verdict == remedy, note.is_some()),
+            (in_verdict, !in_verdict)
+        );
+        assert!(note.is_none_or(|note| note["level"] == "alarm"));
+        let metrics: String = crate::status::metrics::text(&overview).collect();
+        let sample = "pg_witness_raft_no_vote{cluster=\"orders\",reason=\"diverged\"} 1\n";
+        assert!(metrics.contains(sample));
+    }
 }
 
 #[test]

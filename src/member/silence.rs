@@ -1,0 +1,91 @@
+//! Whether our word counts, and if not, why and what to do: the evidence for
+//! [`crate::reason`], and what the log says of it.
+
+use std::rc::Rc;
+
+use super::Member;
+use super::placement::Withheld;
+use crate::config::limits;
+use crate::disk::Standing;
+use crate::reactor::Timer;
+use crate::reason::{self, Evidence, Place, Reason, Refusal, Remedy};
+use crate::wire::{Address, Term};
+
+impl Member {
+    pub(super) fn evidence(&self) -> Evidence {
+        let withheld = self.placement.borrow().withheld;
+        let standing = self.standing();
+        Evidence {
+            disk_unusable: self.disk_error.borrow().is_some(),
+            diverged: self.diverged.get().is_some(),
+            estranged: standing == Standing::Estranged,
+            never_votes: withheld == Some(Withheld::Configured),
+            shares_zone: withheld == Some(Withheld::SharedZone),
+            no_member: !self.is_member(&self.me),
+            recovering: standing == Standing::Amnesic,
+            restarting: self.engine.borrow().is_none(),
+        }
+    }
+
+    /// Why we neither vote nor campaign; none if we may.
+    pub fn reason(&self) -> Option<Reason> {
+        reason::reason(&self.evidence())
+    }
+
+    /// The reason in words, as what follows "it".
+    pub(super) fn reason_in_words(&self, reason: Reason) -> String {
+        match self.disk_error.borrow().as_deref() {
+            Some(error) if reason == Reason::DiskUnusable => format!("{}: {error}", reason.words()),
+            _ => reason.words().into(),
+        }
+    }
+
+    /// What ends it.
+    pub(super) fn remedy(&self, reason: Reason) -> Remedy {
+        let replica = self.replica.borrow();
+        let mut members = replica.log.members().iter();
+        let other = members.find(|address| **address != self.me);
+        reason.remedy(&Place {
+            cluster: &self.name,
+            self_addr: self.me.as_str(),
+            member: other.map(Address::as_str),
+        })
+    }
+
+    /// Says why a candidate gets no vote, unless that was the answer last time.
+    pub(super) fn refuse_vote(&self, peer: &Address, term: Term) {
+        let refusal = match self.reason() {
+            Some(reason) => Refusal::Ours(reason),
+            None if !self.is_member(peer) => Refusal::NoMember,
+            None => Refusal::Unverified,
+        };
+        if self.peerage.refuse(peer, refusal) {
+            log::info!(
+                "{}: no vote for {peer} in term {term}: {refusal}",
+                self.name
+            );
+        }
+    }
+
+    /// Says why we do not vote, and what to do.
+    pub(super) fn report_silence(&self) {
+        let Some(reason) = self.reason() else { return };
+        log::log!(
+            reason.level().into(),
+            "{}: no vote ({}): this witness {}. {}",
+            self.name,
+            reason.name(),
+            self.reason_in_words(reason),
+            self.remedy(reason)
+        );
+    }
+
+    /// Says so as long as it lasts.
+    pub(super) async fn watch_silence(self: Rc<Self>) {
+        Timer::after(limits::SILENCE_PATIENCE).await;
+        loop {
+            self.report_silence();
+            Timer::after(limits::SILENCE_REMINDER).await;
+        }
+    }
+}

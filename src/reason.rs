@@ -1,0 +1,386 @@
+//! Why this witness's word does not count, and what ends that: its vote is
+//! withheld, it starts no election, and for most reasons it acknowledges nothing.
+//!
+//! One list for every face: the log, `status`, JSON, the page, the metrics and
+//! `/readyz` say the same name, words and remedy. Pure, and below all that use
+//! it: the member gathers the [`Evidence`], [`reason`] judges it.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+/// How bad something is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Level {
+    /// Good to know.
+    #[default]
+    Advice,
+    /// Look at it.
+    Warning,
+    /// Look at it now.
+    Alarm,
+}
+
+impl From<Level> for log::Level {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Advice => Self::Info,
+            Level::Warning => Self::Warn,
+            Level::Alarm => Self::Error,
+        }
+    }
+}
+
+/// What an operator can do about something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remedy {
+    /// In words, without a full stop before a command.
+    pub advice: &'static str,
+    /// A command line that works when pasted, where there is one.
+    pub command: Option<String>,
+}
+
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.command {
+            Some(command) => write!(f, "{}: {command}", self.advice),
+            None => f.write_str(self.advice),
+        }
+    }
+}
+
+/// As one string, in the words of [`fmt::Display`].
+impl Serialize for Remedy {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// What a remedy's command line needs to know of this witness.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// The cluster's configured name.
+    pub cluster: &'a str,
+    /// Our advertised address.
+    pub self_addr: &'a str,
+    /// Another member of the Raft group, to be asked.
+    pub member: Option<&'a str>,
+}
+
+/// What decides whether this witness's word counts. The default is a voter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// Its state could not be opened when that was tried last.
+    pub disk_unusable: bool,
+    /// A leader contradicted what is committed here (S2).
+    pub diverged: bool,
+    /// All other members have forgotten what is committed here.
+    pub estranged: bool,
+    /// `vote: never`.
+    pub never_votes: bool,
+    /// `zone_policy: enforce`, and a data node shares its zone.
+    pub shares_zone: bool,
+    /// The Raft group does not list it.
+    pub no_member: bool,
+    /// Its state is new, or was lost, and it is not yet safe to vote (S7).
+    pub recovering: bool,
+    /// Its engine is stopped, to be rebuilt from disk (S14).
+    pub restarting: bool,
+}
+
+impl Evidence {
+    /// Whether an entry may be acknowledged. A vote that is withheld for where
+    /// the witness stands takes no durability from the group.
+    pub const fn may_acknowledge(&self) -> bool {
+        !self.diverged && !self.estranged && !self.recovering && !self.no_member
+    }
+}
+
+/// Why this witness does not vote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// See [`Evidence::disk_unusable`].
+    DiskUnusable,
+    /// See [`Evidence::diverged`].
+    Diverged,
+    /// See [`Evidence::estranged`].
+    Estranged,
+    /// See [`Evidence::never_votes`].
+    NeverVotes,
+    /// See [`Evidence::shares_zone`].
+    SharedZone,
+    /// See [`Evidence::no_member`].
+    NoMember,
+    /// See [`Evidence::recovering`].
+    Recovering,
+    /// See [`Evidence::restarting`].
+    Restarting,
+}
+
+/// Why the word does not count; none if it does. Of several reasons the one that
+/// has to be dealt with first: what cannot be read says nothing else, then what
+/// an operator must decide, then what passes by itself.
+pub const fn reason(evidence: &Evidence) -> Option<Reason> {
+    Some(if evidence.disk_unusable {
+        Reason::DiskUnusable
+    } else if evidence.diverged {
+        Reason::Diverged
+    } else if evidence.estranged {
+        Reason::Estranged
+    } else if evidence.never_votes {
+        Reason::NeverVotes
+    } else if evidence.shares_zone {
+        Reason::SharedZone
+    } else if evidence.no_member {
+        Reason::NoMember
+    } else if evidence.recovering {
+        Reason::Recovering
+    } else if evidence.restarting {
+        Reason::Restarting
+    } else {
+        return None;
+    })
+}
+
+impl Reason {
+    /// For scripts: the same in JSON and as a label of the metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DiskUnusable => "disk-unusable",
+            Self::Diverged => "diverged",
+            Self::Estranged => "estranged",
+            Self::NeverVotes => "never-votes",
+            Self::SharedZone => "shared-zone",
+            Self::NoMember => "no-member",
+            Self::Recovering => "recovering",
+            Self::Restarting => "restarting",
+        }
+    }
+
+    /// In words, as what follows "this witness" or "it".
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::DiskUnusable => "cannot use its disk",
+            Self::Diverged => {
+                "has diverged: the leader has other entries in the place of some that are committed \
+                 here"
+            }
+            Self::Estranged => {
+                "is the only member that holds the cluster's log; all others have forgotten it"
+            }
+            Self::NeverVotes => "is configured never to vote",
+            Self::SharedZone => "shares its zone with a data node, and zone_policy is enforce",
+            Self::NoMember => "is not a member of the Raft group",
+            Self::Recovering => {
+                "has new or lost state, and no entry was committed since without its help"
+            }
+            Self::Restarting => "is restarting its Raft engine from disk",
+        }
+    }
+
+    /// How bad it is.
+    pub const fn level(self) -> Level {
+        match self {
+            Self::DiskUnusable | Self::Diverged | Self::Estranged | Self::NoMember => Level::Alarm,
+            Self::SharedZone | Self::Recovering => Level::Warning,
+            Self::NeverVotes | Self::Restarting => Level::Advice,
+        }
+    }
+
+    /// What ends it.
+    pub fn remedy(self, place: &Place<'_>) -> Remedy {
+        let reset = || Some(format!("pg-witness reset {}", place.cluster));
+        let (advice, command) = match self {
+            Self::DiskUnusable => (
+                "Free space in data_dir or replace the medium; pg-witness retries every second",
+                None,
+            ),
+            Self::Diverged => (
+                "If the data nodes hold the data that counts, stop this witness and run",
+                reset(),
+            ),
+            Self::Estranged => (
+                "If the cluster was made anew, stop this witness and run",
+                reset(),
+            ),
+            Self::NeverVotes => (
+                "Nothing, if that is intended; else set vote to always and restart",
+                None,
+            ),
+            Self::SharedZone => (
+                "Move this witness to a zone of its own, or set zone_policy to warn",
+                None,
+            ),
+            Self::NoMember => match place.member {
+                Some(member) => (
+                    "Restart this witness, which then asks to be added, or run",
+                    Some(format!("pg-witness raft add {member} {}", place.self_addr)),
+                ),
+                None => ("Restart this witness, which then asks to be added", None),
+            },
+            Self::Recovering => (
+                "Bring up all data nodes; if one will never come back, stop this witness and run",
+                Some(format!("pg-witness adopt --accept-loss {}", place.cluster)),
+            ),
+            Self::Restarting => ("Nothing; this takes a moment", None),
+        };
+        Remedy { advice, command }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "this witness {}", self.words())
+    }
+}
+
+/// Why a candidate gets no vote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// We give none to anybody.
+    Ours(Reason),
+    /// It is not in our log's list of members.
+    NoMember,
+    /// It has not told its status since it connected (S13).
+    Unverified,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ours(reason) => reason.fmt(f),
+            Self::NoMember => f.write_str("the candidate is not a member"),
+            Self::Unverified => f.write_str("the candidate has not told its status yet"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A reason, and the evidence that it rests on.
+    type Ground = (Reason, fn(&mut Evidence));
+
+    /// One thing at a time, most urgent first: the order of precedence.
+    const ORDER: [Ground; 8] = [
+        (Reason::DiskUnusable, |e| e.disk_unusable = true),
+        (Reason::Diverged, |e| e.diverged = true),
+        (Reason::Estranged, |e| e.estranged = true),
+        (Reason::NeverVotes, |e| e.never_votes = true),
+        (Reason::SharedZone, |e| e.shares_zone = true),
+        (Reason::NoMember, |e| e.no_member = true),
+        (Reason::Recovering, |e| e.recovering = true),
+        (Reason::Restarting, |e| e.restarting = true),
+    ];
+
+    fn evidence(set: usize) -> Evidence {
+        let mut evidence = Evidence::default();
+        for (bit, (_, apply)) in ORDER.iter().enumerate() {
+            if set & (1 << bit) != 0 {
+                apply(&mut evidence);
+            }
+        }
+        evidence
+    }
+
+    #[test]
+    fn of_all_that_holds_the_first_is_said() {
+        for set in 0..1_usize << ORDER.len() {
+            let first = ORDER.get(set.trailing_zeros() as usize);
+            assert_eq!(reason(&evidence(set)), first.map(|(reason, _)| *reason));
+        }
+    }
+
+    /// S2, S7: whoever may not acknowledge may not vote either.
+    #[test]
+    fn no_vote_without_a_reason_where_nothing_may_be_acknowledged() {
+        let mut silent = 0;
+        for set in 0..1_usize << ORDER.len() {
+            let evidence = evidence(set);
+            assert!(evidence.may_acknowledge() || reason(&evidence).is_some());
+            silent += usize::from(!evidence.may_acknowledge());
+        }
+        // Four of the eight forbid it.
+        assert_eq!(silent, (1 << ORDER.len()) - (1 << 4));
+        let for_where_it_stands = Evidence {
+            never_votes: true,
+            shares_zone: true,
+            ..Evidence::default()
+        };
+        assert!(for_where_it_stands.may_acknowledge());
+    }
+
+    /// Reason, name, level, remedy.
+    const TABLE: [(Reason, &str, Level, &str); 8] = [
+        (
+            Reason::DiskUnusable,
+            "disk-unusable",
+            Level::Alarm,
+            "Free space in data_dir or replace the medium; pg-witness retries every second",
+        ),
+        (
+            Reason::Diverged,
+            "diverged",
+            Level::Alarm,
+            "If the data nodes hold the data that counts, stop this witness and run: \
+             pg-witness reset orders",
+        ),
+        (
+            Reason::Estranged,
+            "estranged",
+            Level::Alarm,
+            "If the cluster was made anew, stop this witness and run: pg-witness reset orders",
+        ),
+        (
+            Reason::NeverVotes,
+            "never-votes",
+            Level::Advice,
+            "Nothing, if that is intended; else set vote to always and restart",
+        ),
+        (
+            Reason::SharedZone,
+            "shared-zone",
+            Level::Warning,
+            "Move this witness to a zone of its own, or set zone_policy to warn",
+        ),
+        (
+            Reason::NoMember,
+            "no-member",
+            Level::Alarm,
+            "Restart this witness, which then asks to be added, or run: \
+             pg-witness raft add 10.0.1.1:2222 10.0.3.9:2222",
+        ),
+        (
+            Reason::Recovering,
+            "recovering",
+            Level::Warning,
+            "Bring up all data nodes; if one will never come back, stop this witness and run: \
+             pg-witness adopt --accept-loss orders",
+        ),
+        (
+            Reason::Restarting,
+            "restarting",
+            Level::Advice,
+            "Nothing; this takes a moment",
+        ),
+    ];
+
+    #[test]
+    fn each_has_a_name_words_a_level_and_a_remedy() {
+        let place = Place {
+            cluster: "orders",
+            self_addr: "10.0.3.9:2222",
+            member: Some("10.0.1.1:2222"),
+        };
+        for ((reason, name, level, remedy), (listed, _)) in TABLE.iter().zip(ORDER) {
+            assert_eq!(*reason, listed);
+            assert_eq!((reason.name(), reason.level()), (*name, *level));
+            assert_eq!(reason.remedy(&place).to_string(), *remedy);
+            // "this witness is ...", "it has ...", never a sentence of its own.
+            assert!(reason.words().starts_with(|c: char| c.is_ascii_lowercase()));
+            assert!(!reason.words().ends_with('.'));
+        }
+    }
+}
