@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 pub use action::{Action, CloseReason};
-use link::{Answer, Beat, Bound, Link, Send};
+use link::{Answer, Beat, Bound, Holds, Link, Send};
 pub use peer::{ConnId, Fence, Peer};
 
 use crate::bugs::{Bug, planted};
@@ -87,12 +87,17 @@ pub struct Leader {
     /// Closes to emit; each is of a connection that already is no link.
     closes: Vec<(Peer, ConnId, CloseReason)>,
     uncounted_replies: u64,
+    /// A peer was forgotten: whoever comes now may have been sent entries before.
+    forgot_somebody: bool,
 }
 
 /// What is known of one peer, its connections come and go.
 #[derive(Debug, Default)]
 struct Progress {
     link: Option<Link>,
+    /// There was a link before: the peer may hold any entry of this leadership,
+    /// acknowledged or not.
+    linked: bool,
     matched: Option<LogIndex>,
     last_response: Option<Instant>,
     answered_sent_at: Option<Instant>,
@@ -111,6 +116,7 @@ impl Leader {
             peers: BTreeMap::new(),
             closes: Vec::new(),
             uncounted_replies: 0,
+            forgot_somebody: false,
         }
     }
 
@@ -136,11 +142,19 @@ impl Leader {
             self.closes
                 .push((peer.clone(), old.conn, CloseReason::Replaced));
         }
-        match fence {
-            Fence::Dirty if planted(Bug::StaleMatch) => progress.link = Some(Link::new(conn, now)),
-            Fence::Clean => progress.link = Some(Link::new(conn, now)),
-            Fence::Dirty => self.closes.push((peer, conn, CloseReason::Unfenced)),
+        if fence == Fence::Dirty && !planted(Bug::StaleMatch) {
+            self.closes.push((peer, conn, CloseReason::Unfenced));
+            return;
         }
+        // A reader is another peer with every hello, and brings its log along.
+        let is_reader = matches!(peer, Peer::ReadOnly(_));
+        let linked = std::mem::replace(&mut progress.linked, true);
+        let holds = if linked || is_reader || self.forgot_somebody {
+            Holds::Anything
+        } else {
+            Holds::NothingOf(self.term)
+        };
+        progress.link = Some(Link::new(conn, holds, now));
     }
 
     /// A connection is gone. What a member acknowledged stays known; a reader
@@ -161,7 +175,7 @@ impl Leader {
     /// The peer is no member any more: forget it. Closing is the caller's
     /// (H16).
     pub fn removed(&mut self, peer: &Peer) {
-        self.peers.remove(peer);
+        self.forgot_somebody |= self.peers.remove(peer).is_some();
     }
 
     /// A `next_node_idx` has come. None if it answers no append of this

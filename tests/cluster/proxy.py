@@ -71,6 +71,7 @@ class Relay:
         self.watched = watched
         self.target = target
         self.conversations = []
+        self._open = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -86,6 +87,11 @@ class Relay:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
         self._loop.close()
+
+    def sever(self):
+        """Cuts every connection, as a router does that forgets them."""
+        for writer in list(self._open):
+            self._loop.call_soon_threadsafe(writer.transport.abort)
 
     async def _end(self):
         self._server.close()
@@ -103,8 +109,11 @@ class Relay:
             return
         talk = Conversation(self.address, self.watched)
         self.conversations.append(talk)
+        ends = {writer, far_writer}
+        self._open |= ends
         await asyncio.gather(self._pump(reader, far_writer, talk, True),
                              self._pump(far_reader, writer, talk, False))
+        self._open -= ends
 
     async def _pump(self, reader, writer, talk, from_dialler):
         pending = b""

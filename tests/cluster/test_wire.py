@@ -5,8 +5,9 @@ import time
 
 import pytest
 from faults import Writers
-from harness import Cluster
+from harness import TRUNCATED, Cluster
 from proxy import Relay
+from rig.process import await_that
 
 #: How long it leads under load.
 SECONDS = {"quick": 20, "normal": 60, "long": 600}
@@ -20,6 +21,7 @@ def relayed(folder, pysyncobj, kind, witness_dials):
             contextlib.ExitStack() as stack:
         relays = [stack.enter_context(Relay(member.address, member.bind, cluster.witness.address))
                   for member in cluster.members if member.name in behind]
+        cluster.relays = relays
         cluster.start()
         yield cluster
         talks = [talk for relay in relays for talk in relay.conversations]
@@ -45,6 +47,34 @@ def test_no_append_below_what_a_peer_has(tmp_path, kind, pysyncobj, witness_dial
             cluster.settle()
             cluster.lead(cluster.nodes[turn % 2])
             cluster.must_write(cluster.b, f"/{turn}/between")
+        cluster.check()
+
+
+@pytest.mark.ours
+def test_who_reconnects_is_not_cut(tmp_path, kind):
+    """S3, H8: nodes and a reader that have acknowledged and applied the last entry, the
+    one with which the witness's leadership began, lose their connections and come again.
+    An append that stands before that entry would make them drop it."""
+    with relayed(tmp_path, "0.3.17", kind, witness_dials=False) as cluster:
+        cluster.lead(cluster.witness)
+        reader = cluster.reader()
+        cluster.settle()
+        before = cluster.witness.status()
+        relay, = cluster.relays
+        for _ in range(2):
+            linked = len(relay.conversations)
+            relay.sever()
+
+            def all_are_back():
+                return sum(talk.appends > 0 for talk in relay.conversations[linked:]) >= 3
+
+            await_that(all_are_back, 20, cluster.describe)
+            cluster.settle()
+        after = cluster.witness.status()
+        assert (after["term"], after["commit_idx"]) == (before["term"], before["commit_idx"])
+        dropped = [line for line in reader.output().splitlines() if TRUNCATED in line]
+        assert not dropped, dropped
+        cluster.sound_logs()
         cluster.check()
 
 

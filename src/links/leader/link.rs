@@ -5,7 +5,9 @@
 //! what the follower holds of our log.** Python truncates after `prev`
 //! whatever stands there. `held` be the length of the two logs' common prefix:
 //!
-//! * Every connection begins with a probe that reaches our log's end.
+//! * Every connection begins with a probe that reaches our log's end: behind its
+//!   last entry, unless that is our NO_OP and this is the first that the
+//!   follower is sent of this leadership.
 //! * A reset says why `prev` was refused: the follower's log is shorter (its
 //!   length is told) or differs there. Both bound `held` from above, and the
 //!   next probe is sent exactly at the bound. So a probe that fits proves that
@@ -25,7 +27,7 @@ use super::snapshot::{Chunk, Sending, Transfer};
 use super::{CloseReason, ConnId, LogView, Timing};
 use crate::config::limits::{APPEND_BATCH_BYTES, APPEND_BATCH_ENTRIES};
 use crate::wire::message::NextNodeIdx;
-use crate::wire::{EntryId, LogIndex};
+use crate::wire::{EntryId, LogIndex, Term};
 
 /// A follower loads a snapshot in one go and is deaf meanwhile: it gets this
 /// many times the reply timeout for it.
@@ -35,13 +37,24 @@ const SNAPSHOT_PATIENCE: u32 = 10;
 #[derive(Debug)]
 enum State {
     /// Just connected: the first probe goes to our log's end.
-    Fresh,
+    Fresh(Holds),
     /// The logs agree up to `bound` at most; one probe at a time finds out.
     Probe(Probe),
     /// The logs agree; all up to `sent` is there or on its way.
     Replicate { sent: LogIndex },
     /// Entries that it needs are gone from our log.
     Snapshot(Transfer),
+}
+
+/// What the follower may hold of the entries of this leadership when it
+/// connects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holds {
+    /// None: only we make entries of our term, and we have sent it none.
+    NothingOf(Term),
+    /// Any of them: it was connected before, and may hold what it never
+    /// acknowledged.
+    Anything,
 }
 
 /// The search for the common prefix.
@@ -122,10 +135,10 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(conn: ConnId, now: Instant) -> Self {
+    pub(super) fn new(conn: ConnId, holds: Holds, now: Instant) -> Self {
         Self {
             conn,
-            state: State::Fresh,
+            state: State::Fresh(holds),
             inflights: Inflights::default(),
             refusal: None,
             short: false,
@@ -145,7 +158,7 @@ impl Link {
         match &self.state {
             State::Replicate { sent } => Some(sent.next()),
             State::Probe(probe) => Some(probe.bound.next()),
-            State::Fresh | State::Snapshot(_) => None,
+            State::Fresh(_) | State::Snapshot(_) => None,
         }
     }
 
@@ -314,16 +327,16 @@ impl Link {
         beat: Beat,
         emit: &mut impl FnMut(Send),
     ) {
-        if matches!(self.state, State::Fresh) {
+        if let State::Fresh(holds) = self.state {
             self.state = State::Probe(Probe {
-                bound: first_probe(log),
+                bound: first_probe(log, holds),
                 mismatches: 0,
                 paused: false,
             });
         }
         self.leave_compacted(log, now);
         match self.state {
-            State::Fresh => {}
+            State::Fresh(_) => {}
             State::Probe(probe) => self.poll_probe(probe, log, now, beat, emit),
             State::Replicate { sent } => self.poll_replicate(sent, log, now, beat, emit),
             State::Snapshot(_) => self.poll_snapshot(now, beat, emit),
@@ -337,7 +350,7 @@ impl Link {
         let next_prev = match &self.state {
             State::Probe(probe) => probe.bound,
             State::Replicate { sent } => *sent,
-            State::Fresh | State::Snapshot(_) => return,
+            State::Fresh(_) | State::Snapshot(_) => return,
         };
         if self.inflights.is_empty() && log.term_at(next_prev).is_none() {
             self.state = State::Snapshot(Transfer::wanted(self.snapshot_failures, now));
@@ -533,13 +546,16 @@ fn entry(log: &impl LogView, index: LogIndex) -> Option<EntryId> {
     Some(EntryId { index, term })
 }
 
-/// Our log's end; or, when its last entry alone is of this leadership, the
-/// entry before: most followers lack just that NO_OP (spec 5.4).
-fn first_probe(log: &impl LogView) -> LogIndex {
+/// Our log's end; or, when its last entry alone is of this leadership and the
+/// follower cannot have it, the entry before: most followers lack just that
+/// NO_OP (spec 5.4).
+fn first_probe(log: &impl LogView, holds: Holds) -> LogIndex {
     let last = log.last();
     let before = last.index.prev().and_then(|index| entry(log, index));
-    match before {
-        Some(before) if before.term != last.term => before.index,
+    match (holds, before) {
+        (Holds::NothingOf(term), Some(before)) if last.term == term && before.term != term => {
+            before.index
+        }
         _ => last.index,
     }
 }

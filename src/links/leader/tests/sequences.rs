@@ -151,6 +151,31 @@ fn a_late_comer_is_probed_at_the_logs_end() {
 }
 
 #[test]
+fn who_was_connected_before_is_probed_behind_our_no_op() {
+    // S3, H8: it may hold the NO_OP, whether it acknowledged it or not.
+    let mut rig = Rig::new(&[0, 1, 1, 2]);
+    assert_eq!(rig.sent(), ["after 3/1: 4-4, commit 1"]);
+    rig.leader.disconnected(&rig.peer, CONN);
+    rig.connect(ConnId(2), Fence::Clean);
+    assert_eq!(rig.sent(), ["after 4/2: nothing, commit 1"]);
+    rig.taken(5);
+    // Nor does a removal make it a stranger.
+    rig.leader.disconnected(&rig.peer, ConnId(2));
+    rig.leader.removed(&rig.peer);
+    rig.connect(ConnId(3), Fence::Clean);
+    assert_eq!(rig.sent(), ["after 4/2: nothing, commit 1"]);
+}
+
+#[test]
+fn a_reader_is_probed_behind_our_no_op() {
+    // S3, H8: it cannot be told whether it was here before.
+    let mut rig = Rig::alone(&[0, 1, 1, 2]);
+    rig.peer = Peer::ReadOnly(7);
+    rig.connect(CONN, Fence::Clean);
+    assert_eq!(rig.sent(), ["after 4/2: nothing, commit 1"]);
+}
+
+#[test]
 fn a_short_log_is_continued_at_its_end() {
     let mut rig = Rig::new(&[0, 1, 2, 2, 2]);
     rig.sent();

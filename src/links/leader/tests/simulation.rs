@@ -147,6 +147,11 @@ impl World {
             && let Some(leader) = &mut self.leader
         {
             leader.disconnected(&node.peer, conn.id);
+            if n < MEMBERS && !self.calm && self.random.chance(5) {
+                // Removed, and added again when it is connected the next time.
+                leader.removed(&node.peer);
+                saw(&mut self.seen, "removed", true);
+            }
         }
     }
 
@@ -199,6 +204,14 @@ impl World {
             after >= before,
             &format!("S3: {message:?} cut {n} from {before} to {after}"),
         );
+        // H8: nor is anything cut that the same message brings back.
+        if let (Message::Append { prev, .. }, Some(reply)) = (&message, &reply) {
+            let fits = reply.success && prev.is_some_and(|(prev, _)| prev < before);
+            self.check(
+                !fits,
+                &format!("S3: {message:?} cut {n}, which held {before}"),
+            );
+        }
         if accepted {
             self.check_commit_of(n);
         }
@@ -539,6 +552,7 @@ fn nothing_acknowledged_is_cut_and_all_come_together() {
         "rivals",
         "unfenced",
         "silent",
+        "removed",
     ] {
         assert!(
             total.get(what).is_some_and(|count| *count > 20),
