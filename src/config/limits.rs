@@ -23,6 +23,17 @@ pub const LOG_ENTRIES_KEPT: u64 = 256;
 /// Log entries in memory at which the applied ones are forgotten.
 pub const LOG_ENTRIES_MAX: usize = 1024;
 
+/// Commands that may wait for the first commit of a leadership of ours, and the
+/// bytes that they may come to. Patroni has a handful under way.
+pub const PROPOSALS_WAITING_MAX: usize = 256;
+
+/// See [`PROPOSALS_WAITING_MAX`].
+pub const PROPOSALS_WAITING_BYTES_MAX: usize = 4 << 20;
+
+/// Bytes of commands that a leader holds twice, to judge proposals by, before it
+/// takes its copy of the store anew; a copy costs time by the number of keys.
+pub const TAIL_BYTES_MAX: usize = 1 << 20;
+
 /// Requests that may wait in the engine's queue.
 pub const ENGINE_REQUESTS_MAX: u64 = 256;
 

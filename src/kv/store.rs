@@ -249,17 +249,26 @@ impl Store {
         now.checked_add(remaining.min()?)
     }
 
-    /// Notes that the expiry of the current value of `key` is proposed, so that
-    /// it is not proposed again.
-    pub fn mark_proposed(&mut self, key: &Value) {
+    /// Notes that the expiry of the current value of `key` is on its way into
+    /// the log, so that it is not proposed again.
+    pub fn expiry_proposed(&mut self, key: &Value) {
         if let Some(row) = self.table.get_mut(key) {
             row.beside.age.proposed = true;
         }
     }
 
-    /// Forgets every pending expiry: when we cease to lead, or a proposal was
-    /// refused by the log.
-    pub fn clear_proposed(&mut self) {
+    /// Notes that the expiry of `key` did not get into the log. If its value is
+    /// `stored` still, it is due again.
+    pub fn expiry_refused(&mut self, key: &Value, stored: &Value) {
+        if let Some(row) = self.table.get_mut(key)
+            && same_writing(&row.stored, stored)
+        {
+            row.beside.age.proposed = false;
+        }
+    }
+
+    /// Forgets every expiry that is on its way: we cease to lead.
+    pub fn forget_expiries(&mut self) {
         for row in self.table.rows_mut() {
             row.beside.age.proposed = false;
         }

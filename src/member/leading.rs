@@ -1,7 +1,7 @@
 //! What we send while we lead: appends, heartbeats and snapshots, as
 //! `links::leader` decides, and the expiry of keys.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 
 use super::{Member, Trouble};
 use crate::config::limits;
-use crate::kv::{Tail, expire_command};
 use crate::links::connection::Connection;
 use crate::links::leader::{Action, ConnId, Fence, Leader, LogView, Peer, Timing};
 use crate::raft::log::Log;
+use crate::raft::proposals::Proposals;
 use crate::wire::message::{
     Append, AppendBody, AppendEntries, Message, NextNodeIdx, SnapshotChunk,
 };
-use crate::wire::{Address, EntryId, LogIndex, Term, Value, command};
+use crate::wire::{Address, EntryId, LogIndex, Term, Value};
 
 /// One leadership of ours.
 pub struct Leadership {
@@ -26,18 +26,13 @@ pub struct Leadership {
     pub leader: Leader,
     /// Peers that lost what they had acknowledged (H14), until they caught up.
     pub reverted: BTreeSet<Peer>,
-    /// The NO_OP with which it began.
-    pub first: LogIndex,
-    /// Where the last membership change that we accepted will stand.
-    pub change_proposed: Option<LogIndex>,
-    /// The store as of the end of the log, to judge proposals by (S6).
-    pub tail: Tail,
-    /// Where the next proposal will stand.
-    pub next: LogIndex,
-    /// How many proposals are on their way into the log.
-    pub in_flight: Rc<Cell<usize>>,
+    /// What is on its way into the log. Shared with the proposals under way,
+    /// which may outlive the leadership.
+    pub proposals: Rc<RefCell<Proposals>>,
     since: Instant,
     renewed: Instant,
+    /// When expiries were last proposed.
+    expired: Option<Instant>,
     snapshots: BTreeMap<Peer, Arc<[u8]>>,
     handed_over: Option<Instant>,
     caught_up: BTreeMap<Address, Instant>,
@@ -81,6 +76,9 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often the room in the buffers of a snapshot's receiver is looked at.
 const SNAPSHOT_PACE: Duration = Duration::from_millis(5);
 
+/// Before an expiry that was refused is proposed again.
+const EXPIRY_PAUSE: Duration = Duration::from_millis(500);
+
 /// How long a data node must have been caught up before it is handed
 /// leadership, and how long until the next attempt.
 const HAND_OVER_AFTER: Duration = Duration::from_secs(60);
@@ -121,23 +119,17 @@ impl Member {
                 now,
             );
         }
-        let (first, tail) = {
-            let replica = self.replica.borrow();
-            (replica.log.last().index, replica.tail())
-        };
+        let proposals = Proposals::new(self.replica.borrow().held());
         log::info!("{}: this witness leads, term {term}", self.name);
         *self.reported_leader.borrow_mut() = Some((self.me.clone(), now));
         *self.leadership.borrow_mut() = Some(Leadership {
             term,
             leader,
             reverted: BTreeSet::new(),
-            first,
-            change_proposed: None,
-            tail,
-            next: first.next(),
-            in_flight: Rc::default(),
+            proposals: Rc::new(RefCell::new(proposals)),
             since: now,
             renewed: now,
+            expired: None,
             snapshots: BTreeMap::new(),
             handed_over: None,
             caught_up: BTreeMap::new(),
@@ -156,7 +148,7 @@ impl Member {
             leadership.term
         );
         *self.reported_leader.borrow_mut() = None;
-        self.replica.borrow_mut().store.clear_proposed();
+        self.replica.borrow_mut().store.forget_expiries();
         for (address, link) in self.links.borrow_mut().iter_mut() {
             let peer = Peer::Member(address.clone());
             link.unanswered |= leadership.leader.unanswered(&peer) > 0;
@@ -345,13 +337,15 @@ impl Member {
     }
 
     fn prepare_snapshot(&self, peer: &Peer, conn: ConnId, now: Instant) {
-        let (bytes, last) = {
-            let replica = self.replica.borrow();
-            let Some((snapshot, last)) = replica.snapshot() else {
-                return;
-            };
-            (snapshot.encode(), last)
+        let snapshot = self.replica.borrow().snapshot();
+        let Some((snapshot, last)) = snapshot else {
+            // Before our second entry is applied there is none.
+            if let Some(leadership) = self.leadership.borrow_mut().as_mut() {
+                leadership.leader.snapshot_failed(peer, conn, now);
+            }
+            return;
         };
+        let bytes = snapshot.encode();
         log::info!(
             "{}: sending {peer} a snapshot up to {last}, {} bytes",
             self.name,
@@ -422,15 +416,27 @@ impl Member {
         heard.count() > members.len() / 2
     }
 
+    /// Proposes the expiry of the keys that are due. One that the engine
+    /// refused, for its quorum had not spoken for a while, is due again after a
+    /// pause.
     async fn expire(&self, now: Instant) {
         let due = {
-            let leadership = self.leadership.borrow();
-            let Some(leadership) = leadership.as_ref() else {
+            let mut leadership = self.leadership.borrow_mut();
+            let Some(leadership) = leadership.as_mut() else {
                 return;
             };
+            let mut proposals = leadership.proposals.borrow_mut();
             let mut replica = self.replica.borrow_mut();
-            if replica.applied < leadership.first {
+            if replica.applied < proposals.first() {
                 return;
+            }
+            let paused = leadership
+                .expired
+                .is_some_and(|at| now.duration_since(at) < EXPIRY_PAUSE);
+            if !paused {
+                for (key, stored) in proposals.take_refused_expiries() {
+                    replica.store.expiry_refused(&key, &stored);
+                }
             }
             let due: Vec<(Value, Value)> = replica
                 .store
@@ -438,13 +444,15 @@ impl Member {
                 .map(|(k, v)| (k.clone(), v.clone()))
                 .collect();
             for (key, _) in &due {
-                replica.store.mark_proposed(key);
+                replica.store.expiry_proposed(key);
+            }
+            if !due.is_empty() {
+                leadership.expired = Some(now);
             }
             due
         };
         for (key, stored) in due {
-            let command = command::regular(&expire_command(&key, &stored));
-            self.propose(command, None).await;
+            self.propose_expiry(key, stored).await;
         }
     }
 
@@ -477,14 +485,15 @@ impl Member {
         let Some(address) = candidate.filter(|_| waited) else {
             return;
         };
+        // Without a connection nothing is asked of it, and the next look tries again.
+        let Some(connection) = self.connection(&address) else {
+            return;
+        };
         leadership.handed_over = Some(now);
-        let term = leadership.term;
-        drop(replica);
-        drop(guard);
-        if let Some(connection) = self.connection(&address) {
-            log::info!("{}: handing leadership over to {address}", self.name);
-            connection.send(&Message::TimeoutNow { term });
-        }
+        log::info!("{}: handing leadership over to {address}", self.name);
+        connection.send(&Message::TimeoutNow {
+            term: leadership.term,
+        });
     }
 
     /// Sends a keepalive where nothing else was sent for a second: PySyncObj

@@ -1,6 +1,6 @@
 //! Commands on their way into the log: those of other nodes, and our own.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,20 +8,21 @@ use std::time::Duration;
 use futures_channel::oneshot;
 
 use super::{Member, Trouble};
-use crate::config::limits;
-use crate::kv::Tail;
+use crate::kv::expire_command;
 use crate::links::connection::Connection;
-use crate::raft::log::members_after;
 use crate::raft::proposal::Origin;
-use crate::raft::replica::call_of;
+use crate::raft::proposals::{Admitted, Proposals};
 use crate::raft::runtime;
-use crate::raft::types::{Members, Payload};
+use crate::raft::types::Payload;
 use crate::reactor::Timer;
-use crate::wire::EntryId;
-use crate::wire::command::Command;
 use crate::wire::message::{ApplyError, ApplyOutcome, Message};
+use crate::wire::{EntryId, Value, command};
 
-type InFlight = Rc<Cell<usize>>;
+fn refuse(origin: Option<Origin>, error: ApplyError) {
+    if let Some(origin) = origin {
+        origin.answer(ApplyOutcome::Refused(error));
+    }
+}
 
 impl Member {
     /// A member or a read-only client proposes a command (spec 3.7).
@@ -51,23 +52,42 @@ impl Member {
         if self.is_settled() {
             self.propose(command, origin).await;
         } else {
-            // Not here: the answers that settle us come on this connection.
-            let member = self.clone();
-            runtime::spawn(async move {
-                member.settled().await;
-                member.propose(command, origin).await;
-            })
-            .detach();
+            self.propose_later(command, origin);
         }
+    }
+
+    /// Proposes once our leadership is settled; not in the connection's own
+    /// task, for the answers that settle us come on it.
+    fn propose_later(self: &Rc<Self>, command: Arc<[u8]>, origin: Option<Origin>) {
+        let Some(proposals) = self.proposals() else {
+            return; // Origin says that we do not lead.
+        };
+        let bytes = command.len();
+        let waits = proposals.borrow_mut().wait(bytes);
+        if let Err(error) = waits {
+            refuse(origin, error);
+            return;
+        }
+        let member = self.clone();
+        runtime::spawn(async move {
+            member.settled().await;
+            proposals.borrow_mut().end_wait(bytes);
+            member.propose(command, origin).await;
+        })
+        .detach();
+    }
+
+    fn proposals(&self) -> Option<Rc<RefCell<Proposals>>> {
+        let leadership = self.leadership.borrow();
+        leadership.as_ref().map(|l| l.proposals.clone())
     }
 
     /// Whether the entry with which our leadership began is committed; before,
     /// openraft has no quorum's word and refuses to write.
     fn is_settled(&self) -> bool {
-        let leadership = self.leadership.borrow();
-        leadership
-            .as_ref()
-            .is_none_or(|l| self.replica.borrow().log.commit() >= l.first)
+        self.proposals().is_none_or(|proposals| {
+            self.replica.borrow().log.commit() >= proposals.borrow().first()
+        })
     }
 
     /// Resolves when we lead with a quorum's word, or lead no more.
@@ -115,18 +135,21 @@ impl Member {
 
     /// Proposes to our own log, if nothing speaks against the command.
     pub(super) async fn propose(&self, command: Arc<[u8]>, origin: Option<Origin>) {
-        let (members, in_flight) = match self.admit(&command) {
-            Ok(admitted) => admitted,
-            Err(error) => {
-                if let Some(origin) = origin {
-                    origin.answer(ApplyOutcome::Refused(error));
-                }
-                return;
-            }
+        let Some(proposals) = self.proposals() else {
+            return refuse(origin, ApplyError::NotLeader);
         };
-        in_flight.set(in_flight.get().saturating_add(1));
+        let admitted = {
+            let replica = self.replica.borrow();
+            let mut proposals = proposals.borrow_mut();
+            proposals.admit(replica.held(), &self.me, &command)
+        };
+        let Admitted { index, members } = match admitted {
+            Ok(admitted) => admitted,
+            Err(error) => return refuse(origin, error),
+        };
         let origin = Origin::new(move |outcome| {
-            in_flight.set(in_flight.get().saturating_sub(1));
+            let appended = matches!(outcome, ApplyOutcome::Appended(_));
+            proposals.borrow_mut().settle(index, appended);
             if let Some(origin) = origin {
                 origin.answer(outcome);
             }
@@ -142,55 +165,19 @@ impl Member {
         }
     }
 
-    /// Judges a proposal: the members after it, or why it is refused.
-    fn admit(&self, command: &[u8]) -> Result<(Option<Members>, InFlight), ApplyError> {
-        let mut guard = self.leadership.borrow_mut();
-        let Some(leadership) = guard.as_mut() else {
-            return Err(ApplyError::NotLeader);
+    /// Proposes the expiry of a key as long as its value is `stored`. One that
+    /// is refused is proposed again by [`Member::expire`].
+    pub(super) async fn propose_expiry(&self, key: Value, stored: Value) {
+        let Some(proposals) = self.proposals() else {
+            return;
         };
-        let replica = self.replica.borrow();
-        let log = &replica.log;
-        if leadership.in_flight.get() == 0 && replica.applied == log.last().index {
-            // Nothing is under way: what the log holds is what is applied.
-            leadership.tail = Tail::of(&replica.store);
-            leadership.next = log.last().index.next();
-        }
-        let mut members = None;
-        match call_of(command) {
-            // S6: what would stop every Python node for good never enters the
-            // log through us.
-            Some(call) => {
-                let call = call.map_err(|_| ApplyError::RequestDenied)?;
-                let judged = leadership.tail.propose(leadership.next, &call);
-                judged.map_err(|_| ApplyError::RequestDenied)?;
+        let command = command::regular(&expire_command(&key, &stored));
+        let origin = Origin::new(move |outcome| {
+            if matches!(outcome, ApplyOutcome::Refused(_)) {
+                proposals.borrow_mut().refuse_expiry(key, stored);
             }
-            None => match Command::parse(command) {
-                Command::Membership { .. } => {
-                    // H17: one change at a time, inherited ones included.
-                    let busy = log.commit() < leadership.first
-                        || log.pending_changes() > 0
-                        || leadership
-                            .change_proposed
-                            .is_some_and(|at| at > log.commit());
-                    let changed = members_after(log.members(), command).filter(|members| {
-                        members.contains(&self.me) && members.len() <= limits::MEMBERS_MAX
-                    });
-                    if busy || changed.is_none() {
-                        return Err(ApplyError::RequestDenied);
-                    }
-                    leadership.change_proposed = Some(leadership.next);
-                    members = changed;
-                }
-                // A code version above 0 makes Python apply an entry again and
-                // again (spec 6.1); a malformed command raises (H6).
-                Command::Version(_) | Command::Malformed => {
-                    return Err(ApplyError::RequestDenied);
-                }
-                Command::Regular(_) | Command::Noop | Command::Unknown => {}
-            },
-        }
-        leadership.next = leadership.next.next();
-        Ok((members, leadership.in_flight.clone()))
+        });
+        self.propose(command, Some(origin)).await;
     }
 
     /// Proposes a command for an operator, through the leader, whoever that is,

@@ -12,6 +12,7 @@ pub mod log;
 pub mod machine;
 pub mod network;
 pub mod proposal;
+pub mod proposals;
 pub mod replica;
 pub mod runtime;
 #[cfg(feature = "test-hooks")]

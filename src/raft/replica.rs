@@ -12,9 +12,10 @@ use futures_channel::oneshot;
 
 use super::checkpoint;
 use super::log::{Log, id_of};
+use super::proposals::Held;
 use super::types::{LogId, Members, StoredMembership, log_id, membership};
 use crate::disk::{Disk, Diverged, HardState, Recovered, Standing, StoredEntry};
-use crate::kv::{Applied, Call, Change, Poison, Store, Tail};
+use crate::kv::{Applied, Call, Change, Poison, Store};
 use crate::links::epoch::EpochTerm;
 use crate::links::follower::{EngineAppend, VoteView};
 use crate::wire::command::REGULAR;
@@ -261,15 +262,13 @@ impl Replica {
         self.disk.truncate_after(self.log.last().index);
     }
 
-    /// The store as of the end of the log, to judge proposals by (S6).
-    pub fn tail(&self) -> Tail {
-        let mut tail = Tail::of(&self.store);
-        for stored in self.log.from(self.applied.next()) {
-            if let Some(Ok(call)) = call_of(&stored.entry.command) {
-                tail.append(stored.entry.id.index, &call);
-            }
+    /// Log and store, for whoever judges proposals.
+    pub fn held(&self) -> Held<'_> {
+        Held {
+            log: &self.log,
+            store: &self.store,
+            applied: self.applied,
         }
-        tail
     }
 
     /// Replaces log and store by a leader's snapshot.

@@ -19,6 +19,7 @@ mod hostile;
 mod liveness;
 mod memory;
 mod placement;
+mod proposals;
 mod quorum;
 mod rig;
 mod storage;

@@ -145,7 +145,7 @@ fn an_identical_value_keeps_its_age() {
     assert!(matches!(bench.apply(&lock(100.0)).change, Change::Set(_)));
     bench.pass(TTL / 2);
     assert_eq!(bench.due(), ["/s/b/leader"]);
-    bench.store.mark_proposed(&str("/s/b/leader"));
+    bench.store.expiry_proposed(&str("/s/b/leader"));
     bench.apply(&lock(100.0));
     assert!(bench.due().is_empty(), "its expiry is on the way still");
 }
@@ -207,14 +207,34 @@ fn expiry_is_proposed_once() {
     bench.apply(&set("/s/b/members/a", writing("{}", 100.0, Some(30.0))));
     bench.pass(TTL);
     assert_eq!(bench.due().len(), 2);
-    bench.store.mark_proposed(&str("/s/b/leader"));
+    bench.store.expiry_proposed(&str("/s/b/leader"));
     assert_eq!(bench.due(), ["/s/b/members/a"]);
-    bench.store.clear_proposed();
+    bench.store.forget_expiries();
     assert_eq!(bench.due().len(), 2);
-    bench.store.mark_proposed(&str("/s/b/leader"));
+    bench.store.expiry_proposed(&str("/s/b/leader"));
     bench.apply(&lock(130.0));
     bench.pass(TTL);
     assert_eq!(bench.due().len(), 2, "a new writing is not marked");
+}
+
+/// S8: an expiry that did not get into the log is due again, unless the key was
+/// written anew meanwhile.
+#[test]
+fn a_refused_expiry_is_due_again() {
+    let mut bench = Bench::new();
+    let key = str("/s/b/leader");
+    bench.apply(&lock(100.0));
+    bench.pass(TTL);
+    let stored = bench.store.get("/s/b/leader").unwrap().clone();
+    bench.store.expiry_proposed(&key);
+    assert!(bench.due().is_empty());
+    bench.store.expiry_refused(&key, &stored);
+    assert_eq!(bench.due(), ["/s/b/leader"]);
+    bench.apply(&lock(130.0));
+    bench.pass(TTL);
+    bench.store.expiry_proposed(&key);
+    bench.store.expiry_refused(&key, &stored);
+    assert!(bench.due().is_empty(), "another writing was refused");
 }
 
 /// H1: the retried `cancel_initialization` is applied as False, and refused as a
