@@ -17,7 +17,9 @@ use super::format::{BLOCK, FrameBuilder, FrameHead, HardSlot, SegmentHeader};
 use super::recover::{Found, HARD_STATE, Log, SEGMENTS, State, recover};
 use super::segment::Segment;
 use super::storage::{File, Storage};
-use super::{Checkpoint, Condition, DiskError, HardState, Recovered, Standing, StoredEntry};
+use super::{
+    Arrival, Checkpoint, Condition, DiskError, HardState, Recovered, Standing, StoredEntry,
+};
 
 /// A cluster's durable state.
 pub(super) struct Cluster {
@@ -478,6 +480,7 @@ fn recovered(state: Option<&State>, set_aside: Option<&Path>) -> Recovered {
         committed: false,
         standing: Standing::Amnesic,
         diverged: None,
+        arrival: Arrival::default(),
     });
     let condition = match (state, set_aside) {
         (None, None) => Condition::Fresh,
@@ -497,6 +500,7 @@ fn recovered(state: Option<&State>, set_aside: Option<&Path>) -> Recovered {
         entries: log.entries.clone(),
         commit: LogIndex::new(log.commit.min(last)),
         condition,
+        set_aside: set_aside.is_some(),
     }
 }
 

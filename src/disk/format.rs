@@ -16,7 +16,7 @@ use crc::{CRC_32_ISCSI, Crc, Digest};
 use crate::config::limits::DISK_FRAME_BYTES_MAX;
 use crate::wire::{Address, Entry, EntryId, LogIndex, Term};
 
-use super::{Checkpoint, Diverged, HardState, Standing, StoredEntry};
+use super::{Arrival, Checkpoint, Diverged, HardState, Reading, Standing, StoredEntry};
 
 /// The latest format that this version reads, and what is written where format 1
 /// cannot say it: so an older version can still open all that it understands.
@@ -40,6 +40,9 @@ const KIND_ENTRY: u8 = 1;
 const KIND_TRUNCATE: u8 = 2;
 const KIND_CHECKPOINT: u8 = 3;
 const FIELD_DIVERGED: u8 = 1;
+/// What was shown before there was a vote: `saw_data` (u8), the kind of the reading
+/// (u8; 0 none, 1 listed, 2 unlisted) and its end (u64).
+const FIELD_ARRIVAL: u8 = 2;
 
 static CRC32C: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
 
@@ -166,6 +169,9 @@ fn put_hard_state(body: &mut Vec<u8>, state: &HardState) -> u32 {
     if let Some(diverged) = &state.diverged {
         put_field(body, FIELD_DIVERGED, &encode_diverged(diverged));
     }
+    if state.arrival != Arrival::default() {
+        put_field(body, FIELD_ARRIVAL, &encode_arrival(state.arrival));
+    }
     if body.len() > fields_at || state.standing == Standing::Estranged {
         FORMAT
     } else {
@@ -197,6 +203,7 @@ fn hard_state(r: &mut Reader<'_>) -> Option<HardState> {
             text => Some(std::str::from_utf8(text).ok()?.parse().ok()?),
         },
         diverged: None,
+        arrival: Arrival::default(),
     };
     while !r.0.is_empty() {
         let tag = r.u8()?;
@@ -204,6 +211,7 @@ fn hard_state(r: &mut Reader<'_>) -> Option<HardState> {
         let mut value = Reader(r.take(usize::from(len))?);
         match tag {
             FIELD_DIVERGED => state.diverged = Some(diverged(&mut value)?),
+            FIELD_ARRIVAL => state.arrival = arrival(&mut value)?,
             // A new field is a new format, which is refused by its number.
             _ => return None,
         }
@@ -233,6 +241,30 @@ fn diverged(r: &mut Reader<'_>) -> Option<Diverged> {
         theirs: r.entry_id()?,
         leader_term: Term::new(r.u64()?)?,
     })
+}
+
+fn encode_arrival(arrival: Arrival) -> Vec<u8> {
+    let (kind, end) = match arrival.reading {
+        None => (0, 0),
+        Some(Reading::Listed) => (1, 0),
+        Some(Reading::Unlisted { end }) => (2, end.get()),
+    };
+    let mut value = vec![u8::from(arrival.saw_data), kind];
+    value.extend(end.to_le_bytes());
+    value
+}
+
+fn arrival(r: &mut Reader<'_>) -> Option<Arrival> {
+    let (saw_data, kind, end) = (r.u8()? == 1, r.u8()?, r.u64()?);
+    let reading = match kind {
+        0 => None,
+        1 => Some(Reading::Listed),
+        2 => Some(Reading::Unlisted {
+            end: LogIndex::new(end)?,
+        }),
+        _ => return None,
+    };
+    Some(Arrival { saw_data, reading })
 }
 
 /// A block: preamble, CRC of the body, length of the body, body, zeros.

@@ -94,6 +94,30 @@ pub struct HardState {
     /// Set while a leader's log contradicts what is committed here (S2): no vote,
     /// no campaign, no success.
     pub diverged: Option<Diverged>,
+    /// What it was shown before it had a vote.
+    pub arrival: Arrival,
+}
+
+/// What a member without a vote was shown of the cluster, as far as that decides
+/// when it gets one (S7 b, c). What an older version wrote holds nothing of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Arrival {
+    /// Somebody has shown that the cluster holds something.
+    pub saw_data: bool,
+    /// The first answer of a leader to `members`, while the log was empty.
+    pub reading: Option<Reading>,
+}
+
+/// What a leader's answer to `members` said of us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// We are a member.
+    Listed,
+    /// We are none.
+    Unlisted {
+        /// The leader's log did not reach beyond this.
+        end: LogIndex,
+    },
 }
 
 /// A leader's log contradicted what is committed here.
@@ -143,6 +167,8 @@ pub struct Recovered {
     pub commit: Option<LogIndex>,
     /// How the files were found.
     pub condition: Condition,
+    /// State was set aside in this folder, now or earlier.
+    pub set_aside: bool,
 }
 
 /// How an opening found the files.

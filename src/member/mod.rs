@@ -8,6 +8,7 @@
 //! * [`campaign`]: whether to;
 //! * [`standing`]: whether our word counts (S7, S13);
 //! * [`condition`]: all of it, for whoever looks;
+//! * [`eligibility`]: what proves that our word counts (S7);
 //! * [`estranged`]: whether all others have forgotten what we hold;
 //! * [`inbound`]: what peers send;
 //! * [`leading`]: what we send while we lead;
@@ -30,6 +31,7 @@ pub mod assembly;
 pub mod campaign;
 pub mod clock;
 pub mod condition;
+pub mod eligibility;
 pub mod estranged;
 pub mod inbound;
 pub mod leading;

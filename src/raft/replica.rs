@@ -14,7 +14,7 @@ use super::checkpoint;
 use super::log::{Log, id_of};
 use super::proposals::Held;
 use super::types::{LogId, Members, StoredMembership, log_id, membership};
-use crate::disk::{Disk, Diverged, HardState, Recovered, Standing, StoredEntry};
+use crate::disk::{Arrival, Disk, Diverged, HardState, Recovered, Standing, StoredEntry};
 use crate::kv::{Applied, Call, Change, Poison, Store};
 use crate::links::epoch::EpochTerm;
 use crate::links::follower::{EngineAppend, VoteView};
@@ -42,6 +42,8 @@ pub struct Replica {
     pub standing: Standing,
     /// What contradicted our committed entries, if anything does (S2).
     pub diverged: Option<Diverged>,
+    /// What we were shown before our word counted.
+    pub arrival: Arrival,
     /// The key-value store, as of `applied`.
     pub store: Store,
     /// The last entry applied.
@@ -104,6 +106,7 @@ impl Replica {
         );
         let hard = recovered.hard_state;
         let diverged = hard.as_ref().and_then(|hard| hard.diverged);
+        let arrival = hard.as_ref().map(|hard| hard.arrival).unwrap_or_default();
         let standing = hard.map_or(Standing::Amnesic, |hard| hard.standing);
         Ok(Self {
             me,
@@ -112,6 +115,7 @@ impl Replica {
             vote_pending: None,
             standing,
             diverged,
+            arrival,
             store,
             applied,
             purged,
@@ -134,6 +138,7 @@ impl Replica {
             committed: vote.committed,
             standing: self.standing,
             diverged: self.diverged,
+            arrival: self.arrival,
         }
     }
 

@@ -1,8 +1,8 @@
 //! The bytes of the hard state: what each format wrote is read for ever.
 
 use crate::disk::format::{HardSlot, Read};
-use crate::disk::{Diverged, HardState, Standing};
-use crate::wire::Term;
+use crate::disk::{Arrival, Diverged, HardState, Reading, Standing};
+use crate::wire::{LogIndex, Term};
 
 use super::rig::{entry, vote};
 
@@ -76,6 +76,24 @@ fn the_first_format_is_written_where_it_can_say_all() {
     );
 }
 
+#[test]
+fn what_was_shown_before_a_vote_is_read_back() {
+    let end = LogIndex::new(9).unwrap();
+    for (saw_data, reading) in [
+        (true, None),
+        (true, Some(Reading::Listed)),
+        (false, Some(Reading::Unlisted { end })),
+    ] {
+        let mut slot = slot(Standing::Amnesic, None);
+        if let Some(state) = &mut slot.state {
+            state.arrival = Arrival { saw_data, reading };
+        }
+        let block = slot.encode();
+        assert_eq!(block[8..12], 2_u32.to_le_bytes());
+        assert_eq!(HardSlot::decode(&block), Read::Valid(slot));
+    }
+}
+
 /// All that matters is in the first sector, with the longest address too.
 #[test]
 fn the_longest_slot_fits_one_sector() {
@@ -90,6 +108,7 @@ fn the_longest_slot_fits_one_sector() {
     );
     if let Some(state) = &mut slot.state {
         state.voted_for = Some(longest.parse().unwrap());
+        state.arrival.saw_data = true;
     }
     let block = slot.encode();
     assert!(block[512..].iter().all(|byte| *byte == 0));

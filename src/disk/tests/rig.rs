@@ -10,7 +10,9 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 
 use crate::disk::worker::{Job, Members, Op, Shared, round, take};
-use crate::disk::{Checkpoint, Condition, DiskError, HardState, Recovered, Standing, StoredEntry};
+use crate::disk::{
+    Arrival, Checkpoint, Condition, DiskError, HardState, Recovered, Standing, StoredEntry,
+};
 use crate::wire::{Entry, EntryId, LogIndex, Term};
 
 use super::sim::Sim;
@@ -85,6 +87,7 @@ pub(super) fn vote(term: u64, port: u16) -> HardState {
         committed: false,
         standing: Standing::Voter,
         diverged: None,
+        arrival: Arrival::default(),
     }
 }
 
@@ -315,7 +318,9 @@ impl Rig {
             }
             8 | 9 => {
                 let term = self.latest().hard.as_ref().map_or(0, |h| h.term.get());
-                self.save(vote(term + rng.random_range(0..3), rng.random_range(1..4)));
+                let mut state = vote(term + rng.random_range(0..3), rng.random_range(1..4));
+                state.arrival.saw_data = rng.random_bool(0.5);
+                self.save(state);
             }
             10 if last > 0 => self.note_commit(some_commit),
             _ if last > 1 => self.some_checkpoint(rng, some_commit),
