@@ -9,6 +9,8 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use crate::config::Commands;
+
 /// How bad something is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -36,7 +38,7 @@ impl From<Level> for log::Level {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remedy {
     /// In words, without a full stop before a command.
-    pub advice: &'static str,
+    pub advice: String,
     /// A command line that works when pasted, where there is one.
     pub command: Option<String>,
 }
@@ -45,7 +47,7 @@ impl fmt::Display for Remedy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.command {
             Some(command) => write!(f, "{}: {command}", self.advice),
-            None => f.write_str(self.advice),
+            None => f.write_str(&self.advice),
         }
     }
 }
@@ -57,13 +59,11 @@ impl Serialize for Remedy {
     }
 }
 
-/// What a remedy's command line needs to know of this witness.
+/// What a remedy needs to know of this witness.
 #[derive(Debug, Clone, Copy)]
 pub struct Place<'a> {
-    /// The cluster's configured name.
-    pub cluster: &'a str,
-    /// Our advertised address.
-    pub self_addr: &'a str,
+    /// The commands for its cluster.
+    pub commands: &'a Commands,
     /// Another member of the Raft group, to be asked.
     pub member: Option<&'a str>,
 }
@@ -190,20 +190,17 @@ impl Reason {
 
     /// What ends it.
     pub fn remedy(self, place: &Place<'_>) -> Remedy {
-        let reset = || Some(format!("pg-witness reset {}", place.cluster));
-        let (advice, command) = match self {
+        let commands = place.commands;
+        let (advice, step) = match self {
             Self::DiskUnusable => (
                 "Free space in data_dir or replace the medium; pg-witness retries every second",
                 None,
             ),
             Self::Diverged => (
-                "If the data nodes hold the data that counts, stop this witness and run",
-                reset(),
+                "If the data nodes hold the data that counts, ",
+                Some(commands.reset()),
             ),
-            Self::Estranged => (
-                "If the cluster was made anew, stop this witness and run",
-                reset(),
-            ),
+            Self::Estranged => ("If the cluster was made anew, ", Some(commands.reset())),
             Self::NeverVotes => (
                 "Nothing, if that is intended; else set vote to always and restart",
                 None,
@@ -214,18 +211,22 @@ impl Reason {
             ),
             Self::NoMember => match place.member {
                 Some(member) => (
-                    "Restart this witness, which then asks to be added, or run",
-                    Some(format!("pg-witness raft add {member} {}", place.self_addr)),
+                    "Restart this witness, which then asks to be added, or ",
+                    Some(commands.add_to(member)),
                 ),
                 None => ("Restart this witness, which then asks to be added", None),
             },
             Self::Recovering => (
-                "Bring up all data nodes; if one will never come back, stop this witness and run",
-                Some(format!("pg-witness adopt --accept-loss {}", place.cluster)),
+                "Bring up all data nodes; if one will never come back, ",
+                Some(commands.adopt()),
             ),
             Self::Restarting => ("Nothing; this takes a moment", None),
         };
-        Remedy { advice, command }
+        let how = step.as_ref().map_or("", |step| step.how);
+        Remedy {
+            advice: format!("{advice}{how}"),
+            command: step.and_then(|step| step.command),
+        }
     }
 }
 
@@ -369,9 +370,9 @@ mod tests {
 
     #[test]
     fn each_has_a_name_words_a_level_and_a_remedy() {
+        let commands = Commands::of_a_test("orders", "10.0.3.9:2222");
         let place = Place {
-            cluster: "orders",
-            self_addr: "10.0.3.9:2222",
+            commands: &commands,
             member: Some("10.0.1.1:2222"),
         };
         for ((reason, name, level, remedy), (listed, _)) in TABLE.iter().zip(ORDER) {

@@ -251,10 +251,7 @@ impl Machine {
 
     /// Reads it, and says it as the file is called on the card.
     fn configuration(&self, file: &Path) -> Result<Config, String> {
-        let source = ConfigSource {
-            file: Some(PathBuf::from(file)),
-            as_controller: false,
-        };
+        let source = ConfigSource::named(Some(PathBuf::from(file)));
         let config = config::load(&source, &self.env);
         config.map_err(|error| error.to_string().replace(&file.display().to_string(), FILE))
     }

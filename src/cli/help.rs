@@ -64,9 +64,10 @@ FILE is Patroni's own YAML (its raft: section is read) or JSON:
                    \"partner_addrs\": [\"10.0.0.1:2222\", \"10.0.0.2:2222\"],
                    \"password_file\": \"/etc/pg-witness/main.password\"}]}
 
-Without FILE: PATRONI_CONFIGURATION, else PATRONI_RAFT_SELF_ADDR and its kin, else a
-demo cluster on 127.0.0.1:2222, but not in a container or a service. PATRONI_RAFT_*
-also go over a FILE with one cluster.
+Without FILE: PATRONI_CONFIGURATION, else PATRONI_RAFT_SELF_ADDR and its kin, else
+/etc/pg-witness/config if it exists, else a demo cluster on 127.0.0.1:2222, but not in a
+container or a service. This holds for every command. PATRONI_RAFT_* also go over a FILE
+with one cluster.
 
 examples:
     pg-witness check-config /etc/patroni/patroni.yml
@@ -94,7 +95,8 @@ usage: pg-witness raft status HOST:PORT             how the node is
 options:  --json                  one JSON object
           --password-file FILE    the group's password
           -c, --config FILE       or: the configuration of a cluster with that node, whose
-                                  password is taken; else PATRONI_RAFT_PASSWORD
+                                  password is taken; else PATRONI_RAFT_PASSWORD, else
+                                  the cluster with that node in /etc/pg-witness/config
           -h, --help              this text
 
 Only for nodes of Patroni: another PySyncObj program ends when asked for its members.

@@ -5,7 +5,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{Failure, help, print};
+use super::{Failure, configured_if_possible, help, print};
 use crate::config::{self, ConfigSource, Env, HttpConfig, file_token};
 use crate::http::client::{self, Answer, Place};
 use crate::http::request::encoded;
@@ -134,12 +134,10 @@ pub fn ask(place: &Place, method: &str, path: &str) -> Result<Answer, Failure> {
 
 /// Where to ask: by `--url`, else as configured, else where everybody listens.
 pub fn place(look: &Look, env: &Env) -> Result<Place, Failure> {
-    let named = look.config.file.is_some();
-    let configured = match config::load(&look.config, env) {
-        Ok(config) => config.http,
-        Err(error) if named => return Err(error.into()),
-        // Without a file the witness may well run with one that we do not know.
-        Err(_) => Some(HttpConfig::default()),
+    let configured = match configured_if_possible(&look.config, env)? {
+        Some(config) => config.http,
+        // The witness may well run with a file that we do not know.
+        None => Some(HttpConfig::default()),
     };
     let mut token = match &look.token_file {
         Some(file) => Some(file_token(file, env)?),

@@ -13,7 +13,10 @@ use lexopt::{Arg, Parser};
 use self::look::{Look, View};
 #[cfg(feature = "appliance")]
 use crate::appliance;
-use crate::config::{self, ClusterConfig, Config, ConfigError, ConfigSource, Env, nearest, shown};
+use crate::config::{
+    self, ClusterConfig, Config, ConfigError, ConfigSource, DEFAULT_FILE, Env, Source, nearest,
+    shown,
+};
 use crate::disk::Worker;
 use crate::logging;
 use crate::raft::runtime;
@@ -216,12 +219,35 @@ fn configured(source: &ConfigSource, env: &Env) -> Result<Config, Failure> {
     Ok(config)
 }
 
+/// The configuration of a command that can do without one. None if nobody named it
+/// and it cannot be used: said if it is the package's.
+fn configured_if_possible(source: &ConfigSource, env: &Env) -> Result<Option<Config>, Failure> {
+    match config::load(source, env) {
+        Ok(config) => Ok(Some(config)),
+        Err(error) if source.file.is_some() => Err(error.into()),
+        Err(error) => {
+            let default_file = source.default_file.as_deref();
+            if default_file.is_some_and(|file| std::fs::symlink_metadata(file).is_ok()) {
+                complain(&format_args!("{error}; going on without it"));
+            }
+            Ok(None)
+        }
+    }
+}
+
 /// Runs `work` on the state of the cluster `name`, whose witness must not run.
 fn with_cluster<T>(
     config: &Config,
     name: &str,
     work: impl AsyncFnOnce(&ClusterConfig, &Worker) -> Result<T, String>,
 ) -> Result<T, Failure> {
+    if config.source == Source::Demo && name != config::DEMO_CLUSTER {
+        return Err(Failure::Failed(format!(
+            "no configuration is named, and there is none at {DEFAULT_FILE}: say where cluster \
+             {0} is configured, with --config FILE",
+            shown(name)
+        )));
+    }
     let Some(cluster) = config.clusters.iter().find(|cluster| cluster.name == name) else {
         let names: Vec<&str> = config.clusters.iter().map(|c| c.name.as_str()).collect();
         let nearest = nearest(name, &names).unwrap_or(names.first().copied().unwrap_or_default());
@@ -265,6 +291,7 @@ fn parse_controller(args: &mut Parser) -> Result<Invocation, UsageError> {
     Ok(Invocation::Run(ConfigSource {
         // An empty argument is none, as in Python.
         file: file.filter(|file| !file.is_empty()).map(Into::into),
+        default_file: None,
         as_controller,
     }))
 }
@@ -371,10 +398,8 @@ impl Words {
                 "the configuration is named twice, by --config and without".into(),
             ));
         }
-        Ok(ConfigSource {
-            file: self.config.or(value).map(Into::into),
-            as_controller: false,
-        })
+        let file = self.config.or(value);
+        Ok(ConfigSource::named(file.map(Into::into)))
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use lexopt::{Arg, Parser};
 
 use self::show::Shown;
-use super::{Failure, Invocation, UsageError, print};
+use super::{Failure, Invocation, UsageError, configured_if_possible, print};
 use crate::config::{self, ConfigSource, Env, limits, nearest, shown};
 use crate::links::utility_client::ask_or_why;
 use crate::raft::runtime;
@@ -149,19 +149,23 @@ fn password(order: &Order, env: &Env) -> Result<Option<Secret>, Failure> {
     if let Some(file) = &order.password_file {
         return Ok(Some(config::read_password(file, env)?));
     }
-    let Some(file) = &order.config else {
-        return Ok(env.text(PASSWORD_VARIABLE)?.and_then(Secret::new));
+    if order.config.is_none()
+        && let Some(password) = env.text(PASSWORD_VARIABLE)?
+    {
+        return Ok(Secret::new(password));
+    }
+    let source = ConfigSource::named(order.config.clone());
+    let Some(config) = configured_if_possible(&source, env)? else {
+        return Ok(None);
     };
-    let source = ConfigSource {
-        file: Some(file.clone()),
-        as_controller: false,
-    };
-    let config = config::load(&source, env)?;
     let mut knowing = config.clusters.iter().filter(|cluster| {
         cluster.self_addr == order.node || cluster.partner_addrs.contains(&order.node)
     });
     match (knowing.next(), config.clusters.as_slice()) {
-        (Some(cluster), _) | (None, [cluster]) => Ok(cluster.password.clone()),
+        (Some(cluster), _) => Ok(cluster.password.clone()),
+        // Not named for this question: the node may be of another cluster.
+        (None, _) if order.config.is_none() => Ok(None),
+        (None, [cluster]) => Ok(cluster.password.clone()),
         (None, _) => Err(Failure::Failed(format!(
             "{}: no cluster there has {} among its members",
             config.source, order.node

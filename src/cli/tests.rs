@@ -10,6 +10,7 @@ fn parsed(argv0: &str, line: &str) -> Result<Invocation, String> {
 fn source(file: &str, as_controller: bool) -> ConfigSource {
     ConfigSource {
         file: (!file.is_empty()).then(|| file.into()),
+        default_file: (!as_controller).then(|| DEFAULT_FILE.into()),
         as_controller,
     }
 }
@@ -48,6 +49,18 @@ fn understands_what_help_teaches() {
     ] {
         assert_eq!(parsed("/usr/bin/pg-witness", line), Ok(meaning), "{line}");
     }
+}
+
+#[test]
+fn a_state_is_touched_only_for_a_cluster_that_was_configured() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().display().to_string();
+    let env = Env::default().with("HOME", &home);
+    let config = config::load(&ConfigSource::default(), &env).unwrap();
+    let refused = with_cluster(&config, "orders", async |_, _| Ok(()));
+    let message = refused.unwrap_err().to_string();
+    assert!(message.contains("--config FILE"), "{message}");
+    assert!(with_cluster(&config, config::DEMO_CLUSTER, async |_, _| Ok(())).is_ok());
 }
 
 #[test]

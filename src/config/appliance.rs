@@ -408,7 +408,7 @@ mod tests {
         std::fs::write(&file, json).unwrap();
         let source = crate::config::ConfigSource {
             file: Some(file),
-            as_controller: false,
+            ..crate::config::ConfigSource::default()
         };
         let env: Env = [(VARIABLE, "1")].into_iter().collect();
         let config = crate::config::load(&source, &env).unwrap();

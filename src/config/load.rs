@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use log::LevelFilter;
 
 use super::appliance::{self, ApplianceConfig};
+use super::commands::{Commands, Process};
 use super::env::Env;
 use super::error::{ConfigError, Place, shown};
 use super::http::RawHttp;
@@ -29,9 +30,19 @@ pub const DEMO: &str = "PG_WITNESS_DEMO";
 const SERVICE: &str = "NOTIFY_SOCKET";
 
 /// Reads the configuration: the file named, else `PATRONI_CONFIGURATION`, else
-/// the variables alone, else the demo. The variables `PATRONI_RAFT_*` go over a
-/// file but not over `PATRONI_CONFIGURATION`, as in Patroni 4.1.5.
+/// the variables alone, else the default file, else the demo. The variables
+/// `PATRONI_RAFT_*` go over a file but not over `PATRONI_CONFIGURATION`, as in
+/// Patroni 4.1.5.
 pub fn load(source: &ConfigSource, env: &Env) -> Result<Config, ConfigError> {
+    let mut config = read(source, env)?;
+    let process = Process::this(env);
+    for cluster in &mut config.clusters {
+        cluster.commands = Commands::new(cluster, &config.source, env, &process);
+    }
+    Ok(config)
+}
+
+fn read(source: &ConfigSource, env: &Env) -> Result<Config, ConfigError> {
     let mut warnings = Vec::new();
     if let Some(path) = &source.file {
         if !source.as_controller || path.exists() {
@@ -63,6 +74,11 @@ pub fn load(source: &ConfigSource, env: &Env) -> Result<Config, ConfigError> {
         let read = patroni::read(yaml::parse(text, &place)?, &place, &mut warnings)?;
         let level = read.level;
         return one(read.cluster, level, Source::PatroniVariable, env, warnings);
+    }
+    let default_file = source.default_file.as_deref();
+    let default_file = default_file.filter(|file| std::fs::symlink_metadata(file).is_ok());
+    if let Some(path) = default_file.filter(|_| !patroni::names_a_member(env)) {
+        return load_path(path, env, warnings);
     }
     if patroni::configured(env) {
         let mut cluster = RawCluster::empty(Place::variables("PATRONI_RAFT_"));
@@ -312,6 +328,9 @@ fn http(
     }
 }
 
+/// The name of [`demo`]'s cluster.
+pub const DEMO_CLUSTER: &str = "demo";
+
 /// One cluster to try the program with: alone, on the loopback, state in the
 /// user's own folder.
 fn demo(env: &Env, mut warnings: Vec<String>) -> Result<Config, ConfigError> {
@@ -335,7 +354,7 @@ fn demo(env: &Env, mut warnings: Vec<String>) -> Result<Config, ConfigError> {
         port: self_addr.port(),
     });
     let clusters = vec![ClusterConfig {
-        name: "demo".into(),
+        name: DEMO_CLUSTER.into(),
         self_addr,
         bind_addr,
         partner_addrs: Vec::new(),
@@ -347,6 +366,7 @@ fn demo(env: &Env, mut warnings: Vec<String>) -> Result<Config, ConfigError> {
         timing: Timing::default(),
         placement: PlacementConfig::default(),
         allow_from: Vec::new(),
+        commands: Commands::default(),
     }];
     let http = http(RawHttp::default(), &clusters, env, &mut warnings)?;
     Ok(Config {

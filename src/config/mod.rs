@@ -12,6 +12,7 @@ use log::LevelFilter;
 use crate::wire::{Address, Secret};
 
 pub mod appliance;
+mod commands;
 mod env;
 mod error;
 mod file;
@@ -35,11 +36,12 @@ mod timing;
 mod yaml;
 
 pub use appliance::{Addressing, ApplianceConfig, Ntp};
+pub use commands::{Commands, Step};
 pub use env::Env;
 pub use error::{ConfigError, Place, shown};
 pub use file::read_password;
 pub use http::{HttpConfig, file_token};
-pub use load::{DEMO, appliance_alone, load};
+pub use load::{DEMO, DEMO_CLUSTER, appliance_alone, load};
 pub use network::Network;
 pub use placement::{PlacementConfig, VotePolicy, ZonePolicy};
 pub use probe::ProbeConfig;
@@ -94,6 +96,8 @@ pub struct ClusterConfig {
     pub placement: PlacementConfig,
     /// Who may reach the Raft port; all, if none is named.
     pub allow_from: Vec<Network>,
+    /// The commands that an operator may need for this cluster.
+    pub commands: Commands,
 }
 
 impl ClusterConfig {
@@ -205,13 +209,31 @@ impl std::fmt::Display for Source {
     }
 }
 
+/// Where a package keeps the configuration: what every command reads when no file
+/// is named.
+pub const DEFAULT_FILE: &str = "/etc/pg-witness/config";
+
 /// What the command line says about the configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConfigSource {
     /// The file or folder named.
     pub file: Option<PathBuf>,
+    /// The file that is read if none is named, it exists, and the environment alone
+    /// configures nothing.
+    pub default_file: Option<PathBuf>,
     /// Whether we stand in for `patroni_raft_controller`: then a file that does
     /// not exist leaves the word to the environment, and nothing configured is
     /// an error, no demo.
     pub as_controller: bool,
+}
+
+impl ConfigSource {
+    /// What an operator's command reads: the file named, else the package's.
+    pub fn named(file: Option<PathBuf>) -> Self {
+        Self {
+            file,
+            default_file: Some(DEFAULT_FILE.into()),
+            as_controller: false,
+        }
+    }
 }

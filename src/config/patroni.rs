@@ -270,6 +270,11 @@ pub fn configured(env: &Env) -> bool {
     env.names(PREFIX).any(|name| setting(name).is_some())
 }
 
+/// Whether the environment says which member this is, so that no file is needed.
+pub fn names_a_member(env: &Env) -> bool {
+    env.path("PATRONI_RAFT_SELF_ADDR").is_some()
+}
+
 /// The key of `raft:` that a variable sets; `ttl` and its kin have none.
 fn setting(variable: &str) -> Option<&'static str> {
     let key = variable.strip_prefix(PREFIX)?;

@@ -11,7 +11,7 @@ use super::network;
 use super::placement::RawPlacement;
 use super::suggest::nearest;
 use super::timing::{self, Timing};
-use super::{Bind, Bootstrap, ClusterConfig, Election};
+use super::{Bind, Bootstrap, ClusterConfig, Commands, Election};
 use crate::wire::{Address, Secret};
 
 /// What was written; all of it optional until it is asked for.
@@ -136,6 +136,7 @@ impl RawCluster {
             timing: Timing::new(self.timing, &self.place)?,
             placement: self.placement.believe()?,
             allow_from: network::networks(self.allow_from, env)?,
+            commands: Commands::default(),
         })
     }
 

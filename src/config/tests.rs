@@ -46,6 +46,7 @@ struct Case {
     env: Vec<(String, String)>,
     files: Vec<(String, u32, String)>,
     load: Option<String>,
+    default: Option<String>,
     as_controller: bool,
     refused: bool,
     expected: Vec<String>,
@@ -76,6 +77,8 @@ fn cases(table: &str) -> Vec<Case> {
             let (name, value) = variable.split_once('=').unwrap();
             let value = value.replace("\\n", "\n");
             case.env.push((name.into(), value));
+        } else if let Some(name) = line.strip_prefix("? ") {
+            case.default = Some(name.into());
         } else if let Some(file) = line.strip_prefix("> ") {
             let (name, mode) = file.split_once(' ').unwrap_or((file, "600"));
             let mode = u32::from_str_radix(mode, 8).unwrap();
@@ -105,6 +108,7 @@ fn outcome(case: &Case) -> (Result<Config, ConfigError>, String) {
         file: named
             .filter(|name| *name != "nothing")
             .map(|name| folder.0.join(name)),
+        default_file: case.default.as_ref().map(|name| folder.0.join(name)),
         as_controller: case.as_controller,
     };
     let env = case
@@ -303,7 +307,7 @@ fn a_file_beyond_the_cap_is_not_read() {
     let path = folder.write("patroni.yml", 0o600, &text);
     let source = ConfigSource {
         file: Some(path.clone()),
-        as_controller: false,
+        ..ConfigSource::default()
     };
     assert_eq!(
         load(&source, &Env::default()),
@@ -328,7 +332,7 @@ fn the_password_is_the_bytes_that_python_would_use() {
     let path = folder.write("pg-witness.json", 0o600, &json);
     let source = |path: &PathBuf| ConfigSource {
         file: Some(path.clone()),
-        as_controller: false,
+        ..ConfigSource::default()
     };
     let config = load(&source(&path), &Env::default()).unwrap();
     let password = |at: usize| config.clusters[at].password.as_ref().unwrap().expose();
@@ -349,7 +353,7 @@ fn a_reload_changes_level_and_password_and_says_what_it_cannot() {
         let path = folder.write("pg-witness.json", 0o600, text);
         let source = ConfigSource {
             file: Some(path),
-            as_controller: false,
+            ..ConfigSource::default()
         };
         let mut config = load(&source, &Env::default()).unwrap();
         config.source = Source::Own("pg-witness.json".into());

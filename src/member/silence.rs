@@ -46,8 +46,7 @@ impl Member {
         let mut members = replica.log.members().iter();
         let other = members.find(|address| **address != self.me);
         reason.remedy(&Place {
-            cluster: &self.name,
-            self_addr: self.me.as_str(),
+            commands: &self.config.commands,
             member: other.map(Address::as_str),
         })
     }

@@ -31,7 +31,9 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use event_listener::Event;
-use pg_witness::config::{Bind, Bootstrap, ClusterConfig, Election, PlacementConfig, Timing};
+use pg_witness::config::{
+    Bind, Bootstrap, ClusterConfig, Commands, Election, PlacementConfig, Timing,
+};
 use pg_witness::disk::Worker;
 use pg_witness::links::connection::Connection;
 use pg_witness::links::resolve;
@@ -90,6 +92,7 @@ fn config(cluster: usize, folder: &Path) -> ClusterConfig {
         timing: Timing::default(),
         placement: PlacementConfig::default(),
         allow_from: Vec::new(),
+        commands: Commands::default(),
     }
 }
 

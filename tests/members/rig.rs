@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use pg_witness::config::{Bind, Bootstrap, ClusterConfig, Election, PlacementConfig, Timing};
+use pg_witness::config::{
+    Bind, Bootstrap, ClusterConfig, Commands, Election, PlacementConfig, Timing,
+};
 use pg_witness::disk::{Faults, Worker};
 use pg_witness::links::utility_client::ask;
 use pg_witness::member::Member;
@@ -116,6 +118,7 @@ impl Rig {
             timing: quick(),
             placement: PlacementConfig::default(),
             allow_from: Vec::new(),
+            commands: Commands::default(),
         }
     }
 

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::config::Commands;
 use crate::reason::{Place, Reason};
 use crate::status::patroni::{Probe, Row, scopes};
 use crate::status::{Counters, Disk, RaftMember};
@@ -797,8 +798,7 @@ fn every_json_can_be_read_and_has_the_promised_keys() {
 fn without_vote(spare: usize) -> crate::status::Overview {
     let mut case = Case::healthy();
     let place = Place {
-        cluster: "orders",
-        self_addr: "10.0.0.9:5010",
+        commands: &Commands::of_a_test("orders", "10.0.0.9:5010"),
         member: None,
     };
     let reason = Reason::Diverged;
