@@ -179,6 +179,12 @@ impl Reason {
         }
     }
 
+    /// Whether nothing that a leader sends is taken in: what the store says is
+    /// then as old as that.
+    pub const fn stops_following(self) -> bool {
+        matches!(self, Self::DiskUnusable | Self::Diverged | Self::Estranged)
+    }
+
     /// How bad it is.
     pub const fn level(self) -> Level {
         match self {

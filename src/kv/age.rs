@@ -40,6 +40,9 @@ impl CountedClock {
 pub(super) struct Age {
     /// Counted time at which this writing of the key was applied here.
     since: Duration,
+    /// Whether it was applied when it was written; else its age began when the
+    /// state was loaded or replayed, and is less than it is.
+    is_true: bool,
     /// How long it lives; `None`: for ever.
     lifetime: Option<Duration>,
     /// Its expiry is proposed and neither applied nor given up (Patroni's
@@ -48,10 +51,11 @@ pub(super) struct Age {
 }
 
 impl Age {
-    /// The age of a value that begins at `since`.
-    pub fn new(stored: &Value, since: Duration) -> Self {
+    /// The age of a value that begins at `since`; see [`Age::is_true`].
+    pub fn new(stored: &Value, since: Duration, is_true: bool) -> Self {
         Self {
             since,
+            is_true,
             lifetime: lifetime(stored),
             proposed: false,
         }
@@ -62,10 +66,10 @@ impl Age {
         counted.saturating_sub(self.since)
     }
 
-    /// Whether it was written while we were here; else its age began when the
-    /// state was loaded, and is less than it is.
+    /// Whether the value was written while we were here, so that its age tells
+    /// when that was.
     pub fn is_true(&self) -> bool {
-        self.since > Duration::ZERO
+        self.is_true
     }
 
     /// How long until the value is due, unless it never is.

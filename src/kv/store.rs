@@ -18,6 +18,7 @@ pub struct Store {
     table: Table<Kept>,
     clock: CountedClock,
     bytes: u64,
+    replaying: bool,
 }
 
 /// What is kept beside a stored value.
@@ -84,7 +85,7 @@ impl Store {
         let clock = CountedClock::new(now);
         let row = |(key, stored)| {
             let kept = Kept {
-                age: Age::new(&stored, clock.at(now)),
+                age: Age::new(&stored, clock.at(now), false),
                 bytes: weight(&key) + weight(&stored),
             };
             Row {
@@ -98,7 +99,14 @@ impl Store {
             bytes: rows.iter().map(|row| row.beside.bytes).sum(),
             table: Table::new(rows),
             clock,
+            replaying: false,
         }
+    }
+
+    /// Whether what is applied from now on is replayed from our own log, written
+    /// before this start: its age says nothing of when it was written.
+    pub fn replaying(&mut self, yes: bool) {
+        self.replaying = yes;
     }
 
     /// Applies committed entry `index`. Calls that Python raises on change
@@ -153,7 +161,7 @@ impl Store {
         // younger, nor an expiry on its way less valid.
         let age = match old.filter(|old| same_writing(&old.stored, &stored)) {
             Some(old) => old.beside.age.clone(),
-            None => Age::new(&stored, self.clock.at(now)),
+            None => Age::new(&stored, self.clock.at(now), !self.replaying),
         };
         self.bytes -= old.map_or(0, |old| old.beside.bytes);
         self.bytes += bytes;

@@ -162,6 +162,9 @@ impl Member {
             self_addr: self.me.to_string(),
             zone: self.placement().zone.as_deref().map(shown),
             state: match self.role() {
+                _ if matches!(reason, Some(Reason::Diverged | Reason::Estranged)) => {
+                    reason.map_or("follower", Reason::name)
+                }
                 _ if self.engine().is_none() => "stopped",
                 Role::Leader if self.leadership.borrow().is_some() => "leader",
                 Role::Candidate => "candidate",
@@ -169,6 +172,7 @@ impl Member {
             },
             votes: reason.is_none(),
             why,
+            store_outdated: reason.is_some_and(Reason::stops_following),
             reason: reason.map(Reason::name),
             remedy,
             reason_level: reason.map_or(Level::Advice, Reason::level),
@@ -215,6 +219,7 @@ impl Member {
     fn postgresql(&self, reports: &[MemberReport], fresh: Duration) -> Vec<Scope> {
         let now = Instant::now();
         let wall = SystemTime::now().duration_since(UNIX_EPOCH);
+        let outdated = self.reason().is_some_and(Reason::stops_following);
         let replica = self.replica.borrow();
         let lives = replica.store.lives(now, wall.unwrap_or_default());
         let rows = lives.filter_map(|life| {
@@ -223,7 +228,7 @@ impl Member {
                 value: life.stored.get("value")?.as_str()?,
                 age: life.age,
                 remaining: life.remaining,
-                clock_ahead_ms: life.clock_ahead_ms,
+                clock_ahead_ms: life.clock_ahead_ms.filter(|_| !outdated),
             })
         });
         let mut found = scopes(rows);

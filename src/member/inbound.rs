@@ -196,6 +196,10 @@ impl Member {
     ) {
         self.saw_term(peer, append.term);
         if self.diverged.get().is_some() || self.standing() == Standing::Estranged {
+            // Not followed, but known: it leads, whatever we think of it.
+            if append.term >= self.replica.borrow().vote.term.term {
+                *self.leader.borrow_mut() = Some((peer.clone(), append.term, Instant::now()));
+            }
             return;
         }
         let outdated = {

@@ -56,6 +56,9 @@ pub struct Replica {
     pub writes_pending: usize,
     /// Counted since the start, for `status`.
     pub counters: Counters,
+    /// Where the log ended when it was read from disk: what is applied up to here
+    /// is replayed, and is no news.
+    replayed_to: LogIndex,
     waiters: BTreeMap<LogIndex, (Term, oneshot::Sender<bool>)>,
     changed: Rc<Event>,
 }
@@ -96,6 +99,7 @@ impl Replica {
             }
         }
         log.commit_to(recovered.commit.unwrap_or(LogIndex::FIRST));
+        let replayed_to = log.last().index;
         let vote = recovered.hard_state.as_ref().map_or_else(
             || VoteView {
                 term: EpochTerm::default(),
@@ -122,6 +126,7 @@ impl Replica {
             disk,
             writes_pending: 0,
             counters: Counters::default(),
+            replayed_to,
             waiters: BTreeMap::new(),
             changed,
         })
@@ -168,24 +173,32 @@ impl Replica {
     }
 
     /// Applies the entry behind the last one applied; others are left alone.
+    /// Returns what it did, unless it is replayed after a start: that was counted
+    /// and told when it happened.
     pub fn apply(&mut self, index: LogIndex, now: Instant) -> Option<Applied> {
         if index != self.applied.next() {
             return None;
         }
         let entry = self.log.get(index)?;
         let term = entry.entry.id.term;
+        let replayed = index <= self.replayed_to;
+        self.store.replaying(replayed);
         let applied = match call_of(&entry.entry.command) {
             Some(Ok(call)) => self.store.apply(index, &call, now),
             Some(Err(poison)) => nothing(Some(poison)),
             None => nothing(None),
         };
-        if applied.poison.is_some() {
-            self.counters.poison = self.counters.poison.saturating_add(1);
-        }
         self.applied = index;
         if let Some((expected, waiter)) = self.waiters.remove(&index) {
             let _ = waiter.send(expected == term);
         }
+        if replayed {
+            return None;
+        }
+        let expired = matches!(applied.change, Change::Expired(_));
+        let counters = &mut self.counters;
+        counters.poison += u64::from(applied.poison.is_some());
+        counters.expired += u64::from(expired);
         Some(applied)
     }
 
@@ -260,11 +273,13 @@ impl Replica {
         rewritten.and_then(|(_, entry)| entry.id.index.prev())
     }
 
-    /// Cuts the log behind `index`, here and on disk. The engine must be
-    /// stopped.
+    /// Cuts the log behind `index`, here and on disk. The engine must be stopped,
+    /// or know of it.
     pub fn cut(&mut self, index: LogIndex) {
         self.log.truncate_after(index);
-        self.disk.truncate_after(self.log.last().index);
+        let last = self.log.last().index;
+        self.replayed_to = self.replayed_to.min(last);
+        self.disk.truncate_after(last);
     }
 
     /// Log and store, for whoever judges proposals.
@@ -283,6 +298,7 @@ impl Replica {
         self.purged = self.log.id_at(self.applied).map(log_id);
         self.store = Store::load(state.data, now);
         let applied = self.applied;
+        self.replayed_to = self.replayed_to.min(applied);
         self.waiters = self.waiters.split_off(&applied.next());
     }
 }

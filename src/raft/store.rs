@@ -212,9 +212,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
         let mut replica = self.0.borrow_mut();
         let last = last.map_or(LogIndex::FIRST, |id| epoch_id(&id).index);
-        replica.log.truncate_after(last);
-        let last = replica.log.last().index;
-        replica.disk.truncate_after(last);
+        replica.cut(last);
         replica.notify();
         Ok(())
     }

@@ -17,6 +17,12 @@ pub fn consider(raft: &Raft, scope: &mut Scope) {
             if scope.primary.as_ref() == Some(&member.name) {
                 return Candidacy::default();
             }
+            if raft.store_outdated {
+                return Candidacy {
+                    ready: false,
+                    why: Some("is as this witness last knew it".into()),
+                };
+            }
             let why = obstacle(scope, member, unseen, writable);
             Candidacy {
                 ready: why.is_none(),

@@ -90,7 +90,8 @@ pub struct Raft {
     pub self_addr: String,
     /// Where we stand, as configured.
     pub zone: Option<String>,
-    /// `leader`, `follower`, `candidate` or `stopped`.
+    /// `leader`, `follower`, `candidate` or `stopped`; `diverged` or `estranged`
+    /// where it follows nobody for that reason.
     pub state: &'static str,
     /// Whether our word counts: we vote and acknowledge.
     pub votes: bool,
@@ -118,6 +119,9 @@ pub struct Raft {
     pub applied_index: u64,
     /// The log ends here.
     pub last_index: u64,
+    /// Nothing that the leader sends is taken in: what the store says of
+    /// PostgreSQL is as old as that.
+    pub store_outdated: bool,
     /// All members, ourselves included, by address.
     pub members: Vec<RaftMember>,
     /// How many members make a majority.

@@ -13,6 +13,14 @@ const CLOCK_MS_MAX: i64 = 5_000;
 /// The notes of one PostgreSQL cluster.
 pub fn observe(raft: &Raft, scope: &Scope) -> Vec<Note> {
     let mut notes = Vec::new();
+    if raft.store_outdated {
+        // Neither key nor clock is as it says.
+        let text = format!(
+            "What is shown of {} is as it was when this witness stopped following the leader.",
+            scope.scope
+        );
+        return vec![Note::new(Level::Warning, text)];
+    }
     for member in &scope.members {
         probe_against_key(scope, member, &mut notes);
         of_member(member, &mut notes);

@@ -129,6 +129,10 @@ fn blind(raft: &Raft) -> Option<Verdict> {
              heard it.",
         ));
     }
+    // Without a vote it may well follow nobody, and others be led.
+    if !raft.votes && (raft.store_outdated || raft.leader.is_none()) {
+        return Some(voiceless(raft));
+    }
     let votes = raft.connected_others() + usize::from(raft.votes);
     if votes < raft.needed {
         return Some(match raft.votes {

@@ -23,3 +23,4 @@ mod proposals;
 mod quorum;
 mod rig;
 mod storage;
+mod words;

@@ -183,6 +183,25 @@ const TABLE: &[Row3] = &[
     ),
     // Votes.
     (
+        "no vote, and nobody led as far as it knows",
+        |c| {
+            c.raft.votes = false;
+            c.raft.leader = None;
+            c.raft.why = Some("it has diverged".into());
+        },
+        "No. This witness has no vote: it has diverged.",
+    ),
+    (
+        "a store that is not kept up to date",
+        |c| {
+            c.raft.votes = false;
+            c.raft.store_outdated = true;
+            c.raft.why = Some("it has diverged".into());
+            c.age("leader", 300, 0);
+        },
+        "No. This witness has no vote: it has diverged.",
+    ),
+    (
         "this witness has no vote",
         |c| {
             c.raft.votes = false;
@@ -616,6 +635,27 @@ fn notes_what_does_not_fit_together() {
             .collect();
         assert!(texts.contains(expected), "with {what}: {texts:?}");
     }
+}
+
+/// What was true when the witness stopped following says nothing of now.
+#[test]
+fn an_old_store_gives_no_note_but_that_it_is_old() {
+    let mut case = Case::healthy();
+    case.probe("a", "unhealthy", "refused");
+    case.set("sync", r#"{"leader": "b", "sync_standby": "a"}"#);
+    case.raft.votes = false;
+    case.raft.store_outdated = true;
+    let cluster = case.judged();
+    let texts: Vec<&str> = cluster.notes.iter().map(|note| &*note.text).collect();
+    let expected = "What is shown of orders is as it was when this witness stopped following the \
+                    leader.";
+    assert_eq!(texts, [expected]);
+    assert!(
+        cluster.postgresql[0]
+            .members
+            .iter()
+            .all(|m| !m.candidacy.ready)
+    );
 }
 
 #[test]

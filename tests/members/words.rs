@@ -1,0 +1,116 @@
+//! What a member says of itself and of its cluster, in its log and to whoever
+//! asks: the reason why it does not vote, and nothing twice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pg_witness::reason::Reason;
+use pg_witness::status::{Answer, Cluster};
+use pg_witness::wire::utility::State;
+use pg_witness::wire::{Address, Entry, Value};
+
+use crate::fake::{Fake, id, noop, set, set_to};
+use crate::rig::{Rig, Running, addresses, run, until};
+
+/// Patroni's leader key, held by `name`.
+fn leader_key(name: &str) -> Arc<[u8]> {
+    set_to("/service/main/leader", Value::str(name), 30.0)
+}
+
+fn condition(witness: &Running) -> Cluster {
+    witness.member.condition(&[], Duration::from_secs(60))
+}
+
+/// Has the witness store and commit what follows the first entry.
+async fn commits(leader: &Fake, term: u64, entries: &[Entry]) {
+    let last = 1 + u64::try_from(entries.len()).unwrap();
+    until("success", async || {
+        leader.append(term, id(1, 0), entries, last);
+        leader.answer().await.success
+    })
+    .await;
+}
+
+#[test]
+fn one_that_has_diverged_says_so_and_no_election() {
+    // S2
+    run(async {
+        let rig = Rig::new();
+        let [w, a, b]: [Address; 3] = addresses();
+        let all = [&w, &a, &b];
+        let (first, second) = (Fake::listen(&a, &all).await, Fake::listen(&b, &all).await);
+        let witness = rig.start(rig.voter(&w, &[&a, &b])).await;
+        first.dial(&w).await;
+        second.dial(&w).await;
+        let key = Entry {
+            id: id(3, 5),
+            command: leader_key("pg1"),
+        };
+        commits(&first, 5, &[noop(2, 5), key]).await;
+        witness.shows("the commit", |s| s.commit_idx == 3).await;
+        second.append(6, id(1, 0), &[noop(2, 6), noop(3, 6), noop(4, 6)], 4);
+        until("the reason", async || {
+            witness.member.reason() == Some(Reason::Diverged)
+        })
+        .await;
+        second.append(6, id(4, 6), &[], 4);
+        until("its leader", async || {
+            condition(&witness).raft.leader.is_some()
+        })
+        .await;
+        let cluster = condition(&witness);
+        let raft = &cluster.raft;
+        assert_eq!(raft.leader.as_deref(), Some(b.as_str()));
+        assert_eq!((raft.state, raft.votes), ("diverged", false));
+        assert_eq!(raft.reason, Some("diverged"));
+        let verdict = &cluster.failover;
+        assert_eq!((verdict.answer, verdict.reason), (Answer::No, "no-vote"));
+        assert!(verdict.sentence.contains("it has diverged"), "{verdict:?}");
+        let remedy = verdict.remedy.as_ref().unwrap().to_string();
+        assert!(remedy.contains("pg-witness reset"), "{remedy}");
+        let unready = witness.member.unready().unwrap();
+        assert!(unready.contains("no vote (diverged)") && unready.contains(&remedy));
+        let clocks = cluster.postgresql.iter().flat_map(|scope| &scope.members);
+        assert!(clocks.clone().all(|member| member.clock_ahead_ms.is_none()));
+        assert!(witness.logged("DIVERGED")[0].contains(&remedy));
+        witness.stop().await;
+    });
+}
+
+#[test]
+fn what_is_replayed_at_the_start_is_no_news() {
+    // S8: nor does it tell when it was written.
+    run(async {
+        let rig = Rig::new();
+        let [w]: [Address; 1] = addresses();
+        let witness = rig.start(rig.voter(&w, &[])).await;
+        witness
+            .shows("that it leads", |s| s.state == State::Leader)
+            .await;
+        let client = Fake::client(&w).await;
+        let member = Value::str("{\"conn_url\":\"postgres://10.0.0.1:5432/postgres\"}");
+        client
+            .write(set_to("/service/main/members/pg1", member, 600.0))
+            .await;
+        client.write(set("/service/main/leader", 0.5)).await;
+        until("the expiry", async || {
+            witness.logged("key expired").len() == 1
+        })
+        .await;
+        let before = condition(&witness);
+        assert_eq!(before.raft.counters.keys_expired, 1);
+        assert!(before.postgresql[0].members[0].clock_ahead_ms.is_some());
+        witness.stop().await;
+
+        let again = rig.start(rig.voter(&w, &[])).await;
+        until("all applied", async || {
+            condition(&again).raft.applied_index > before.raft.applied_index
+        })
+        .await;
+        let after = condition(&again);
+        assert_eq!(again.logged("key expired").len(), 1);
+        assert_eq!(after.raft.counters.keys_expired, 0);
+        assert_eq!(after.postgresql[0].members[0].clock_ahead_ms, None);
+        again.stop().await;
+    });
+}
