@@ -75,11 +75,91 @@ pub const SELF_ADDR_PERIOD: Duration = Duration::from_secs(60);
 /// Longest that an accepted connection may take to say who it is.
 pub const HELLO_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// Connections that have not said yet who they are.
+/// Connections that have not said yet who they are; one more evicts the oldest.
 pub const STRANGERS_MAX: usize = 64;
 
-/// Read-only clients (patronictl) served at once.
+/// Read-only clients (patronictl) served at once; one more evicts the oldest.
 pub const READ_ONLY_MAX: usize = 32;
+
+/// Shortest mean time between two connections that one cluster accepts, in the
+/// long run. The others wait in the kernel's queue: to accept one costs a small
+/// board most of a millisecond, whatever it says.
+pub const ACCEPT_PERIOD: Duration = Duration::from_millis(10);
+
+/// Connections that are accepted at once.
+pub const ACCEPT_BURST: u32 = 64;
+
+/// A part of one core's time (S16).
+#[derive(Debug, Clone, Copy)]
+pub struct CpuShare {
+    /// Thousandths of the core in the long run; at least 1.
+    pub per_mille: u32,
+    /// CPU time that may be used beyond that before there is a pause.
+    pub burst: Duration,
+    /// Longest pause.
+    pub pause_max: Duration,
+}
+
+/// CPU time of all connections together that have not said who they are. With
+/// what read-only clients may use it leaves a core that is held to a quarter, as
+/// containers are, the greater part for the group itself.
+pub const ALL_PENDING_CPU: CpuShare = CpuShare {
+    per_mille: 50,
+    burst: Duration::from_millis(100),
+    pause_max: Duration::from_secs(10),
+};
+
+/// CPU time of one of them. A hello or a question costs a small board about a
+/// millisecond.
+pub const PENDING_CPU: CpuShare = CpuShare {
+    per_mille: 10,
+    burst: Duration::from_millis(20),
+    pause_max: Duration::from_secs(10),
+};
+
+/// CPU time that one of them may owe and still be heard when the others have used
+/// up [`ALL_PENDING_CPU`]: it may be a member that is about to say so.
+pub const PENDING_CPU_FREE: Duration = Duration::from_millis(1);
+
+/// CPU time of all read-only clients together.
+pub const ALL_READ_ONLY_CPU: CpuShare = CpuShare {
+    per_mille: 50,
+    burst: Duration::from_millis(200),
+    pause_max: Duration::from_secs(10),
+};
+
+/// CPU time of one of them.
+pub const READ_ONLY_CPU: CpuShare = CpuShare {
+    per_mille: 25,
+    burst: Duration::from_millis(100),
+    pause_max: Duration::from_secs(10),
+};
+
+/// CPU time of one member, over all its connections: a snapshot of 16 MiB costs a
+/// small board two seconds, and all else of a busy cluster a few per cent.
+pub const MEMBER_CPU: CpuShare = CpuShare {
+    per_mille: 500,
+    burst: Duration::from_secs(5),
+    pause_max: Duration::from_secs(1),
+};
+
+/// Memory that all connections together may hold, in bytes, which are no
+/// members': for what is half received or not yet sent. One may have a quarter.
+pub const OTHERS_MEMORY_BYTES: usize = 16 << 20;
+
+/// The same of all members: two snapshots of the greatest size at once.
+pub const MEMBERS_MEMORY_BYTES: usize = 32 << 20;
+
+/// What each member may hold when [`MEMBERS_MEMORY_BYTES`] are used up: the usual
+/// appends, heartbeats and votes take less.
+pub const MEMBER_MEMORY_BYTES_RESERVED: usize = 1 << 20;
+
+/// Bytes that wait for a peer that does not read, at which nothing more is read
+/// from it. Members are read on: their answers are what makes room.
+pub const UNSENT_BYTES_MAX: usize = 64 << 10;
+
+/// Longest that a message may take to arrive whole from whom is no member.
+pub const MESSAGE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Members of one cluster.
 pub const MEMBERS_MAX: usize = 64;
@@ -133,6 +213,18 @@ pub const PICKLE_INT_BYTES_MAX: usize = 256;
 /// Largest frame body, and largest plaintext, of a connection that has not said
 /// who it is: a hello or a utility request is a few hundred bytes.
 pub const HELLO_BYTES_MAX: usize = 16 << 10;
+
+/// Most values in one message of such a connection; a vote request that comes
+/// before the keys are exchanged has eight.
+pub const HELLO_VALUES_MAX: usize = 256;
+
+/// Largest frame body, and largest plaintext, of a read-only client: a command
+/// with one value of Patroni's, the longest of which take some ten kilobytes.
+pub const READ_ONLY_BYTES_MAX: usize = 256 << 10;
+
+/// Most values in one message of a read-only client, which has eight; what is in
+/// the command is a pickle of its own.
+pub const READ_ONLY_VALUES_MAX: usize = 256;
 
 /// Buffers of a codec or a connection that grew beyond this are given back when
 /// they are empty again.

@@ -2,7 +2,8 @@
 //!
 //! Whoever holds a [`Connection`] may send on it at any time; what is sent is
 //! encoded at once, in order, and written by the connection's own task. What
-//! comes in is decoded here and handled by the caller, one value at a time.
+//! comes in is decoded here and handled by the caller, one value at a time; then
+//! others run. Who is over its [budget](super::budget) is not read from (S16).
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -14,6 +15,9 @@ use std::time::{Duration, Instant};
 use event_listener::Event;
 use rustix::net::sockopt::set_socket_linger;
 
+use super::budget::cpu::Account;
+use super::budget::memory::Hold;
+use super::budget::{Class, Meter};
 use super::leader::ConnId;
 use crate::config::limits;
 use crate::reactor::{TcpStream, Timer};
@@ -29,6 +33,10 @@ pub enum Closed {
     Unreadable(SessionError),
     /// The peer reads too slowly.
     Backlog,
+    /// A message of it did not arrive whole in time.
+    Incomplete,
+    /// What it makes us hold is more than there is for connections of its class.
+    OverBudget,
     /// We closed it.
     Ours,
 }
@@ -39,6 +47,8 @@ impl fmt::Display for Closed {
             Self::Lost(error) => write!(f, "{error}"),
             Self::Unreadable(error) => write!(f, "unreadable: {error}"),
             Self::Backlog => f.write_str("the peer does not read what it is sent"),
+            Self::Incomplete => f.write_str("a message did not arrive whole in time"),
+            Self::OverBudget => f.write_str("the memory for such connections is used up"),
             Self::Ours => f.write_str("closed by us"),
         }
     }
@@ -50,11 +60,25 @@ pub struct Connection {
     pub id: ConnId,
     session: RefCell<Session>,
     out: RefCell<Vec<u8>>,
+    /// Bytes that were taken from `out` and that the socket has not taken yet.
+    in_flight: Cell<usize>,
     wake: Event,
+    /// `out` or `in_flight` has become less.
+    drained: Event,
     closing: Cell<bool>,
-    backlog: Cell<bool>,
+    /// Why it must end, found by whoever sends on it.
+    overrun: Cell<Option<Overrun>>,
+    meter: Meter,
+    hold: RefCell<Hold>,
     last_sent: Cell<Instant>,
     stream: TcpStream,
+}
+
+/// What a sender on a connection may run into.
+#[derive(Clone, Copy)]
+enum Overrun {
+    Backlog,
+    Memory,
 }
 
 thread_local! {
@@ -70,7 +94,8 @@ fn seal_time() -> u64 {
 }
 
 impl Connection {
-    /// Takes over a connected socket.
+    /// Takes over a connected socket. Whom we dialled is budgeted as a member; who
+    /// dialled us as a stranger, until it is [admitted](Self::admit).
     pub fn new(stream: TcpStream, mut session: Session) -> Rc<Self> {
         let id = NEXT_ID.with(|next| {
             let id = next.get();
@@ -80,6 +105,11 @@ impl Connection {
         // Without it a heartbeat waits for the peer's delayed acknowledgement.
         stream.set_nodelay();
         stream.set_user_timeout(limits::LINK_LOSS_TIME);
+        let class = if session.is_dialler() {
+            Class::Member
+        } else {
+            Class::Pending
+        };
         let mut greeting = Vec::new();
         let started =
             CODEC.with_borrow_mut(|codec| session.start(codec, seal_time(), &mut greeting));
@@ -88,12 +118,22 @@ impl Connection {
             id,
             session: RefCell::new(session),
             out: RefCell::new(greeting),
+            in_flight: Cell::new(0),
             wake: Event::new(),
+            drained: Event::new(),
             closing: Cell::new(false),
-            backlog: Cell::new(false),
+            overrun: Cell::new(None),
+            meter: Meter::new(class),
+            hold: RefCell::new(class.hold()),
             last_sent: Cell::new(Instant::now()),
             stream,
         })
+    }
+
+    /// Who it is has become known: `account` pays for it from now on.
+    pub fn admit(&self, class: Class, account: Rc<RefCell<Account>>) {
+        self.meter.admit(class, account);
+        *self.hold.borrow_mut() = class.hold();
     }
 
     /// Whether messages may be sent: the key exchange is over.
@@ -123,10 +163,13 @@ impl Connection {
             CODEC
                 .with_borrow_mut(|codec| encode(codec, &mut self.session.borrow_mut(), &mut out))?;
             if out.len() > limits::OUTBOX_BYTES_MAX {
-                self.backlog.set(true);
+                self.overrun.set(Some(Overrun::Backlog));
             }
         }
-        if self.backlog.get() {
+        if !self.fits_budget() {
+            self.overrun.set(Some(Overrun::Memory));
+        }
+        if self.overrun.get().is_some() {
             self.close();
         }
         self.last_sent.set(Instant::now());
@@ -134,9 +177,16 @@ impl Connection {
         Ok(())
     }
 
-    /// Bytes that the peer has not taken yet.
+    /// Bytes that the kernel has not taken yet.
     pub fn queued(&self) -> usize {
-        self.out.borrow().len()
+        self.out.borrow().len().saturating_add(self.in_flight.get())
+    }
+
+    /// Books what it holds; whether that was granted.
+    fn fits_budget(&self) -> bool {
+        let received = self.session.borrow().buffered();
+        let held = received.saturating_add(self.queued());
+        self.hold.borrow_mut().resize(held)
     }
 
     /// How long nothing was sent.
@@ -183,13 +233,15 @@ impl Connection {
     where
         F: Future<Output = ()>,
     {
-        let ended = smol::future::or(self.read(progressed, handle), self.write()).await;
+        let both = smol::future::or(self.read(progressed, handle), self.write());
+        let ended = self.meter.measure(both).await;
         let ours = self.closing.get();
         self.close();
-        match ended {
-            _ if self.backlog.get() => Closed::Backlog,
-            Closed::Lost(_) if ours => Closed::Ours,
-            ended => ended,
+        match (self.overrun.get(), ended) {
+            (Some(Overrun::Backlog), _) => Closed::Backlog,
+            (Some(Overrun::Memory), _) => Closed::OverBudget,
+            (None, Closed::Lost(_)) if ours => Closed::Ours,
+            (None, ended) => ended,
         }
     }
 
@@ -197,17 +249,20 @@ impl Connection {
     where
         F: Future<Output = ()>,
     {
-        let stream = &self.stream;
         let mut buffer = vec![0; limits::READ_BYTES];
+        // Since when a message is on its way that is not whole yet.
+        let mut begun: Option<Instant> = None;
         loop {
-            let count = match stream.read(&mut buffer).await {
-                Ok(0) => return Closed::Lost(std::io::ErrorKind::UnexpectedEof.into()),
+            let count = match self.receive(&mut buffer, begun).await {
                 Ok(count) => count,
-                Err(error) => return Closed::Lost(error),
+                Err(closed) => return closed,
             };
             self.session
                 .borrow_mut()
                 .feed(buffer.get(..count).unwrap_or_default());
+            if !self.fits_budget() {
+                return Closed::OverBudget;
+            }
             loop {
                 let next = {
                     let mut out = self.out.borrow_mut();
@@ -225,10 +280,56 @@ impl Connection {
                     Ok(None) => break,
                     Err(error) => return Closed::Unreadable(error),
                 }
+                begun = None;
+                self.rest().await;
                 if self.closing.get() {
                     return Closed::Ours;
                 }
             }
+            if self.session.borrow().is_amid_message() {
+                begun.get_or_insert_with(Instant::now);
+            } else {
+                begun = None;
+            }
+        }
+    }
+
+    /// Reads what has come, at least a byte. Who is no member must finish in time
+    /// the message that it has `begun`.
+    async fn receive(&self, buffer: &mut [u8], begun: Option<Instant>) -> Result<usize, Closed> {
+        let read = async {
+            match self.stream.read(buffer).await {
+                Ok(0) => Err(Closed::Lost(std::io::ErrorKind::UnexpectedEof.into())),
+                Ok(count) => Ok(count),
+                Err(error) => Err(Closed::Lost(error)),
+            }
+        };
+        let begun = begun.filter(|_| self.meter.class() != Class::Member);
+        let Some(begun) = begun else {
+            return read.await;
+        };
+        let late = async {
+            Timer::at(begun + limits::MESSAGE_TIME_MAX).await;
+            Err(Closed::Incomplete)
+        };
+        smol::future::or(read, late).await
+    }
+
+    /// After a message: lets others run, pays what it cost with time, and waits
+    /// for a stranger to read what it has asked for.
+    async fn rest(&self) {
+        // What has run so far is charged by then.
+        smol::future::yield_now().await;
+        while let Some(pause) = self.meter.pause() {
+            Timer::after(pause).await;
+        }
+        loop {
+            let drained = self.drained.listen();
+            let backed_up = self.queued() > limits::UNSENT_BYTES_MAX;
+            if !backed_up || self.closing.get() || self.meter.class() == Class::Member {
+                return;
+            }
+            drained.await;
         }
     }
 
@@ -242,6 +343,7 @@ impl Connection {
             }
             batch.clear();
             std::mem::swap(&mut batch, &mut *self.out.borrow_mut());
+            self.in_flight.set(batch.len());
             if batch.is_empty() {
                 wake.await;
                 continue;
@@ -255,6 +357,10 @@ impl Connection {
                 Some(Err(error)) => return Closed::Lost(error),
                 None => return Closed::Backlog,
             }
+            self.in_flight.set(0);
+            // To hold less is always granted.
+            let _ = self.fits_budget();
+            self.drained.notify(usize::MAX);
             if batch.capacity() > limits::BUFFER_BYTES_KEPT {
                 batch = Vec::new();
             }

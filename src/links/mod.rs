@@ -2,6 +2,7 @@
 //! ([`follower`], [`leader`]), which does no I/O, reads no clock and spawns
 //! nothing, and the sockets that carry it.
 
+pub mod budget;
 pub mod connection;
 pub mod epoch;
 pub mod follower;

@@ -1,7 +1,7 @@
 //! The links: we dial the members whose address is smaller than ours, the others
 //! dial us (spec 1.2). One live connection a member.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,6 +11,8 @@ use super::Member;
 use super::assembly::Assembly;
 use super::inbound::{self, Pending};
 use crate::config::limits;
+use crate::links::budget::Class;
+use crate::links::budget::cpu::Account;
 use crate::links::connection::{Closed, Connection};
 use crate::links::follower::Vouched;
 use crate::links::leader::{ConnId, Peer};
@@ -42,6 +44,8 @@ pub struct Link {
     pub answers: Option<smol::channel::Sender<Pending>>,
     /// How many.
     pub answers_waiting: Rc<Cell<usize>>,
+    /// The CPU time that it may use: whoever connects again has no more.
+    account: Option<Rc<RefCell<Account>>>,
     dialling: Option<smol::Task<()>>,
     reported_down: bool,
 }
@@ -63,6 +67,14 @@ impl Member {
                 connection.close();
             }
         }
+    }
+
+    /// The account of a member, over all its connections.
+    pub(super) fn account_of(&self, peer: &Address) -> Rc<RefCell<Account>> {
+        let mut links = self.links.borrow_mut();
+        let link = links.entry(peer.clone()).or_default();
+        let account = link.account.get_or_insert_with(|| Class::Member.account());
+        account.clone()
     }
 
     /// A member's connection is up; it replaces an older one.
@@ -212,6 +224,7 @@ impl Member {
         let hello = Hello::Member(self.me.clone());
         let session = Session::dial(hello, key, rand::random());
         let connection = Connection::new(stream, session);
+        connection.admit(Class::Member, self.account_of(peer));
         let announced = Cell::new(false);
         let announce = || {
             if connection.is_up() && !announced.replace(true) {

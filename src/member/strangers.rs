@@ -5,11 +5,13 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Member;
 use super::utility::Reply;
-use crate::config::limits;
+use crate::config::limits::{self, CpuShare};
+use crate::links::budget::Class;
+use crate::links::budget::cpu::Account;
 use crate::links::connection::{Closed, Connection};
 use crate::links::leader::Peer;
 use crate::raft::runtime;
@@ -24,6 +26,13 @@ enum Identity {
     Guest,
 }
 
+/// The pace of accepting, with a time for each instead of what it costs.
+const ACCEPTING: CpuShare = CpuShare {
+    per_mille: 1_000,
+    burst: limits::ACCEPT_PERIOD.saturating_mul(limits::ACCEPT_BURST),
+    pause_max: limits::ACCEPT_PERIOD,
+};
+
 #[derive(Default)]
 struct Greeting {
     identity: RefCell<Option<Identity>>,
@@ -31,11 +40,19 @@ struct Greeting {
 }
 
 impl Member {
-    /// Takes connections until it is dropped.
+    /// Takes connections until it is dropped, and no more of them than it can
+    /// serve: the others wait in the kernel's queue.
     pub(super) async fn accept(self: Rc<Self>, listener: TcpListener) {
+        let mut pace = Account::new(ACCEPTING, Instant::now());
         loop {
+            if let Some(pause) = pace.pause(Instant::now()) {
+                Timer::after(pause).await;
+            }
             match listener.accept().await {
-                Ok((stream, from)) => self.clone().admit_stranger(stream, from),
+                Ok((stream, from)) => {
+                    pace.charge(Instant::now(), limits::ACCEPT_PERIOD);
+                    self.clone().admit_stranger(stream, from);
+                }
                 Err(error) => {
                     // Out of descriptors, most likely: let some be closed.
                     log::warn!("{}: cannot accept a connection: {error}", self.name);
@@ -106,6 +123,11 @@ impl Member {
         let closed = smol::future::or(serve, late).await;
         self.strangers.borrow_mut().remove(&connection.id);
         let identity = greeting.identity.borrow_mut().take();
+        if let (Closed::OverBudget | Closed::Incomplete, None | Some(Identity::Guest)) =
+            (&closed, &identity)
+        {
+            self.refuse(format_args!("{}: {closed}", from.ip()));
+        }
         match identity {
             None => {
                 if let Closed::Unreadable(error) = &closed {
@@ -146,15 +168,12 @@ impl Member {
             None => match Hello::decode(value) {
                 Ok(Hello::Utility(request)) => {
                     greeting.utility.set(true);
-                    let (member, connection) = (self.clone(), connection.clone());
-                    runtime::spawn(async move {
-                        match member.on_utility(request).await {
-                            Reply::Members(reply) => connection.send(&reply),
-                            Reply::Status(reply) => connection.send(&*reply),
-                            Reply::Text(reply) => connection.send(&Value::str(&reply)),
-                        }
-                    })
-                    .detach();
+                    // Here and not in a task: one request of a connection at a time.
+                    match self.on_utility(request).await {
+                        Reply::Members(reply) => connection.send(&reply),
+                        Reply::Status(reply) => connection.send(&*reply),
+                        Reply::Text(reply) => connection.send(&Value::str(&reply)),
+                    }
                 }
                 Ok(hello) => self.greet(connection, greeting, hello, from).await,
                 Err(_) => connection.close(),
@@ -186,13 +205,20 @@ impl Member {
                 }
                 *greeting.identity.borrow_mut() = Some(Identity::Member(address.clone()));
                 self.strangers.borrow_mut().remove(&connection.id);
+                connection.admit(Class::Member, self.account_of(&address));
                 self.connected(&address, connection);
             }
             Hello::ReadOnly => {
-                if self.guests.borrow().len() >= limits::READ_ONLY_MAX {
-                    connection.close();
-                    return;
+                let oldest = {
+                    let mut guests = self.guests.borrow_mut();
+                    let full = guests.len() >= limits::READ_ONLY_MAX;
+                    full.then(|| guests.pop_first()).flatten()
+                };
+                if let Some((_, oldest)) = oldest {
+                    oldest.close();
+                    self.refuse(format_args!("too many read-only clients at once"));
                 }
+                connection.admit(Class::ReadOnly, Class::ReadOnly.account());
                 *greeting.identity.borrow_mut() = Some(Identity::Guest);
                 self.strangers.borrow_mut().remove(&connection.id);
                 self.guests

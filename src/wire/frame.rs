@@ -66,12 +66,34 @@ impl FrameBuffer {
     /// Takes in bytes as they came from the socket.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.compact();
+        self.grow(bytes.len());
         self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Makes room for `more` bytes. It grows with what arrives, by doubling, and
+    /// never for what was only announced; but to no more than was announced.
+    fn grow(&mut self, more: usize) {
+        let needed = self.bytes.len().saturating_add(more);
+        let held = self.bytes.capacity();
+        if needed <= held {
+            return;
+        }
+        let announced = self.bytes.first_chunk().map_or(0, |length| {
+            let length = usize::try_from(i32::from_le_bytes(*length)).unwrap_or(0);
+            length.saturating_add(LENGTH_BYTES)
+        });
+        let room = needed.max(announced.min(held.saturating_mul(2)));
+        self.bytes.reserve_exact(room - self.bytes.len());
     }
 
     /// Whether nothing is left, not even a part of a frame.
     pub fn is_empty(&self) -> bool {
         self.start == self.bytes.len()
+    }
+
+    /// Bytes of memory that it occupies.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
     }
 
     /// The next complete body of at most `max` bytes.
@@ -254,6 +276,20 @@ mod tests {
         let mut buffer = FrameBuffer::default();
         buffer.feed(&[0; 4]);
         assert_eq!(buffer.next(100), Err(FrameError::Length(0)));
+    }
+
+    #[test]
+    fn memory_is_taken_for_what_has_come_and_not_for_what_was_announced() {
+        // S16
+        let whole = frame(&[7; 1_000_000]);
+        let mut buffer = FrameBuffer::default();
+        for part in whole.chunks(10_000) {
+            let before = buffer.bytes.len();
+            buffer.feed(part);
+            assert!(buffer.next(1 << 20).is_ok());
+            assert!(buffer.capacity() <= (2 * (before + part.len())).min(whole.len()));
+        }
+        assert!(buffer.is_empty());
     }
 
     #[test]

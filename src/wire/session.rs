@@ -14,7 +14,8 @@ use super::pickle::{self, Decoder, Encode, PickleError, Writer};
 use super::seal::{Key, SealError};
 use super::value::Value;
 use crate::config::limits::{
-    FRAME_BYTES_MAX, HELLO_BYTES_MAX, INFLATED_BYTES_MAX, KEPT_BUFFER_BYTES_MAX,
+    FRAME_BYTES_MAX, HELLO_BYTES_MAX, HELLO_VALUES_MAX, KEPT_BUFFER_BYTES_MAX, PICKLE_VALUES_MAX,
+    READ_ONLY_BYTES_MAX, READ_ONLY_VALUES_MAX,
 };
 
 /// Buffers and states that all connections of a thread share, so that a
@@ -98,6 +99,32 @@ enum Phase {
     Up,
 }
 
+/// What one message may come to, by who sends it (S16).
+#[derive(Debug, Clone, Copy)]
+struct Caps {
+    /// Of a frame's body, and of what it inflates to.
+    bytes: usize,
+    /// In its pickle.
+    values: usize,
+}
+
+impl Caps {
+    /// Who has not said who it is.
+    const PENDING: Self = Self {
+        bytes: HELLO_BYTES_MAX,
+        values: HELLO_VALUES_MAX,
+    };
+    const READ_ONLY: Self = Self {
+        bytes: READ_ONLY_BYTES_MAX,
+        values: READ_ONLY_VALUES_MAX,
+    };
+    /// Members, and whom we dialled.
+    const MEMBER: Self = Self {
+        bytes: FRAME_BYTES_MAX,
+        values: PICKLE_VALUES_MAX,
+    };
+}
+
 /// Keys of an encrypted connection.
 struct Sealed {
     /// Those of the password; the first is in use, the others may replace it
@@ -115,6 +142,7 @@ struct Sealed {
 pub struct Session {
     phase: Phase,
     sealed: Option<Sealed>,
+    caps: Caps,
     input: FrameBuffer,
 }
 
@@ -147,6 +175,7 @@ impl Session {
         Self {
             phase,
             sealed,
+            caps: Caps::PENDING,
             input: FrameBuffer::default(),
         }
     }
@@ -172,10 +201,25 @@ impl Session {
         }
     }
 
+    /// Whether it is ours to say hello.
+    pub fn is_dialler(&self) -> bool {
+        matches!(self.phase, Phase::Dialling(_))
+    }
+
     /// Whether messages may be sent: for a dialler once its hello is out, for
     /// an acceptor once the peer's is in.
     pub fn is_up(&self) -> bool {
         matches!(self.phase, Phase::Up)
+    }
+
+    /// Bytes of memory that what was fed occupies.
+    pub fn buffered(&self) -> usize {
+        self.input.capacity()
+    }
+
+    /// Whether a message has begun to arrive and is not whole yet.
+    pub fn is_amid_message(&self) -> bool {
+        !self.input.is_empty()
     }
 
     /// Takes in bytes as they came from the socket. Call [`next`](Self::next)
@@ -247,11 +291,16 @@ impl Session {
         self.write(codec, message, now_s, out)
     }
 
-    /// A text is a hello, after which large frames are in order; a utility
-    /// request may be followed by more of its kind.
+    /// A text is a hello, after which messages of its sender's size are in order;
+    /// a utility request may be followed by more of its kind.
     fn judge_first(&mut self, value: &Value) {
         if let Value::Str(_) = value {
             self.phase = Phase::Up;
+        }
+        match Hello::decode(value) {
+            Ok(Hello::Member(_)) => self.caps = Caps::MEMBER,
+            Ok(Hello::ReadOnly) => self.caps = Caps::READ_ONLY,
+            Ok(Hello::Utility(_)) | Err(_) => {}
         }
     }
 
@@ -264,19 +313,16 @@ impl Session {
         let Phase::Dialling(hello) = std::mem::replace(&mut self.phase, Phase::Up) else {
             return Err(SessionError::Handshake);
         };
+        self.caps = Caps::MEMBER;
         self.write(codec, &hello, now_s, out)
     }
 
     /// The next frame's value.
     fn receive(&mut self, codec: &mut Codec) -> Result<Option<Value>, SessionError> {
-        let (frame_max, inflated_max) = match self.phase {
-            Phase::Up => (FRAME_BYTES_MAX, INFLATED_BYTES_MAX),
-            _ => (HELLO_BYTES_MAX, HELLO_BYTES_MAX),
-        };
-        let Some(body) = self.input.next(frame_max)? else {
+        let Some(body) = self.input.next(self.caps.bytes)? else {
             return Ok(None);
         };
-        let value = decode_body(codec, self.sealed.as_mut(), body, inflated_max);
+        let value = decode_body(codec, self.sealed.as_mut(), body, self.caps);
         codec.tidy();
         value.map(Some)
     }
@@ -317,7 +363,7 @@ fn decode_body(
     codec: &mut Codec,
     sealed: Option<&mut Sealed>,
     body: &[u8],
-    inflated_max: usize,
+    caps: Caps,
 ) -> Result<Value, SessionError> {
     let zlib = match sealed {
         Some(sealed) => sealed
@@ -328,8 +374,9 @@ fn decode_body(
         None => body,
     };
     let pickled = &mut codec.pickle;
-    codec.inflater.inflate(zlib, inflated_max, pickled)?;
-    codec.decoder.decode(pickled).map_err(SessionError::Pickle)
+    codec.inflater.inflate(zlib, caps.bytes, pickled)?;
+    let value = codec.decoder.decode_within(pickled, caps.values);
+    value.map_err(SessionError::Pickle)
 }
 
 impl Sealed {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use event_listener::Event;
+use pg_witness::links::budget::Class;
 use pg_witness::links::connection::Connection;
 use pg_witness::links::resolve;
 use pg_witness::raft::runtime;
@@ -251,6 +252,7 @@ impl Fake {
             match Hello::decode(value).unwrap() {
                 Hello::Utility(request) => self.on_utility(connection, &request),
                 Hello::Member(_) | Hello::ReadOnly => {
+                    connection.admit(Class::Member, Class::Member.account());
                     linked.set(true);
                     self.take_link(connection);
                 }

@@ -11,6 +11,7 @@
 )]
 
 mod amnesia;
+mod budget;
 mod canvass;
 mod estranged;
 mod fake;

@@ -55,13 +55,22 @@ impl Size {
 /// What one pickle may spend on values pushed and on bytes made or hashed,
 /// counted again each time: opcodes that repeat costly work on a shared value
 /// would otherwise take hours.
-#[derive(Default)]
 pub(super) struct Budget {
     values: usize,
     bytes: usize,
+    values_max: usize,
 }
 
 impl Budget {
+    /// A budget of `values_max` values.
+    pub(super) fn new(values_max: usize) -> Self {
+        Self {
+            values: 0,
+            bytes: 0,
+            values_max,
+        }
+    }
+
     /// Counts one value pushed.
     pub(super) fn push(&mut self) -> Result<(), PickleError> {
         self.spend(Size::ONE)
@@ -72,7 +81,7 @@ impl Budget {
         let count = |more: u32| usize::try_from(more).unwrap_or(usize::MAX);
         self.values = self.values.saturating_add(count(size.values));
         self.bytes = self.bytes.saturating_add(count(size.bytes));
-        if self.values > PICKLE_VALUES_MAX {
+        if self.values > self.values_max {
             Err(PickleError::Limit("values"))
         } else if self.bytes > PICKLE_BYTES_MAX {
             Err(PickleError::Limit("bytes"))

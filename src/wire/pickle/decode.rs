@@ -7,7 +7,7 @@
 use super::PickleError as Error;
 use super::container::{Budget, Container, Pairs, Size};
 use super::input::{Input, decimal, wide_int};
-use crate::config::limits::{KEPT_BUFFER_BYTES_MAX, PICKLE_MEMO_MAX};
+use crate::config::limits::{KEPT_BUFFER_BYTES_MAX, PICKLE_MEMO_MAX, PICKLE_VALUES_MAX};
 use crate::wire::value::{Str, Value};
 
 /// Texts that nearly every pickle of the wire holds: kept once, not allocated
@@ -124,7 +124,7 @@ impl Decoder {
             open: Vec::new(),
             common: COMMON.iter().map(|text| Str::from(*text)).collect(),
             spare_pairs: Vec::new(),
-            budget: Budget::default(),
+            budget: Budget::new(PICKLE_VALUES_MAX),
         }
     }
 
@@ -133,6 +133,16 @@ impl Decoder {
     /// # Errors
     /// As [`decode`](super::decode()).
     pub fn decode(&mut self, bytes: &[u8]) -> Result<Value, Error> {
+        self.decode_within(bytes, PICKLE_VALUES_MAX)
+    }
+
+    /// As [`Decoder::decode`], with a cap of its own on the values: what the
+    /// pickle may cost is known before it is read.
+    ///
+    /// # Errors
+    /// As [`decode`](super::decode()).
+    pub fn decode_within(&mut self, bytes: &[u8], values_max: usize) -> Result<Value, Error> {
+        self.budget = Budget::new(values_max);
         let mut input = Input { bytes };
         let result = self.run(&mut input);
         self.clear();
@@ -149,7 +159,6 @@ impl Decoder {
         tidy(&mut self.memo);
         tidy(&mut self.open);
         tidy(&mut self.spare_pairs);
-        self.budget = Budget::default();
     }
 
     fn run(&mut self, input: &mut Input<'_>) -> Result<Value, Error> {

@@ -189,6 +189,40 @@ fn who_has_not_said_hello_gets_little_memory() {
 }
 
 #[test]
+fn a_message_may_hold_what_its_sender_needs() {
+    // S16: a frame of a hundred bytes can stand for half a million values.
+    let reader = Hello::ReadOnly;
+    let question = Hello::Utility(crate::wire::utility::Request::Status);
+    for (hello, most) in [
+        (question, HELLO_VALUES_MAX),
+        (reader, READ_ONLY_VALUES_MAX),
+        (self::hello(), PICKLE_VALUES_MAX),
+    ] {
+        for (values, accepted) in [(most - 2, true), (most + 1, false)] {
+            let mut codec = Codec::new();
+            let mut pickled = vec![b'('];
+            pickled.resize(values, b'N');
+            pickled.extend_from_slice(b"t.");
+            let mut wire = Vec::new();
+            let mut dialler = Session::dial(hello.clone(), None, [1; 32]);
+            dialler.start(&mut codec, 1, &mut wire).unwrap();
+            let zlib = miniz_oxide::deflate::compress_to_vec_zlib(&pickled, 9);
+            frame::write_frame::<FrameError>(&mut wire, zlib.len(), |out| {
+                out.extend_from_slice(&zlib);
+                Ok(())
+            })
+            .unwrap();
+            let mut acceptor = Session::accept(&[], [2; 32]);
+            acceptor.feed(&wire);
+            let first = acceptor.next(&mut codec, 1, &mut Vec::new()).unwrap();
+            assert_eq!(Hello::decode(&first.unwrap()).as_ref(), Ok(&hello));
+            let second = acceptor.next(&mut codec, 1, &mut Vec::new());
+            assert_eq!(second.is_ok(), accepted, "{hello:?}: {values}");
+        }
+    }
+}
+
+#[test]
 fn nothing_can_be_sent_before_the_handshake_is_over() {
     let mut codec = Codec::new();
     let mut acceptor = Session::accept(&[key(1)], [2; 32]);
