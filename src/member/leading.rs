@@ -331,9 +331,12 @@ impl Member {
         let Some(term) = self.leading_term() else {
             return;
         };
-        let commit = self.replica.borrow().log.commit();
-        let body = AppendBody::Snapshot(chunk);
-        connection.send(&Message::AppendEntries(Append { term, commit, body }));
+        connection.send(&Message::AppendEntries(Append {
+            term,
+            // Not sent with a snapshot: a Python follower would commit up to it (H30).
+            commit: LogIndex::FIRST,
+            body: AppendBody::Snapshot(chunk),
+        }));
     }
 
     fn prepare_snapshot(&self, peer: &Peer, conn: ConnId, now: Instant) {

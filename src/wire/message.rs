@@ -104,7 +104,7 @@ pub struct Append {
     /// The leader's term.
     pub term: Term,
     /// The leader's commit index; at least 1, as entry 1 is committed from the
-    /// start.
+    /// start. Ours is not sent with a snapshot (H30).
     pub commit: LogIndex,
     /// What it carries.
     pub body: AppendBody,

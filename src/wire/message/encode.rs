@@ -133,8 +133,8 @@ impl Encode for Append {
                 w.bytes(data);
             }
             AppendBody::Snapshot(chunk) => {
-                // Python would commit up to this index whatever its log holds:
-                // the tail of a follower that gets a snapshot is unverified.
+                // H30: Python would commit up to this index whatever its log
+                // holds: the tail of a follower that gets a snapshot is unverified.
                 begin_append(w, self.term, 0);
                 w.str("serialized");
                 match chunk {
