@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 
+from h30 import Recorder
 from patroni.dcs.raft import KVStoreTTL
 from pysyncobj import FAIL_REASON
 from pysyncobj.monotonic import monotonic
@@ -49,6 +50,7 @@ class Node:
         self._ready = threading.Event()
         self._kv = KVStoreTTL(self._ready.set, None, None, commandsWaitLeader=False, **config)
         logging.getLogger("pysyncobj.syncobj").addFilter(NameTheLeader(self._kv))
+        Recorder(self._kv)
         if term:
             self._kv._SyncObj__raftCurrentTerm = term
         if held:
