@@ -44,6 +44,11 @@ impl Assembly {
         }
     }
 
+    fn drop_snapshot(&mut self) {
+        self.snapshot = None;
+        let _ = self.fits_budget();
+    }
+
     /// Books what is held; whether that was granted.
     fn fits_budget(&mut self) -> bool {
         let snapshot = self.snapshot.as_ref().map_or(0, Vec::capacity);
@@ -66,7 +71,7 @@ impl Assembly {
         }
         extend(&mut self.fragments, data, limits::FRAME_BYTES_MAX);
         if !self.fits_budget() {
-            self.fragments = Vec::new();
+            self.entry_done();
             return None;
         }
         (part == FragmentPart::Finish).then_some(self.fragments.as_slice())
@@ -89,13 +94,12 @@ impl Assembly {
         }
         let buffer = self.snapshot.as_mut()?;
         if buffer.len().saturating_add(chunk.data.len()) > limits::INFLATED_BYTES_MAX {
-            self.snapshot = None;
-            let _ = self.fits_budget();
+            self.drop_snapshot();
             return None;
         }
         extend(buffer, &chunk.data, limits::INFLATED_BYTES_MAX);
         if !self.fits_budget() {
-            self.snapshot = None;
+            self.drop_snapshot();
             return None;
         }
         let whole = chunk.last.then(|| self.snapshot.take()).flatten();
