@@ -462,5 +462,15 @@ pub const STATUS_SCOPES_MAX: usize = 16;
 /// PostgreSQL members shown of one of them.
 pub const STATUS_MEMBERS_MAX: usize = 32;
 
+/// How long a PostgreSQL server is still shown whose key is gone.
+pub const GONE_SERVER_TIME: Duration = Duration::from_secs(3600);
+
+/// How long after a failover the former primary may take to come back as a
+/// replica before the answer to "would a failover work?" is a plain no.
+pub const FAILED_OVER_TIME: Duration = Duration::from_secs(300);
+
+/// Leader keys that were freed and not looked at yet.
+pub const LEADERS_FREED_MAX: usize = 64;
+
 /// Longest text of somebody else's that is shown, in characters.
 pub const STATUS_TEXT_MAX: usize = 128;

@@ -11,7 +11,7 @@ use crate::probe::MemberReport;
 use crate::raft::engine::Role;
 use crate::raft::runtime;
 use crate::reason::Reason;
-use crate::status::patroni::{Probe, Row, scopes};
+use crate::status::patroni::{Probe, Row, gone, scopes};
 use crate::status::verdict::judge;
 use crate::status::{
     Cluster, Counters, Disk, Level, Note, Raft, RaftMember, Scope, Verdict, shown,
@@ -233,7 +233,24 @@ impl Member {
         });
         let mut found = scopes(rows);
         let placement = self.placement();
+        let primaries = self.primaries.borrow();
         for scope in &mut found {
+            if let Some(seen) = primaries.of(&scope.path) {
+                scope.previous_primary = seen.before.as_deref().map(shown);
+                let since = seen.since.filter(|_| seen.holder.is_some());
+                scope.primary_since_ms = since.map(|since| ms(since.elapsed()));
+                scope.primary_changes = seen.changes;
+            }
+            for server in primaries.servers(&scope.scope) {
+                let name = shown(&server.node.name);
+                let full = scope.members.len() >= limits::STATUS_MEMBERS_MAX;
+                if full || scope.members.iter().any(|member| member.name == name) {
+                    continue;
+                }
+                let (url, age) = (server.node.conn_url.as_deref(), server.seen.elapsed());
+                let gone = gone(&name, url, age);
+                scope.members.push(gone);
+            }
             for member in &mut scope.members {
                 let report = reports.iter().find(|told| {
                     *told.member == *member.name

@@ -16,6 +16,7 @@
 //! * [`nodes`]: the PostgreSQL servers that the store names;
 //! * [`peerage`]: what the peers have shown of themselves;
 //! * [`placement`]: where the members stand, and whether to vote there;
+//! * [`primaries`]: who is primary of what the store names, and who was;
 //! * [`propose`]: commands on their way into the log;
 //! * [`sockets`]: which members are connected;
 //! * [`strangers`]: who dials us, until they have said who they are;
@@ -40,6 +41,7 @@ pub mod nodes;
 pub mod offline;
 pub mod peerage;
 pub mod placement;
+pub mod primaries;
 pub mod propose;
 pub mod run;
 pub mod silence;
@@ -123,6 +125,7 @@ pub struct Member {
     reported_leader: RefCell<Option<(Address, Instant)>>,
     nodes: RefCell<nodes::Nodes>,
     nodes_changed: Event,
+    primaries: RefCell<primaries::Primaries>,
     known_nodes: RefCell<placement::Known>,
     placement: RefCell<Rc<placement::Placement>>,
     pulse: Rc<Pulse>,

@@ -133,6 +133,7 @@ impl Member {
             reported_leader: RefCell::default(),
             nodes: RefCell::default(),
             nodes_changed: Event::new(),
+            primaries: RefCell::default(),
             known_nodes: RefCell::default(),
             placement: RefCell::default(),
         });
@@ -472,6 +473,7 @@ impl Member {
             self.keep_alive();
             self.watch_progress();
             self.consider_placement();
+            self.look_for_primaries();
             self.verify_peers();
             self.teach_waiting();
             // S8: after a gap what waits in the sockets is read first.

@@ -14,6 +14,7 @@ use super::checkpoint;
 use super::log::{Log, id_of};
 use super::proposals::Held;
 use super::types::{LogId, Members, StoredMembership, log_id, membership};
+use crate::config::limits::LEADERS_FREED_MAX;
 use crate::disk::{Arrival, Disk, Diverged, HardState, Recovered, Standing, StoredEntry};
 use crate::kv::{Applied, Call, Change, Poison, Store};
 use crate::links::epoch::EpochTerm;
@@ -56,11 +57,23 @@ pub struct Replica {
     pub writes_pending: usize,
     /// Counted since the start, for `status`.
     pub counters: Counters,
+    /// Leader keys of Patroni's that are free since somebody looked: the path of
+    /// each scope, and how.
+    pub leaders_freed: Vec<(Rc<str>, Freed)>,
     /// Where the log ended when it was read from disk: what is applied up to here
     /// is replayed, and is no news.
     replayed_to: LogIndex,
     waiters: BTreeMap<LogIndex, (Term, oneshot::Sender<bool>)>,
     changed: Rc<Event>,
+}
+
+/// How a leader key became free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freed {
+    /// Its holder did not refresh it in time.
+    Expired,
+    /// It was deleted, as its holder does when it steps down.
+    Released,
 }
 
 /// What happened since the start.
@@ -126,6 +139,7 @@ impl Replica {
             disk,
             writes_pending: 0,
             counters: Counters::default(),
+            leaders_freed: Vec::new(),
             replayed_to,
             waiters: BTreeMap::new(),
             changed,
@@ -195,11 +209,30 @@ impl Replica {
         if replayed {
             return None;
         }
+        self.note_freed(&applied.change);
         let expired = matches!(applied.change, Change::Expired(_));
         let counters = &mut self.counters;
         counters.poison += u64::from(applied.poison.is_some());
         counters.expired += u64::from(expired);
         Some(applied)
+    }
+
+    fn note_freed(&mut self, change: &Change) {
+        let (keys, how) = match change {
+            Change::Expired(key) => (std::slice::from_ref(key), Freed::Expired),
+            Change::Deleted(keys) => (&**keys, Freed::Released),
+            _ => return,
+        };
+        for path in keys.iter().filter_map(|key| leader_path(key.as_str()?)) {
+            if self.leaders_freed.len() < LEADERS_FREED_MAX {
+                self.leaders_freed.push((path.into(), how));
+            }
+        }
+    }
+
+    /// Whether what was committed before the start is not all applied yet.
+    pub fn is_replaying(&self) -> bool {
+        self.applied < self.replayed_to.min(self.log.commit())
     }
 
     /// The members as of what is applied, and where they were set.
@@ -301,6 +334,13 @@ impl Replica {
         self.replayed_to = self.replayed_to.min(applied);
         self.waiters = self.waiters.split_off(&applied.next());
     }
+}
+
+/// The path of the scope whose leader key this is (spec 6.3).
+pub fn leader_path(key: &str) -> Option<&str> {
+    let path = key.strip_suffix("/leader")?;
+    // A member may be called leader.
+    (!path.ends_with("/optime") && !path.ends_with("/members")).then_some(path)
 }
 
 fn nothing(poison: Option<Poison>) -> Applied {

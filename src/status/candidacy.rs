@@ -44,6 +44,10 @@ fn could_write(raft: &Raft, scope: &Scope) -> bool {
 
 /// What keeps a replica from being promoted, as the rest of "b ...".
 fn obstacle(scope: &Scope, member: &PgMember, unseen: bool, writable: bool) -> Option<String> {
+    if member.gone {
+        let age = words::seconds(member.key.age_ms);
+        return Some(format!("has been gone for {age}"));
+    }
     if !member.readable {
         return Some("wrote what cannot be read".into());
     }

@@ -23,6 +23,7 @@ pub fn text(overview: &Overview) -> impl Iterator<Item = String> {
         .chain(clusters)
         .chain(std::iter::once_with(|| silence(overview)))
         .chain(std::iter::once_with(|| links(overview)))
+        .chain(std::iter::once_with(|| primaries(overview)))
         .chain(SCOPE.iter().map(|family| of_scopes(overview, family)))
         .chain(SERVER.iter().map(|family| of_servers(overview, family)))
         .chain(std::iter::once("# EOF\n".to_owned()))
@@ -331,6 +332,35 @@ const SCOPE: &[(&str, &str, OfScope)] = &[
         |s| Some(s.timeline?.to_string()),
     ),
 ];
+
+/// Who is primary by name, and how often that has changed.
+fn primaries(overview: &Overview) -> String {
+    let mut out = Families::begin(
+        "pg_witness_patroni_primary",
+        "gauge",
+        "1 for the server that holds the leader key.",
+    );
+    for (cluster, scope) in scopes(overview) {
+        if let Some(primary) = &scope.primary {
+            let labels = [
+                ("cluster", &*cluster.cluster),
+                ("scope", &*scope.scope),
+                ("server", &**primary),
+            ];
+            out.sample(&labels, 1);
+        }
+    }
+    out.family(
+        "pg_witness_patroni_primary_changes",
+        "counter",
+        "How often another server has taken the leader key.",
+    );
+    for (cluster, scope) in scopes(overview) {
+        let labels = [("cluster", &*cluster.cluster), ("scope", &*scope.scope)];
+        out.sample(&labels, scope.primary_changes);
+    }
+    out.text
+}
 
 type OfServer = fn(&PgMember) -> Option<String>;
 

@@ -67,6 +67,13 @@ pub struct Scope {
     pub ttl_s: u64,
     /// From one look of Patroni's to the next, in seconds.
     pub loop_wait_s: u64,
+    /// Who held the leader key before, as far as this witness has seen.
+    pub previous_primary: Option<String>,
+    /// Since when the primary has held it, in milliseconds, where this witness saw
+    /// it take over.
+    pub primary_since_ms: Option<u64>,
+    /// How often another server has taken over since this witness started.
+    pub primary_changes: u64,
     /// A failover or switchover that was asked for.
     pub requested: Option<Requested>,
     /// How often the timeline has changed, and the end of the last one.
@@ -154,6 +161,9 @@ pub struct PgMember {
     pub key: Key,
     /// Whether it has not refreshed its key for so long that it may be gone.
     pub stale: bool,
+    /// Whether its key is gone: it expired, or was deleted. `key` then counts from
+    /// that moment.
+    pub gone: bool,
     /// How far its wall clock is ahead of ours, in milliseconds.
     pub clock_ahead_ms: Option<i64>,
     /// Patroni's version.
@@ -277,7 +287,7 @@ impl Row<'_> {
 }
 
 /// The scope in a path: what stands behind the namespace.
-fn name_of(path: &str) -> &str {
+pub fn name_of(path: &str) -> &str {
     let path = path.strip_prefix('/').unwrap_or(path);
     path.split_once('/').map_or(path, |(_, scope)| scope)
 }
@@ -358,6 +368,27 @@ fn member(scope: &Scope, name: &str, row: &Row<'_>) -> PgMember {
         zone: field::<String>(json, &["tags", "zone"]).map(|zone| shown(&zone)),
         readable: is_object(json) && !json.trim_start().starts_with("{}"),
         name,
+        ..PgMember::default()
+    }
+}
+
+/// A server whose key is gone for `age`. Of what it wrote only `conn_url` is known.
+pub fn gone(name: &str, conn_url: Option<&str>, age: Duration) -> PgMember {
+    let (host, port) = host_and_port(conn_url.unwrap_or_default());
+    PgMember {
+        name: shown(name),
+        role: "replica",
+        state: "gone".into(),
+        raw_state: "gone".into(),
+        host,
+        port,
+        key: Key {
+            age_ms: ms(age),
+            expires_in_ms: None,
+        },
+        stale: true,
+        gone: true,
+        readable: true,
         ..PgMember::default()
     }
 }

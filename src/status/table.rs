@@ -299,9 +299,10 @@ fn scope_text(scope: &Scope, style: Style, out: &mut String) {
             member.name.clone(),
             address(member),
             member.role.replace('_', " "),
-            match member.stale {
-                true => format!("silent {}", seconds(member.key.age_ms)),
-                false => member.state.clone(),
+            match (member.gone, member.stale) {
+                (true, _) => format!("gone {}", seconds(member.key.age_ms)),
+                (false, true) => format!("silent {}", seconds(member.key.age_ms)),
+                (false, false) => member.state.clone(),
             },
             number(member.timeline),
             member.lag_bytes.map_or_else(String::new, bytes),

@@ -7,6 +7,7 @@
 //! know, the answer is `unknown`, never `yes`.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -14,6 +15,7 @@ use super::candidacy::{self, nobody};
 use super::patroni::{PgMember, Scope};
 use super::words::{bytes, capital, seconds};
 use super::{Cluster, Note, Raft, Remedy, notes};
+use crate::config::limits::FAILED_OVER_TIME;
 
 /// The reason of a verdict that rests on the vote which this witness lacks.
 const NO_VOTE: &str = "no-vote";
@@ -211,7 +213,7 @@ fn verdict(raft: &Raft, scope: &Scope) -> Verdict {
     let late = scope
         .leader_key
         .as_ref()
-        .filter(|key| super::patroni::is_late(scope, std::time::Duration::from_millis(key.age_ms)));
+        .filter(|key| super::patroni::is_late(scope, Duration::from_millis(key.age_ms)));
     if let Some(key) = late {
         let left = key.expires_in_ms.map_or_else(
             || "never runs out".into(),
@@ -236,6 +238,9 @@ fn verdict(raft: &Raft, scope: &Scope) -> Verdict {
             ),
         );
     }
+    if let Some(verdict) = failed_over(scope, primary).filter(|_| ready.is_empty()) {
+        return verdict;
+    }
     if ready.is_empty() {
         let nobody = nobody(scope);
         return Verdict::new(
@@ -255,6 +260,27 @@ fn verdict(raft: &Raft, scope: &Scope) -> Verdict {
             described(&ready)
         ),
     )
+}
+
+/// A failover or switchover is over, and the former primary is not back yet as a
+/// replica: that takes a while and is no fault.
+fn failed_over(scope: &Scope, primary: &str) -> Option<Verdict> {
+    let since = scope.primary_since_ms?;
+    let former = scope.previous_primary.as_deref()?;
+    if Duration::from_millis(since) > FAILED_OVER_TIME {
+        return None;
+    }
+    let before = scope.members.iter().find(|member| member.name == former);
+    let why = before.and_then(|member| member.candidacy.why.as_deref());
+    Some(Verdict::new(
+        Answer::UnderWay,
+        "failed-over",
+        format!(
+            "Not now. {primary} took over from {former} {} ago; {former} {}.",
+            seconds(since),
+            why.unwrap_or("is not back yet")
+        ),
+    ))
 }
 
 /// Whether a majority of votes would be left without the primary's machine.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pg_witness::reason::Reason;
-use pg_witness::status::{Answer, Cluster};
+use pg_witness::status::{Answer, Cluster, Overview, Watcher, metrics};
 use pg_witness::wire::utility::State;
 use pg_witness::wire::{Address, Entry, Value};
 
@@ -67,7 +67,7 @@ fn one_that_has_diverged_says_so_and_no_election() {
         assert_eq!((verdict.answer, verdict.reason), (Answer::No, "no-vote"));
         assert!(verdict.sentence.contains("it has diverged"), "{verdict:?}");
         let remedy = verdict.remedy.as_ref().unwrap().to_string();
-        assert!(remedy.contains("pg-witness reset"), "{remedy}");
+        assert!(remedy.contains(" reset "), "{remedy}");
         let unready = witness.member.unready().unwrap();
         assert!(unready.contains("no vote (diverged)") && unready.contains(&remedy));
         let clocks = cluster.postgresql.iter().flat_map(|scope| &scope.members);
@@ -111,6 +111,93 @@ fn what_is_replayed_at_the_start_is_no_news() {
         assert_eq!(again.logged("key expired").len(), 1);
         assert_eq!(after.raft.counters.keys_expired, 0);
         assert_eq!(after.postgresql[0].members[0].clock_ahead_ms, None);
+        again.stop().await;
+    });
+}
+
+#[test]
+fn a_failover_names_both_primaries() {
+    run(async {
+        let rig = Rig::new();
+        let [w]: [Address; 1] = addresses();
+        let witness = rig.start(rig.voter(&w, &[])).await;
+        witness
+            .shows("that it leads", |s| s.state == State::Leader)
+            .await;
+        let client = Fake::client(&w).await;
+        let server = |name: &str, ttl| {
+            let json = "{\"conn_url\":\"postgres://10.0.0.1:5432/postgres\",\"state\":\"running\"}";
+            set_to(
+                &format!("/service/main/members/{name}"),
+                Value::str(json),
+                ttl,
+            )
+        };
+        client.write(server("pg1", 2.0)).await;
+        client.write(server("pg2", 600.0)).await;
+        let held = |name, ttl| set_to("/service/main/leader", Value::str(name), ttl);
+        client.write(held("pg1", 2.0)).await;
+        until("the primary", async || {
+            witness.logged("PostgreSQL main: pg1 is the primary").len() == 1
+        })
+        .await;
+        until("its end", async || {
+            witness
+                .logged("there is no primary: the leader key of pg1 expired")
+                .len()
+                == 1
+        })
+        .await;
+        client.write(held("pg2", 600.0)).await;
+        let line = "pg2 is the primary now, after pg1, whose leader key expired";
+        until("the next", async || witness.logged(line).len() == 1).await;
+        until("pg1 to be gone", async || {
+            condition(&witness).postgresql[0]
+                .members
+                .iter()
+                .any(|m| m.gone)
+        })
+        .await;
+        let cluster = condition(&witness);
+        let scope = &cluster.postgresql[0];
+        assert_eq!(scope.previous_primary.as_deref(), Some("pg1"));
+        assert_eq!(scope.primary_changes, 1);
+        let gone: Vec<_> = scope.members.iter().filter(|m| m.gone).collect();
+        assert_eq!((gone.len(), &*gone[0].name), (1, "pg1"));
+        assert_eq!(gone[0].host.as_deref(), Some("10.0.0.1"));
+        // A failover that has just gone well is no red "there is no replica".
+        let verdict = &cluster.failover;
+        let told = (verdict.answer, verdict.reason);
+        assert_eq!(told, (Answer::UnderWay, "failed-over"));
+        let sentence = "Not now. pg2 took over from pg1 ";
+        assert!(verdict.sentence.starts_with(sentence), "{verdict:?}");
+        let overview = Overview {
+            watcher: Watcher::default(),
+            clusters: vec![cluster],
+        };
+        let metrics: String = metrics::text(&overview).collect();
+        let scope = "scope=\"main\"";
+        for sample in [
+            format!(
+                "pg_witness_patroni_primary{{cluster=\"{}\",{scope},server=\"pg2\"}} 1\n",
+                w.host()
+            ),
+            format!(
+                "pg_witness_patroni_primary_changes_total{{cluster=\"{}\",{scope}}} 1\n",
+                w.host()
+            ),
+        ] {
+            assert!(metrics.contains(&sample), "{sample}");
+        }
+        witness.stop().await;
+
+        let again = rig.start(rig.voter(&w, &[])).await;
+        until("the primary", async || {
+            again.logged("PostgreSQL main: pg2 is the primary").len() == 2
+        })
+        .await;
+        assert_eq!(again.logged(line).len(), 1);
+        assert_eq!(again.logged("PostgreSQL main: pg1 is the primary").len(), 1);
         again.stop().await;
     });
 }
