@@ -407,6 +407,9 @@ pub const STATUS_JSON_BYTES_MAX: usize = 64 << 10;
 /// Deepest nesting in such a value.
 pub const STATUS_JSON_DEPTH_MAX: usize = 32;
 
+/// Most fields of an object in such a value; Patroni's have some dozen.
+pub const STATUS_JSON_FIELDS_MAX: usize = 1024;
+
 /// How old what a peer told of itself may be before whoever looks has it asked
 /// again.
 pub const TOLD_FRESH: Duration = Duration::from_secs(5);

@@ -72,6 +72,11 @@ impl Age {
         self.is_true
     }
 
+    /// The counted time at which the value is due, unless it never is.
+    pub fn due_at(&self) -> Option<Duration> {
+        self.since.checked_add(self.lifetime?)
+    }
+
     /// How long until the value is due, unless it never is.
     pub fn remaining(&self, counted: Duration) -> Option<Duration> {
         let age = counted.saturating_sub(self.since);

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use super::call::{Call, Kwargs, Method};
-use super::table::{Row, Table};
+use super::table::{Place, Row, Table};
 use crate::wire::ids::LogIndex;
 use crate::wire::value::Value;
 
@@ -90,9 +90,9 @@ pub(super) enum Effect<'a> {
     /// The key gets this value.
     Put(&'a Value, Value),
     /// The rows at these places go, in ascending order: deleted.
-    Delete(Vec<usize>),
+    Delete(Vec<Place>),
     /// The row at this place goes: expired.
-    Expire(usize),
+    Expire(Place),
 }
 
 impl Decision<'_> {
@@ -163,7 +163,7 @@ fn delete<'a, T>(table: &Table<T>, call: &'a Call) -> Result<Decision<'a>, Poiso
     let mut places = Vec::new();
     let mut harm = None;
     if recursive.is_some_and(Value::truthy) {
-        for (place, row) in table.rows().iter().enumerate() {
+        for (place, row) in table.rows() {
             if starts_with(&row.key, key)? {
                 places.push(place);
             }
@@ -297,12 +297,12 @@ fn starts_with(key: &Value, prefix: &Value) -> Result<bool, Poison> {
 }
 
 /// `data.get(key)`, which hashes the key.
-fn look_up<'t, T>(table: &'t Table<T>, key: &Value) -> Result<Option<(usize, &'t Row<T>)>, Poison> {
+fn look_up<'t, T>(table: &'t Table<T>, key: &Value) -> Result<Option<(Place, &'t Row<T>)>, Poison> {
     if !key.py_hashable() {
         return Err(Poison::UnhashableKey);
     }
-    let mut rows = table.rows().iter().enumerate();
-    Ok(rows.find(|(_, row)| row.key.py_eq(key)))
+    let found = table.find(key);
+    Ok(found.and_then(|place| Some((place, table.at(place)?))))
 }
 
 /// `dict[name] = value`.

@@ -1,12 +1,13 @@
 //! The applied state of one cluster, and the expiry of its keys (spec 6.4, 6.5;
 //! S6, S8).
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::age::{Age, CountedClock, clock_ahead_ms, over_by_wall_clock};
 use super::call::Call;
 use super::rules::{Effect, Poison, decide, same_writing};
-use super::table::{Row, Table};
+use super::table::{Place, Table};
 use crate::bugs::{Bug, planted};
 use crate::wire::ids::LogIndex;
 use crate::wire::value::Value;
@@ -16,10 +17,15 @@ use crate::wire::value::Value;
 #[derive(Debug, Clone)]
 pub struct Store {
     table: Table<Kept>,
+    /// The keys that will expire and whose expiry is not on its way, by the
+    /// counted time at which they are due.
+    waiting: Waiting,
     clock: CountedClock,
     bytes: u64,
     replaying: bool,
 }
+
+type Waiting = BTreeSet<(Duration, Place)>;
 
 /// What is kept beside a stored value.
 #[derive(Debug, Clone)]
@@ -82,25 +88,18 @@ impl Store {
     /// `pairs` are those of one Python dict: hashable keys, each once. Values
     /// are taken as they are, as Python does.
     pub fn load(pairs: impl IntoIterator<Item = (Value, Value)>, now: Instant) -> Self {
-        let clock = CountedClock::new(now);
-        let row = |(key, stored)| {
-            let kept = Kept {
-                age: Age::new(&stored, clock.at(now), false),
-                bytes: weight(&key) + weight(&stored),
-            };
-            Row {
-                key,
-                stored,
-                beside: kept,
-            }
+        let mut store = Self {
+            table: Table::new(),
+            waiting: Waiting::new(),
+            clock: CountedClock::new(now),
+            bytes: 0,
+            replaying: true,
         };
-        let rows: Vec<_> = pairs.into_iter().map(row).collect();
-        Self {
-            bytes: rows.iter().map(|row| row.beside.bytes).sum(),
-            table: Table::new(rows),
-            clock,
-            replaying: false,
+        for (key, stored) in pairs {
+            store.put(&key, stored, now);
         }
+        store.replaying = false;
+        store
     }
 
     /// Whether what is applied from now on is replayed from our own log, written
@@ -156,44 +155,58 @@ impl Store {
 
     fn put(&mut self, key: &Value, stored: Value, now: Instant) {
         let bytes = weight(key) + weight(&stored);
-        let old = self.table.get(key);
+        let found = self.table.find(key);
+        let old = found.and_then(|place| Some((place, self.table.at(place)?)));
         // The clients' retries write the same value again; that makes it no
         // younger, nor an expiry on its way less valid.
-        let age = match old.filter(|old| same_writing(&old.stored, &stored)) {
-            Some(old) => old.beside.age.clone(),
+        let age = match old.filter(|(_, old)| same_writing(&old.stored, &stored)) {
+            Some((_, old)) => old.beside.age.clone(),
             None => Age::new(&stored, self.clock.at(now), !self.replaying),
         };
-        self.bytes -= old.map_or(0, |old| old.beside.bytes);
+        if let Some((place, old)) = old {
+            self.bytes -= old.beside.bytes;
+            stop_waiting(&mut self.waiting, place, &old.beside.age);
+        }
         self.bytes += bytes;
-        self.table.put(key, stored, Kept { age, bytes });
+        let waits = (!age.proposed).then(|| age.due_at()).flatten();
+        let place = self.table.put(key, stored, Kept { age, bytes });
+        self.waiting.extend(waits.map(|due_at| (due_at, place)));
     }
 
-    fn remove(&mut self, places: &[usize]) -> Vec<Value> {
-        let gone = self.table.remove(places);
-        self.bytes -= gone.iter().map(|row| row.beside.bytes).sum::<u64>();
-        gone.into_iter().map(|row| row.key).collect()
+    fn remove(&mut self, places: &[Place]) -> Vec<Value> {
+        let mut keys = Vec::with_capacity(places.len());
+        for place in places {
+            let Some(row) = self.table.remove(*place) else {
+                continue;
+            };
+            let Kept { age, bytes } = row.beside;
+            self.bytes -= bytes;
+            self.waiting
+                .remove(&(age.due_at().unwrap_or_default(), *place));
+            keys.push(row.key);
+        }
+        keys
     }
 
     /// The value under a key.
     pub fn get(&self, key: &str) -> Option<&Value> {
-        let row = self.table.get(&Value::Str(key.into()))?;
-        Some(&row.stored)
+        let place = self.table.find(&Value::Str(key.into()))?;
+        Some(&self.table.at(place)?.stored)
     }
 
     /// Keys and stored values in Python's order, as a snapshot holds them.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Value, &Value)> {
-        let rows = self.table.rows().iter();
-        rows.map(|row| (&row.key, &row.stored))
+        self.table.rows().map(|(_, row)| (&row.key, &row.stored))
     }
 
     /// How many keys there are.
     pub fn len(&self) -> usize {
-        self.table.rows().len()
+        self.table.len()
     }
 
     /// Whether there is no key.
     pub fn is_empty(&self) -> bool {
-        self.table.rows().is_empty()
+        self.table.len() == 0
     }
 
     /// Memory that keys and values take, about, in bytes. Nothing bounds it
@@ -209,7 +222,7 @@ impl Store {
     /// only.
     pub fn lives(&self, now: Instant, wall: Duration) -> impl Iterator<Item = Life<'_>> {
         let counted = self.clock.at(now);
-        self.table.rows().iter().map(move |row| {
+        self.table.rows().map(move |(_, row)| {
             let age = &row.beside.age;
             let so_far = age.so_far(counted);
             let ahead = || clock_ahead_ms(&row.stored, so_far, wall);
@@ -235,15 +248,14 @@ impl Store {
     /// sockets (S8).
     pub fn due(&self, now: Instant) -> impl Iterator<Item = (&Value, &Value)> {
         let counted = self.clock.at(now);
-        let due = move |age: &Age| age.remaining(counted) == Some(Duration::ZERO);
-        let rows = self.table.rows().iter();
-        let due = move |row: &Row<Kept>| {
-            if planted(Bug::WallClockExpiry) {
-                return over_by_wall_clock(&row.stored);
-            }
-            due(&row.beside.age)
+        let upto = if planted(Bug::WallClockExpiry) {
+            Duration::MAX
+        } else {
+            counted
         };
-        rows.filter(move |row| !row.beside.age.proposed && due(row))
+        let rows = self.waiting.iter().take_while(move |(at, _)| *at <= upto);
+        rows.filter_map(|(_, place)| self.table.at(*place))
+            .filter(|row| !planted(Bug::WallClockExpiry) || over_by_wall_clock(&row.stored))
             .map(|row| (&row.key, &row.stored))
     }
 
@@ -251,45 +263,55 @@ impl Store {
     /// not after `now` if one is. `None` if no key awaits its expiry.
     pub fn next_due(&self, now: Instant) -> Option<Instant> {
         let counted = self.clock.at(now);
-        let rows = self.table.rows().iter();
-        let waiting = rows.filter(|row| !row.beside.age.proposed);
-        let remaining = waiting.filter_map(|row| row.beside.age.remaining(counted));
-        now.checked_add(remaining.min()?)
+        let (due_at, _) = self.waiting.first()?;
+        now.checked_add(due_at.saturating_sub(counted))
     }
 
     /// Notes that the expiry of the current value of `key` is on its way into
     /// the log, so that it is not proposed again.
     pub fn expiry_proposed(&mut self, key: &Value) {
-        if let Some(row) = self.table.get_mut(key) {
-            row.beside.age.proposed = true;
+        let place = self.table.find(key);
+        if let Some((place, row)) = place.and_then(|at| Some((at, self.table.at_mut(at)?))) {
+            let age = &mut row.beside.age;
+            age.proposed = true;
+            self.waiting
+                .remove(&(age.due_at().unwrap_or_default(), place));
         }
     }
 
     /// Notes that the expiry of `key` did not get into the log. If its value is
     /// `stored` still, it is due again.
     pub fn expiry_refused(&mut self, key: &Value, stored: &Value) {
-        if let Some(row) = self.table.get_mut(key)
+        let place = self.table.find(key);
+        if let Some((place, row)) = place.and_then(|at| Some((at, self.table.at_mut(at)?)))
             && same_writing(&row.stored, stored)
         {
-            row.beside.age.proposed = false;
+            wait_again(&mut self.waiting, place, &mut row.beside.age);
         }
     }
 
     /// Forgets every expiry that is on its way: we cease to lead.
     pub fn forget_expiries(&mut self) {
-        for row in self.table.rows_mut() {
-            row.beside.age.proposed = false;
+        for (place, row) in self.table.rows_mut() {
+            wait_again(&mut self.waiting, place, &mut row.beside.age);
         }
     }
 
-    pub(super) fn copy(&self) -> Table<()> {
-        let bare = |row: &Row<Kept>| Row {
-            key: row.key.clone(),
-            stored: row.stored.clone(),
-            beside: (),
-        };
-        Table::new(self.table.rows().iter().map(bare).collect())
+    /// Keys and values without ages.
+    pub(super) fn bare(&self) -> Table<()> {
+        self.table.bare()
     }
+}
+
+fn stop_waiting(waiting: &mut Waiting, place: Place, age: &Age) {
+    if let Some(due_at) = age.due_at() {
+        waiting.remove(&(due_at, place));
+    }
+}
+
+fn wait_again(waiting: &mut Waiting, place: Place, age: &mut Age) {
+    age.proposed = false;
+    waiting.extend(age.due_at().map(|due_at| (due_at, place)));
 }
 
 /// The object whose pickle, after the byte of a REGULAR command, expires `key`

@@ -10,7 +10,7 @@ use crate::wire::ids::LogIndex;
 
 /// A speculative copy of a [`Store`], without ages.
 ///
-/// A copy costs two counted references per key; what its entries wrote is held
+/// A copy costs some counted references per key; what its entries wrote is held
 /// twice until it is taken anew. Entries leave the tail by being applied to the
 /// store, which does not change what the log's end looks like; so a tail stays
 /// right while the log only grows. Take it anew
@@ -18,7 +18,8 @@ use crate::wire::ids::LogIndex;
 /// * on becoming leader: [`Tail::of`] the store, then [`Tail::append`] each
 ///   entry above the applied index, in order;
 /// * whenever entries were truncated;
-/// * when nothing is in flight, to share its memory with the store again.
+/// * when nothing is in flight and it holds much, to share its memory with the
+///   store again.
 #[derive(Debug, Clone)]
 pub struct Tail {
     table: Table<()>,
@@ -28,7 +29,7 @@ impl Tail {
     /// The state of a log whose entries are all applied.
     pub fn of(store: &Store) -> Self {
         Self {
-            table: store.copy(),
+            table: store.bare(),
         }
     }
 
@@ -67,12 +68,16 @@ impl Tail {
     fn carry_out(&mut self, decision: Decision<'_>) {
         match decision.effect {
             Effect::Nothing => {}
-            Effect::Put(key, stored) => self.table.put(key, stored, ()),
+            Effect::Put(key, stored) => {
+                self.table.put(key, stored, ());
+            }
             Effect::Delete(places) => {
-                self.table.remove(&places);
+                for place in places {
+                    self.table.remove(place);
+                }
             }
             Effect::Expire(place) => {
-                self.table.remove(&[place]);
+                self.table.remove(place);
             }
         }
     }

@@ -11,7 +11,7 @@ use event_listener::EventListener;
 
 use super::Member;
 use crate::config::limits::{CONN_URL_BYTES_MAX, ZONE_BYTES_MAX};
-use crate::status::field::field;
+use crate::status::field::Object;
 use crate::wire::{LogIndex, Value};
 
 /// One server.
@@ -32,11 +32,12 @@ pub fn of_store<'a>(pairs: impl Iterator<Item = (&'a Value, &'a Value)>) -> Vec<
     let node = |(key, stored): (&Value, &Value)| {
         let (scope, name) = member_key(key.as_str()?)?;
         let json = stored.get("value")?.as_str()?;
+        let json = Object::parse(json).unwrap_or_default();
         Some(Node {
             scope: scope.into(),
             name: name.into(),
-            conn_url: conn_url(json).map(Into::into),
-            zone: zone(json).map(Into::into),
+            conn_url: conn_url(&json).map(Into::into),
+            zone: zone(&json).map(Into::into),
         })
     };
     pairs.filter_map(node).collect()
@@ -51,15 +52,16 @@ fn member_key(key: &str) -> Option<(&str, &str)> {
     (!name.is_empty() && !name.contains('/') && !scope.is_empty()).then_some((scope, name))
 }
 
-fn conn_url(json: &str) -> Option<String> {
-    field(json, &["conn_url"]).filter(|url: &String| url.len() <= CONN_URL_BYTES_MAX)
+fn conn_url(json: &Object<'_>) -> Option<String> {
+    json.get(&["conn_url"])
+        .filter(|url: &String| url.len() <= CONN_URL_BYTES_MAX)
 }
 
 /// The zone, which YAML may have made a number.
-fn zone(json: &str) -> Option<String> {
+fn zone(json: &Object<'_>) -> Option<String> {
     let path = ["tags", "zone"];
-    let number = || field::<i64>(json, &path).map(|number| number.to_string());
-    let zone = field::<String>(json, &path).or_else(number)?;
+    let number = || json.get::<i64>(&path).map(|number| number.to_string());
+    let zone = json.get::<String>(&path).or_else(number)?;
     (!zone.is_empty() && zone.len() <= ZONE_BYTES_MAX).then_some(zone)
 }
 

@@ -1,168 +1,156 @@
-//! One field of a JSON text that somebody else wrote: Patroni's values in the
-//! replicated store. Each field is read by itself, so that one which is not as
-//! expected costs only itself; what is too long or too deep is not looked at.
-
-use std::marker::PhantomData;
+//! The fields of a JSON object that somebody else wrote: Patroni's values in the
+//! replicated store. The text is gone through once; each field is then read by
+//! itself, so that one which is not as expected costs only itself. What is too
+//! long or too deep is not looked at.
 
 use serde::Deserialize;
-use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
-};
+use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json_core::de;
 
-use crate::config::limits::{STATUS_JSON_BYTES_MAX, STATUS_JSON_DEPTH_MAX};
+use crate::config::limits::{STATUS_JSON_BYTES_MAX, STATUS_JSON_DEPTH_MAX, STATUS_JSON_FIELDS_MAX};
 
-/// The field at `path` of the object in `json`; none if it is not there, or is
-/// no `T`, or `json` is beyond the caps.
-pub fn field<T: DeserializeOwned>(json: &str, path: &[&str]) -> Option<T> {
-    if !within_caps(json) {
-        return None;
+/// An object, its fields found and not read yet.
+#[derive(Debug, Default)]
+pub struct Object<'a> {
+    /// Key, between its quotes as it stands there, and value.
+    fields: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Object<'a> {
+    /// The object in `json`; none if there is no object, or it is beyond the caps.
+    pub fn parse(json: &'a str) -> Option<Self> {
+        if json.len() > STATUS_JSON_BYTES_MAX {
+            return None;
+        }
+        let json = json.trim();
+        let inner = json.strip_prefix('{')?;
+        let mut fields = Vec::new();
+        let (mut start, mut key) = (0, None);
+        let mut end = None;
+        let mut nesting = Nesting::default();
+        for (at, byte) in inner.bytes().enumerate() {
+            let depth = nesting.depth;
+            match (nesting.step(byte)?, depth) {
+                (b':', 0) if key.is_none() => {
+                    key = Some(inner.get(start..at)?);
+                    start = at + 1;
+                }
+                (b',' | b'}', 0) => {
+                    let value = inner.get(start..at)?.trim();
+                    start = at + 1;
+                    match key.take() {
+                        Some(key) => fields.push((unquoted(key)?, value)),
+                        None if byte == b'}' && value.is_empty() && fields.is_empty() => {}
+                        None => return None,
+                    }
+                    if byte == b'}' {
+                        end = Some(start);
+                        break;
+                    }
+                }
+                _ => {}
+            }
+            if fields.len() > STATUS_JSON_FIELDS_MAX {
+                return None;
+            }
+        }
+        (end? == inner.len()).then_some(Self { fields })
     }
-    let mut unescaped = vec![0; json.len()];
-    let mut reader = de::Deserializer::new(json.as_bytes(), Some(&mut unescaped));
-    let seed = At {
-        path,
-        wanted: PhantomData,
-    };
-    seed.deserialize(&mut reader).ok().flatten()
-}
 
-/// The names in the object at `path`, at most `max` of them.
-pub fn names(json: &str, path: &[&str], max: usize) -> Option<Vec<String>> {
-    let Names(mut names) = field(json, path)?;
-    names.truncate(max);
-    Some(names)
-}
+    /// Whether it has no field.
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
 
-/// Whether there is an object at `path`.
-pub fn has_object(json: &str, path: &[&str]) -> bool {
-    field::<Names>(json, path).is_some()
+    /// The field at `path`; none if it is not there, or is no `T`.
+    pub fn get<T: DeserializeOwned>(&self, path: &[&str]) -> Option<T> {
+        let (first, rest) = path.split_first()?;
+        let value = self.value(first)?;
+        if rest.is_empty() {
+            read(value)
+        } else {
+            Object::parse(value)?.get(rest)
+        }
+    }
+
+    /// The object in a field.
+    pub fn object(&self, name: &str) -> Option<Object<'a>> {
+        Object::parse(self.value(name)?)
+    }
+
+    /// The names of its fields, at most `max` of them.
+    pub fn names(&self, max: usize) -> Vec<String> {
+        let names = self.fields.iter().filter_map(|(key, _)| text(key));
+        names.take(max).collect()
+    }
+
+    /// Of equal keys the last counts, as in Python.
+    fn value(&self, name: &str) -> Option<&'a str> {
+        let is_it = |key: &str| match key.contains('\\') {
+            true => text(key).is_some_and(|key| key == name),
+            false => key == name,
+        };
+        let mut fields = self.fields.iter().rev();
+        fields.find(|(key, _)| is_it(key)).map(|(_, value)| *value)
+    }
 }
 
 /// How many elements the list in `json` has.
 pub fn count(json: &str) -> Option<u64> {
-    field::<Count>(json, &[]).map(|Count(count)| count)
-}
-
-/// Whether `json` is an object that could hold fields.
-pub fn is_object(json: &str) -> bool {
-    within_caps(json) && json.trim_start().starts_with('{')
-}
-
-/// The reader skips what it does not look for by recursion, so depth is asked
-/// first (S9).
-fn within_caps(json: &str) -> bool {
     if json.len() > STATUS_JSON_BYTES_MAX {
-        return false;
+        return None;
     }
-    let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
+    let mut nesting = Nesting::default();
     for byte in json.bytes() {
+        nesting.step(byte)?;
+    }
+    read::<Count>(json).map(|Count(count)| count)
+}
+
+/// Where in a JSON text one is.
+#[derive(Default)]
+struct Nesting {
+    depth: usize,
+    in_text: bool,
+    escaped: bool,
+}
+
+impl Nesting {
+    /// Goes on by one byte: what it is to the structure, 0 if nothing. None
+    /// beyond the depth that may be read: the reader skips what it does not look
+    /// for by recursion (S9).
+    fn step(&mut self, byte: u8) -> Option<u8> {
         match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_text => escaped = true,
-            b'"' => in_text = !in_text,
-            b'[' | b'{' if !in_text => depth += 1,
-            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
+            _ if self.escaped => self.escaped = false,
+            b'\\' if self.in_text => self.escaped = true,
+            b'"' => self.in_text = !self.in_text,
+            _ if self.in_text => {}
+            b'[' | b'{' => self.depth += 1,
+            b']' | b'}' => {
+                self.depth = self.depth.saturating_sub(1);
+                return Some(byte);
+            }
+            b':' | b',' => return Some(byte),
             _ => {}
         }
-        if depth > STATUS_JSON_DEPTH_MAX {
-            return false;
-        }
-    }
-    true
-}
-
-/// What stands at a path, if it is a `T`.
-struct At<'p, T> {
-    path: &'p [&'p str],
-    wanted: PhantomData<T>,
-}
-
-impl<'de, T: DeserializeOwned> DeserializeSeed<'de> for At<'_, T> {
-    type Value = Option<T>;
-
-    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Option<T>, D::Error> {
-        if self.path.is_empty() {
-            Option::<T>::deserialize(reader)
-        } else {
-            reader.deserialize_map(self)
-        }
+        (self.depth <= STATUS_JSON_DEPTH_MAX).then_some(0)
     }
 }
 
-impl<'de, T: DeserializeOwned> Visitor<'de> for At<'_, T> {
-    type Value = Option<T>;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Option<T>, A::Error> {
-        let Some((first, rest)) = self.path.split_first() else {
-            return Ok(None);
-        };
-        // Of equal keys the last counts, as in Python.
-        let mut found = None;
-        while let Some(Key(key)) = map.next_key()? {
-            if key == *first {
-                found = map.next_value_seed(At {
-                    path: rest,
-                    wanted: self.wanted,
-                })?;
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(found)
-    }
+fn unquoted(key: &str) -> Option<&str> {
+    key.trim().strip_prefix('"')?.strip_suffix('"')
 }
 
-/// A key. As a `String` it would be asked for in a way at which the reader
-/// panics (`MapKey` of 0.7.0 knows only `deserialize_str` and identifiers).
-struct Key(String);
-
-impl<'de> Deserialize<'de> for Key {
-    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl Visitor<'_> for Text {
-            type Value = Key;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a text")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Key, E> {
-                Ok(Key(text.into()))
-            }
-        }
-        reader.deserialize_str(Text)
-    }
+/// The text of a key that stands between quotes.
+fn text(key: &str) -> Option<String> {
+    read(&format!("\"{key}\""))
 }
 
-/// The keys of an object.
-struct Names(Vec<String>);
-
-impl<'de> Deserialize<'de> for Names {
-    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
-        struct Keys;
-        impl<'de> Visitor<'de> for Keys {
-            type Value = Names;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Names, A::Error> {
-                let mut names = Vec::new();
-                while let Some(Key(key)) = map.next_key()? {
-                    map.next_value::<IgnoredAny>()?;
-                    names.push(key);
-                }
-                Ok(Names(names))
-            }
-        }
-        reader.deserialize_map(Keys)
-    }
+/// A value, whose depth was asked before.
+fn read<T: DeserializeOwned>(json: &str) -> Option<T> {
+    let mut unescaped = vec![0; json.len()];
+    let mut reader = de::Deserializer::new(json.as_bytes(), Some(&mut unescaped));
+    Option::<T>::deserialize(&mut reader).ok().flatten()
 }
 
 /// How many elements a list has.
@@ -200,25 +188,24 @@ mod tests {
 
     #[test]
     fn a_field_that_is_not_as_expected_costs_only_itself() {
+        let member = Object::parse(MEMBER).unwrap();
+        assert_eq!(member.get::<String>(&["state"]).as_deref(), Some("running"));
+        assert_eq!(member.get::<u64>(&["xlog_location"]), Some(67_108_960));
         assert_eq!(
-            field::<String>(MEMBER, &["state"]).as_deref(),
-            Some("running")
-        );
-        assert_eq!(field::<u64>(MEMBER, &["xlog_location"]), Some(67_108_960));
-        assert_eq!(
-            field::<String>(MEMBER, &["name"]).as_deref(),
+            member.get::<String>(&["name"]).as_deref(),
             Some("café \"1\"")
         );
-        assert_eq!(field::<bool>(MEMBER, &["tags", "nofailover"]), Some(true));
-        assert_eq!(field::<bool>(MEMBER, &["pause"]), None);
-        assert_eq!(field::<u64>(MEMBER, &["pause"]), Some(1));
-        assert_eq!(field::<u64>(MEMBER, &["nothing"]), None);
-        assert_eq!(field::<u64>(MEMBER, &["missing"]), None);
-        assert_eq!(field::<u64>(MEMBER, &["state", "deeper"]), None);
+        assert_eq!(member.get::<bool>(&["tags", "nofailover"]), Some(true));
+        assert_eq!(member.get::<bool>(&["pause"]), None);
+        assert_eq!(member.get::<u64>(&["pause"]), Some(1));
+        assert_eq!(member.get::<u64>(&["nothing"]), None);
+        assert_eq!(member.get::<u64>(&["missing"]), None);
+        assert_eq!(member.get::<u64>(&["state", "deeper"]), None);
         assert_eq!(
-            names(MEMBER, &["tags"], 1),
-            Some(vec!["nofailover".to_owned()])
+            member.object("tags").unwrap().names(1),
+            ["nofailover".to_owned()]
         );
+        assert!(member.object("state").is_none());
     }
 
     #[test]
@@ -230,28 +217,55 @@ mod tests {
         for text in [
             "",
             "null",
-            "[]",
             "{",
             "{\"b\"",
             "{\"b\":",
             "\u{0}",
             "{\"a\" 1}",
+            "{\"b\": 1",
+            "{\"b\": 1}, 2",
+            "{\"b\": 1}}",
+            "{1: 1}",
+            "{,}",
+            "{\"b\": 1,}",
             "\"",
             &deep,
             &deep_objects,
             &long,
         ] {
-            assert_eq!(field::<u64>(text, &["b"]), None);
-            assert_eq!(names(text, &["b"], 3), None);
+            assert!(Object::parse(text).is_none(), "{text:.40}");
+            assert_eq!(count(text), None, "{text:.40}");
         }
     }
 
     proptest::proptest! {
         #[test]
         fn no_text_stops_it(text in "[\\[\\]{}\",:a\\\\0-9 nulltrue]{0,200}") {
-            let _ = field::<u64>(&text, &["a"]);
-            let _ = field::<String>(&text, &["a", "a"]);
-            let _ = names(&text, &["a"], 9);
+            let _ = count(&text);
+            if let Some(object) = Object::parse(&text) {
+                let _ = object.get::<u64>(&["a"]);
+                let _ = object.get::<String>(&["a", "a"]);
+                let _ = object.names(9);
+            }
+        }
+
+        #[test]
+        fn what_was_written_is_read(keys in proptest::collection::vec("[a-c\"\\\\:,{}\\[\\] é]{0,6}", 0..6)) {
+            // Of equal keys the last counts.
+            let escaped = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
+            let field = |(n, key): (usize, &String)| {
+                format!("\"{}\" : {{\"text\":\"{}\", \"n\":{n}}}", escaped(key), escaped(key))
+            };
+            let fields: Vec<_> = keys.iter().enumerate().map(field).collect();
+            let json = format!(" {{{}}} ", fields.join(" , "));
+            let object = Object::parse(&json).unwrap();
+            proptest::prop_assert_eq!(object.names(9), keys.clone());
+            for key in &keys {
+                let last = keys.iter().rposition(|other| other == key).unwrap();
+                proptest::prop_assert_eq!(object.get::<usize>(&[key, "n"]), Some(last));
+                let text = object.get::<String>(&[key, "text"]);
+                proptest::prop_assert_eq!(text.as_ref(), Some(key));
+            }
         }
     }
 }

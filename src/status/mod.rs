@@ -10,7 +10,7 @@
 //!   what does not fit together (`notes`);
 //! * [`words`]: how a person says figures, and somebody else's text made harmless;
 //! * [`table`], [`json`], [`metrics`]: its faces;
-//! * [`field`]: one field of a JSON text that somebody else wrote.
+//! * [`field`]: the fields of a JSON text that somebody else wrote.
 //!
 //! Names, states and messages come from the network: [`shown`] bounds them, and
 //! every face escapes them.

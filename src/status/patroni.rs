@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::field::{count, field, has_object, is_object, names};
+use super::field::{Object, count};
 use super::{shown, verdict};
 use crate::config::limits::{STATUS_MEMBERS_MAX, STATUS_SCOPES_MAX};
 
@@ -294,29 +294,32 @@ pub fn name_of(path: &str) -> &str {
 
 fn scope(path: &str, keys: &Keys<'_>) -> Scope {
     let value = |word: &str| keys.value(word);
-    let config = value("config").unwrap_or("{}");
-    let status = value("status").unwrap_or("{}");
-    let number = |name| field::<u64>(config, &[name]);
+    let object = |word| value(word).and_then(Object::parse);
+    let config = &object("config").unwrap_or_default();
+    let status = &object("status").unwrap_or_default();
+    let number = |name| config.get::<u64>(&[name]);
     let leader = keys.words.get("leader").filter(|row| !row.value.is_empty());
     let mut scope = Scope {
         scope: shown(name_of(path)),
         path: shown(path),
         primary: leader.map(|row| shown(row.value)),
         leader_key: leader.map(Row::life),
-        lsn: field(status, &["optime"]).or_else(|| value("optime/leader")?.parse().ok()),
+        lsn: status
+            .get(&["optime"])
+            .or_else(|| value("optime/leader")?.parse().ok()),
         paused: flag(config, &["pause"]),
-        standby_cluster: has_object(config, &["standby_cluster"]),
+        standby_cluster: config.object("standby_cluster").is_some(),
         failsafe_mode: flag(config, &["failsafe_mode"]),
-        failsafe_members: value("failsafe")
-            .and_then(|text| names(text, &[], STATUS_MEMBERS_MAX))
+        failsafe_members: object("failsafe")
+            .map(|members| members.names(STATUS_MEMBERS_MAX))
             .unwrap_or_default(),
         synchronous_mode: sync_mode(config),
-        sync: value("sync").and_then(sync),
+        sync: object("sync").and_then(|it| sync(&it)),
         maximum_lag_on_failover: number("maximum_lag_on_failover").unwrap_or(1 << 20),
         check_timeline: flag(config, &["check_timeline"]),
         ttl_s: number("ttl").unwrap_or(30),
         loop_wait_s: number("loop_wait").unwrap_or(10),
-        requested: value("failover").and_then(requested),
+        requested: object("failover").and_then(|it| requested(&it)),
         history: value("history").and_then(count),
         system_identifier: value("initialize").filter(|id| !id.is_empty()).map(shown),
         ..Scope::default()
@@ -337,17 +340,17 @@ fn scope(path: &str, keys: &Keys<'_>) -> Scope {
 }
 
 fn member(scope: &Scope, name: &str, row: &Row<'_>) -> PgMember {
-    let json = row.value;
-    let text = |key| field::<String>(json, &[key]).map(|text| shown(&text));
+    let json = &Object::parse(row.value).unwrap_or_default();
+    let text = |key| json.get::<String>(&[key]).map(|text| shown(&text));
     let name = shown(name);
     let is_leader = scope.primary.as_ref() == Some(&name);
     let role = role(scope, &name, is_leader);
     let says = text("role").filter(|says| !agrees(role, says));
     let raw_state = text("state").unwrap_or_default();
     let replication = text("replication_state").filter(|_| role != "leader");
-    let url = field::<String>(json, &["conn_url"]).unwrap_or_default();
+    let url = json.get::<String>(&["conn_url"]).unwrap_or_default();
     let (host, port) = host_and_port(&url);
-    let lsn = field::<u64>(json, &["xlog_location"]);
+    let lsn = json.get::<u64>(&["xlog_location"]);
     let behind = |lsn: u64| scope.lsn.map(|end| end.saturating_sub(lsn));
     PgMember {
         role,
@@ -356,7 +359,7 @@ fn member(scope: &Scope, name: &str, row: &Row<'_>) -> PgMember {
         raw_state,
         host,
         port,
-        timeline: field(json, &["timeline"]),
+        timeline: json.get(&["timeline"]),
         lsn,
         lag_bytes: lsn.filter(|_| !is_leader).and_then(behind),
         key: row.life(),
@@ -365,8 +368,10 @@ fn member(scope: &Scope, name: &str, row: &Row<'_>) -> PgMember {
         patroni: text("version"),
         pending_restart: flag(json, &["pending_restart"]),
         nofailover: never_promoted(json),
-        zone: field::<String>(json, &["tags", "zone"]).map(|zone| shown(&zone)),
-        readable: is_object(json) && !json.trim_start().starts_with("{}"),
+        zone: json
+            .get::<String>(&["tags", "zone"])
+            .map(|zone| shown(&zone)),
+        readable: !json.is_empty(),
         name,
         ..PgMember::default()
     }
@@ -425,25 +430,26 @@ fn agrees(role: &str, says: &str) -> bool {
 }
 
 /// A truth as Python sees it, in any of the shapes that YAML gives it.
-fn flag(json: &str, path: &[&str]) -> bool {
+fn flag(json: &Object<'_>, path: &[&str]) -> bool {
     truth(json, path).unwrap_or(false)
 }
 
-fn truth(json: &str, path: &[&str]) -> Option<bool> {
-    field::<bool>(json, path)
-        .or_else(|| field::<f64>(json, path).map(|number| number != 0.0))
-        .or_else(|| field::<String>(json, path).map(|text| !text.is_empty()))
+fn truth(json: &Object<'_>, path: &[&str]) -> Option<bool> {
+    json.get::<bool>(path)
+        .or_else(|| json.get::<f64>(path).map(|number| number != 0.0))
+        .or_else(|| json.get::<String>(path).map(|text| !text.is_empty()))
 }
 
 /// Patroni's `nofailover`: the tag of that name, else a priority of 0 or less.
-fn never_promoted(json: &str) -> bool {
+fn never_promoted(json: &Object<'_>) -> bool {
     truth(json, &["tags", "nofailover"]).unwrap_or_else(|| {
-        field::<f64>(json, &["tags", "failover_priority"]).is_some_and(|it| it <= 0.0)
+        let priority = json.get::<f64>(&["tags", "failover_priority"]);
+        priority.is_some_and(|it| it <= 0.0)
     })
 }
 
-fn sync_mode(config: &str) -> SyncMode {
-    match field::<String>(config, &["synchronous_mode"]).as_deref() {
+fn sync_mode(config: &Object<'_>) -> SyncMode {
+    match config.get::<String>(&["synchronous_mode"]).as_deref() {
         Some("quorum") => SyncMode::Quorum,
         Some("" | "off" | "false") => SyncMode::Off,
         Some(_) => SyncMode::On,
@@ -453,9 +459,9 @@ fn sync_mode(config: &str) -> SyncMode {
 }
 
 /// The `sync` key; none while nobody is named as its leader, as Patroni has it.
-fn sync(json: &str) -> Option<Sync> {
-    let leader: String = field(json, &["leader"])?;
-    let standbys: String = field(json, &["sync_standby"]).unwrap_or_default();
+fn sync(json: &Object<'_>) -> Option<Sync> {
+    let leader: String = json.get(&["leader"])?;
+    let standbys: String = json.get(&["sync_standby"]).unwrap_or_default();
     let each = standbys.split(',').map(str::trim);
     Some(Sync {
         leader: shown(&leader),
@@ -464,13 +470,13 @@ fn sync(json: &str) -> Option<Sync> {
             .take(STATUS_MEMBERS_MAX)
             .map(shown)
             .collect(),
-        quorum: field(json, &["quorum"]).unwrap_or(0),
+        quorum: json.get(&["quorum"]).unwrap_or(0),
     })
     .filter(|sync| !sync.leader.is_empty())
 }
 
-fn requested(json: &str) -> Option<Requested> {
-    let text = |key| field::<String>(json, &[key]).map(|text| shown(&text));
+fn requested(json: &Object<'_>) -> Option<Requested> {
+    let text = |key| json.get::<String>(&[key]).map(|text| shown(&text));
     let request = Requested {
         from: text("leader"),
         to: text("member"),

@@ -5,11 +5,11 @@
 
 pub mod address;
 pub mod command;
-mod equality;
 pub mod frame;
 pub mod ids;
 pub mod message;
 pub mod pickle;
+pub(crate) mod python_eq;
 pub mod python_files;
 pub mod seal;
 pub mod secret;

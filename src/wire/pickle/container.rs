@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::PickleError;
 use crate::config::limits::{PICKLE_BYTES_MAX, PICKLE_DEPTH_MAX, PICKLE_VALUES_MAX};
-use crate::wire::equality::Key;
+use crate::wire::python_eq::Key;
 use crate::wire::value::{Str, Value};
 
 /// From this many pairs on, a dict finds its keys through an index.

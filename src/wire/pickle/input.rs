@@ -2,7 +2,7 @@
 
 use super::PickleError as Error;
 use crate::config::limits::PICKLE_INT_BYTES_MAX;
-use crate::wire::equality::signed;
+use crate::wire::python_eq::signed;
 use crate::wire::value::Value;
 
 /// What is left of the pickle.

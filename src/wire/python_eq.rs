@@ -140,12 +140,12 @@ pub(super) fn signed(mut magnitude: Vec<u8>, negative: bool) -> Value {
 
 /// A value as a dict key or a set's item. Two NaN of the same bits count as one
 /// key (Python goes by identity, which a pickle need not preserve).
-#[derive(Clone)]
-pub(super) struct Key(pub Value);
+#[derive(Debug, Clone)]
+pub(crate) struct Key(pub Value);
 
 impl Key {
     /// Whether Python could hash the value.
-    pub(super) fn is_hashable(value: &Value) -> bool {
+    pub(crate) fn is_hashable(value: &Value) -> bool {
         match value {
             Value::List(_) | Value::Dict(_) | Value::Set(_) => false,
             Value::Tuple(items) => items.iter().all(Self::is_hashable),
