@@ -251,6 +251,8 @@ pub enum Refusal {
     NoMember,
     /// It has not told its status since it connected (S13).
     Unverified,
+    /// Another leads, and is heard.
+    Led,
 }
 
 impl fmt::Display for Refusal {
@@ -259,6 +261,7 @@ impl fmt::Display for Refusal {
             Self::Ours(reason) => reason.fmt(f),
             Self::NoMember => f.write_str("the candidate is not a member"),
             Self::Unverified => f.write_str("the candidate has not told its status yet"),
+            Self::Led => f.write_str("the leader is heard from here"),
         }
     }
 }

@@ -37,9 +37,12 @@ pub const TAIL_BYTES_MAX: usize = 1 << 20;
 /// Requests that may wait in the engine's queue.
 pub const ENGINE_REQUESTS_MAX: u64 = 256;
 
-/// Greatest term taken from a peer: half of what Python's journal holds, so that
-/// no peer can bring the terms to their end.
-pub const TERM_MAX: u64 = 1 << 62;
+/// How far a peer's term may be ahead of ours, or of what the other members have
+/// shown. A node that cannot win stands for election every 0.4 to 1.4 seconds:
+/// two years of that, without any leader, come to this. One message must not
+/// bring the terms to their end, after which nobody could be elected any more;
+/// in steps of this size, each written to disk, it takes decades.
+pub const TERM_JUMP_MAX: u64 = 1 << 26;
 
 /// Bytes read from a socket at once.
 pub const READ_BYTES: usize = 16 << 10;

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::standing::OtherLeader;
-use super::{Member, Trouble};
+use super::{Member, Trouble, terms};
 use crate::bugs::{Bug, planted};
 use crate::config::limits;
 use crate::disk::Standing;
@@ -56,8 +56,13 @@ impl Member {
         connection: &Rc<Connection>,
         message: Message,
     ) {
-        if term_of(&message).is_some_and(|term| term.get() > limits::TERM_MAX) {
-            log::warn!("{}: {peer} names a term that no cluster reaches", self.name);
+        if let Some(term) = term_of(&message)
+            && !self.believes(term)
+        {
+            self.refuse(format_args!(
+                "{peer} names term {term}, too far ahead of what the group has shown"
+            ));
+            // Connected anew it is asked for its status, which may vouch for it.
             connection.close();
             return;
         }
@@ -89,6 +94,39 @@ impl Member {
         }
     }
 
+    /// Whether a term is one that our group may have reached.
+    fn believes(&self, term: Term) -> bool {
+        let replica = self.replica.borrow();
+        let ours = replica.vote.term.term;
+        // So it is with almost every message.
+        if term <= ours {
+            return true;
+        }
+        let members = replica.log.members();
+        let others = members.iter().filter(|address| **address != self.me);
+        let shown = others.filter_map(|peer| Some(self.peerage.told(peer)?.term));
+        term.get() <= terms::ceiling(ours, shown.collect(), members.len())
+    }
+
+    /// Whether we follow another leader than the candidate, and hear it.
+    fn is_led_beside(&self, candidate: &Address) -> bool {
+        let timing = &self.config.timing;
+        let leader = self.known_leader();
+        let heard = self.leader.borrow().as_ref().map(|(_, _, at)| *at);
+        let (Some(leader), Some(heard)) = (leader, heard) else {
+            return false;
+        };
+        leader != self.me
+            && leader != *candidate
+            && self.connection(&leader).is_some()
+            && terms::is_led(
+                heard,
+                Instant::now(),
+                timing.min_timeout,
+                timing.append_entries_period,
+            )
+    }
+
     fn on_vote(&self, peer: &Address, connection: &Connection, term: Term) {
         if let Some(link) = self.links.borrow_mut().get_mut(peer) {
             link.granted = term;
@@ -110,7 +148,8 @@ impl Member {
         if self.has_voice() {
             self.acquainted(peer).await;
         }
-        if !self.may_vote() || !self.is_member(peer) || !self.peerage.is_verified(peer) {
+        let known = self.is_member(peer) && self.peerage.is_verified(peer);
+        if !self.may_vote() || !known || self.is_led_beside(peer) {
             self.refuse_vote(peer, term);
             return;
         }

@@ -21,6 +21,8 @@
 //! * [`sockets`]: which members are connected;
 //! * [`strangers`]: who dials us, until they have said who they are;
 //! * [`offline`]: what an operator does while it is stopped;
+//! * [`terms`]: which term is believed, and when a leader counts as there;
+//! * [`trouble`]: why the engine must be rebuilt;
 //! * [`utility`]: requests of operators and of other nodes;
 //! * [`whereabouts`]: whether `self_addr` still leads here;
 //! * [`silence`]: why our word does not count, and what to do;
@@ -48,12 +50,13 @@ pub mod silence;
 pub mod sockets;
 pub mod standing;
 pub mod strangers;
+pub mod terms;
+pub mod trouble;
 pub mod utility;
 pub mod whereabouts;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -66,7 +69,8 @@ use self::leading::Leadership;
 use self::liveness::Pulse;
 use self::peerage::Peerage;
 use self::sockets::Link;
-use self::standing::{Attendance, OtherLeader};
+use self::standing::Attendance;
+pub use self::trouble::Trouble;
 use crate::config::ClusterConfig;
 use crate::disk::{Standing, Worker};
 use crate::links::connection::Connection;
@@ -114,7 +118,7 @@ pub struct Member {
     /// Commands that we forwarded to the leader, by request id.
     requests: RefCell<BTreeMap<i64, oneshot::Sender<ApplyOutcome>>>,
     next_request: Cell<i64>,
-    events: RefCell<Vec<Trouble>>,
+    reports: RefCell<trouble::Reports>,
     trouble: Event,
     started: Instant,
     stopping: Cell<bool>,
@@ -129,48 +133,6 @@ pub struct Member {
     known_nodes: RefCell<placement::Known>,
     placement: RefCell<Rc<placement::Placement>>,
     pulse: Rc<Pulse>,
-}
-
-/// What makes the supervisor rebuild the engine from disk (S14).
-#[derive(Debug, Clone)]
-pub enum Trouble {
-    /// The engine or its storage stopped.
-    Stopped(String),
-    /// Leading without a majority (S12).
-    NoQuorum,
-    /// Our log is from a past that the cluster has left (S13).
-    StalePast {
-        /// Who showed it.
-        peer: Address,
-        /// Whom it follows, or is.
-        other: OtherLeader,
-    },
-    /// Membership changes were truncated (E10).
-    MembersTruncated,
-    /// A leader is heard of, but nothing that it sends is accepted (E7).
-    Stalled,
-    /// Leading, and told not to vote.
-    VoteWithheld,
-    /// No other member holds what is committed here.
-    Estranged,
-}
-
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Stopped(why) => f.write_str(why),
-            Self::NoQuorum => f.write_str("no majority answers any more"),
-            Self::StalePast { peer, other } => write!(
-                f,
-                "{peer} shows {} to lead term {}, committed up to {}",
-                other.address, other.term, other.commit
-            ),
-            Self::Estranged => f.write_str("no other member holds what is committed here"),
-            Self::Stalled => f.write_str("the leader is heard of, but nothing of it is accepted"),
-            Self::VoteWithheld => f.write_str("this witness must not lead"),
-            Self::MembersTruncated => f.write_str("changes of the members were undone"),
-        }
-    }
 }
 
 impl Member {
@@ -213,7 +175,7 @@ impl Member {
     }
 
     fn report(&self, trouble: Trouble) {
-        self.events.borrow_mut().push(trouble);
+        self.reports.borrow_mut().add(trouble);
         self.trouble.notify(usize::MAX);
     }
 

@@ -61,6 +61,8 @@ pub struct Told {
     pub version: Rc<str>,
     /// Its commit index.
     pub commit: u64,
+    /// Its term.
+    pub term: Term,
     /// When it said so.
     pub at: Instant,
 }
@@ -70,6 +72,7 @@ impl Told {
         Self {
             version: shown(&status.version).into(),
             commit: status.commit_idx,
+            term: status.raft_term,
             at: Instant::now(),
         }
     }

@@ -123,7 +123,7 @@ impl Member {
             voted: Cell::new(Term::ZERO),
             requests: RefCell::default(),
             next_request: Cell::new(1),
-            events: RefCell::default(),
+            reports: RefCell::default(),
             trouble: Event::new(),
             started: Instant::now(),
             stopping: Cell::default(),
@@ -249,45 +249,35 @@ impl Member {
             if self.stopping.get() {
                 return;
             }
-            let trouble = self.events.borrow_mut().pop();
-            self.events.borrow_mut().clear();
-            let Some(trouble) = trouble else {
+            let mut troubles = self.reports.borrow_mut().take();
+            troubles.retain(|trouble| match trouble {
+                // Two peers showed it one after the other: it is set aside already.
+                Trouble::StalePast { other, .. } => self.is_stale(other),
+                _ => true,
+            });
+            if troubles.is_empty() {
                 listener.await;
                 continue;
-            };
-            if let Trouble::StalePast { other, .. } = &trouble
-                && !self.is_stale(other)
-            {
-                // Two peers showed it at once: it is set aside already.
-                continue;
             }
-            log::warn!("{}: starting again from disk: {trouble}", self.name);
-            self.rebuild(&trouble).await;
+            for trouble in &troubles {
+                log::warn!("{}: starting again from disk: {trouble}", self.name);
+            }
+            self.rebuild(&troubles).await;
         }
     }
 
-    async fn rebuild(self: &Rc<Self>, trouble: &Trouble) {
+    async fn rebuild(self: &Rc<Self>, troubles: &[Trouble]) {
         self.rebuilds.set(self.rebuilds.get().saturating_add(1));
         self.stop_leading();
         self.stop_engine().await;
         let closed = self.replica.borrow().disk.close();
         let _ = closed.await;
-        if let Trouble::StalePast { .. } = trouble {
-            match crate::disk::set_aside(&self.config.data_dir, "stale-past") {
-                Ok(folder) => log::error!(
-                    "{}: our log is from a past that the cluster has left; it is kept in {}, and \
-                     this witness starts anew",
-                    self.name,
-                    folder.display()
-                ),
-                Err(error) => log::error!("{}: {error}", self.name),
-            }
-        }
+        let mut stale = troubles.iter().any(Trouble::is_of_the_log);
         let mut attempts = 0_u64;
         loop {
             attempts = attempts.saturating_add(1);
             self.pulse.beat();
-            match self.reopen().await {
+            match self.recover(&mut stale).await {
                 Ok(()) => {
                     self.disk_error.take();
                     return;
@@ -305,6 +295,22 @@ impl Member {
             }
             Timer::after(limits::REBUILD_PAUSE).await;
         }
+    }
+
+    /// Opens the state again; a log that is `stale` (S13) is set aside first,
+    /// and never opened.
+    async fn recover(self: &Rc<Self>, stale: &mut bool) -> Result<(), StartError> {
+        if *stale {
+            let folder = crate::disk::set_aside(&self.config.data_dir, "stale-past")?;
+            *stale = false;
+            log::error!(
+                "{}: our log is from a past that the cluster has left; it is kept in {}, and \
+                 this witness starts anew",
+                self.name,
+                folder.display()
+            );
+        }
+        self.reopen().await
     }
 
     async fn reopen(self: &Rc<Self>) -> Result<(), StartError> {
@@ -325,7 +331,7 @@ impl Member {
         *self.replica.borrow_mut() = replica;
         // What was reported meanwhile is about what is gone, and so is what was
         // compared with a leader's log but not durable.
-        self.events.borrow_mut().clear();
+        self.reports.borrow_mut().rebuilt();
         for link in self.links.borrow_mut().values_mut() {
             link.vouched = Vouched::default();
         }

@@ -56,7 +56,8 @@ impl Member {
         let refusal = match self.reason() {
             Some(reason) => Refusal::Ours(reason),
             None if !self.is_member(peer) => Refusal::NoMember,
-            None => Refusal::Unverified,
+            None if !self.peerage.is_verified(peer) => Refusal::Unverified,
+            None => Refusal::Led,
         };
         if self.peerage.refuse(peer, refusal) {
             log::info!(

@@ -93,7 +93,7 @@ impl Member {
         }
     }
 
-    fn refuse(&self, why: fmt::Arguments<'_>) {
+    pub(super) fn refuse(&self, why: fmt::Arguments<'_>) {
         let count = self.refused_connections.get().saturating_add(1);
         self.refused_connections.set(count);
         if count.is_power_of_two() {

@@ -1,7 +1,7 @@
 //! Whoever does not hear the leader asks the others before it stands for election.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pg_witness::config::limits;
 use pg_witness::wire::Address;
@@ -10,7 +10,7 @@ use pg_witness::wire::utility::{PartnerStatus, StatusReply};
 
 use crate::fake::{Fake, fresh_status, id, noop, term};
 use crate::hostile::linked;
-use crate::rig::{Rig, Running, addresses, run, until};
+use crate::rig::{Rig, Running, addresses, quick, run, until};
 
 /// The status of a node that knows the witness, and a leader of term `of`.
 fn says(node: &Fake, witness: &Running, leader: &Fake, of: u64) -> StatusReply {
@@ -111,13 +111,14 @@ fn two_leaders_named_in_turn_are_not_respected_without_end() {
 fn a_leader_of_an_earlier_term_cannot_lead_us() {
     run(async {
         let rig = Rig::new();
-        let (_witness, a, b) = following(&rig, &addresses()).await;
+        let (witness, a, b) = following(&rig, &addresses()).await;
+        a.hang_up();
+        witness.loses(&a.address).await;
         // A candidate that does not win has taken us into its term.
         b.ask_vote(5, id(2, 1));
         let voted =
             |message: &Message| matches!(message, Message::ResponseVote { .. }).then_some(());
         b.next("our vote", voted).await;
-        a.hang_up();
         let began = Instant::now();
         assert!(b.next("a vote request", vote_request).await > 5);
         assert!(began.elapsed() < limits::ELSEWHERE_PATIENCE);
@@ -162,5 +163,63 @@ fn who_is_handed_the_leadership_asks_nobody() {
         a.send(&Message::TimeoutNow { term: term(1) });
         assert_eq!(b.next("a vote request", vote_request).await, 2);
         assert!(began.elapsed() < limits::ELSEWHERE_PATIENCE);
+    });
+}
+
+/// A first campaign of a node that does not hear the leader: PySyncObj raises its
+/// term and asks, and idle logs are equally long.
+#[test]
+fn whoever_does_not_hear_the_leader_gets_no_vote_while_we_do() {
+    run(async {
+        let rig = Rig::new();
+        let (witness, a, b) = following(&rig, &addresses()).await;
+        let voted = |message: &Message| matches!(message, Message::ResponseVote { .. });
+        let began = Instant::now();
+        let mut above = 1;
+        while began.elapsed() < Duration::from_secs(3) {
+            a.append(1, id(2, 1), &[], 2);
+            above += 1;
+            b.ask_vote(above, id(2, 1));
+            a.answer().await;
+            assert!(!b.drain().iter().any(voted), "a vote beside a leader");
+            pg_witness::reactor::Timer::after(quick().append_entries_period).await;
+        }
+        let status = witness.status().await.unwrap();
+        assert_eq!(status.leader.as_ref(), Some(&a.address));
+        assert_eq!(status.raft_term, term(1));
+        // With the leader gone it is the candidate that we know.
+        a.hang_up();
+        until("a vote", async || {
+            above += 1;
+            b.ask_vote(above, id(2, 1));
+            b.drain().iter().any(voted)
+        })
+        .await;
+    });
+}
+
+/// The leader may live on and say nothing (SIGSTOP): no link is lost.
+#[test]
+fn a_silent_leader_is_no_leader_soon() {
+    run(async {
+        let rig = Rig::new();
+        let (_witness, a, b) = following(&rig, &addresses()).await;
+        let voted = |message: &Message| matches!(message, Message::ResponseVote { .. });
+        a.append(1, id(2, 1), &[], 2);
+        a.answer().await;
+        let heard = Instant::now();
+        let mut above = 1;
+        until("a vote", async || {
+            above += 1;
+            b.ask_vote(above, id(2, 1));
+            b.drain().iter().any(voted)
+        })
+        .await;
+        assert!(
+            heard.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            heard.elapsed()
+        );
+        assert!(a.is_linked());
     });
 }

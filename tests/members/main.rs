@@ -24,4 +24,5 @@ mod proposals;
 mod quorum;
 mod rig;
 mod storage;
+mod terms;
 mod words;

@@ -204,6 +204,15 @@ impl Running {
             .unwrap_or_else(|| panic!("{} never shows {what}: {:?}", self.address, shown.borrow()))
     }
 
+    /// Waits until it has no link to a member.
+    pub async fn loses(&self, peer: &Address) {
+        let lost = |status: &StatusReply| {
+            let mut partners = status.partners.iter();
+            partners.any(|partner| partner.address == *peer && !partner.connected)
+        };
+        self.shows("a lost link", lost).await;
+    }
+
     /// The members as it tells them.
     pub async fn members(&self) -> Vec<Address> {
         let reply = self.ask(Request::Members).await.unwrap();

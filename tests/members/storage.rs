@@ -181,7 +181,10 @@ fn a_vote_waits_for_its_sync() {
     // S1, E7
     run(async {
         let rig = Rig::new();
-        let (witness, _a, b) = following(&rig, &addresses(), false).await;
+        let (witness, a, b) = following(&rig, &addresses(), false).await;
+        // Beside a leader that is heard nobody gets a vote.
+        a.hang_up();
+        witness.loses(&a.address).await;
         let slow = Duration::from_secs(2);
         rig.faults.delay_syncs(slow);
         let asked = Instant::now();
