@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::env::Env;
 use super::error::{ConfigError, Place, Said};
-use super::{Bind, file, raw};
+use super::{Bind, address, file};
 use crate::wire::Secret;
 
 /// The keys of `http`.
@@ -81,7 +81,7 @@ impl RawHttp {
         };
         let mut config = HttpConfig::default();
         if let Some(listen) = said {
-            config.listen = raw::bind(listen)?;
+            config.listen = address::bind(listen)?;
         }
         if let Some(file) = &self.token_file {
             config.token = Some(file::password_of(file, env)?);

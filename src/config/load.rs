@@ -12,12 +12,12 @@ use super::error::{ConfigError, Place, shown};
 use super::http::RawHttp;
 use super::node::Node;
 use super::probe::RawProbe;
-use super::raw::{self, Dialect, RawCluster};
+use super::raw::{Dialect, RawCluster};
 use super::{
     Bind, Bootstrap, ClusterConfig, Config, ConfigSource, Election, HttpConfig, LogConfig,
     PlacementConfig,
 };
-use super::{Source, Timing, file, limits, own, patroni, yaml};
+use super::{Source, Timing, address, doubts, file, limits, own, patroni, yaml};
 
 /// The variable that may hold Patroni's whole YAML.
 const PATRONI_CONFIGURATION: &str = "PATRONI_CONFIGURATION";
@@ -186,11 +186,12 @@ fn one(
         ));
     }
     let name = cluster.name.clone();
-    let mut believed = RawCluster {
+    let cluster = RawCluster {
         name: None,
         ..cluster
-    }
-    .believe(Dialect::Patroni, None, env)?;
+    };
+    let mut believed = cluster.believe(Dialect::Patroni, None, env)?;
+    warnings.extend(doubts::of_cluster(&cluster, &believed));
     // A scope is Patroni's to choose: it names log lines, never a folder.
     if let Some(name) = name {
         believed.name = name.value;
@@ -244,8 +245,13 @@ fn load_own(
     let alone = read.clusters.len() == 1;
     for mut cluster in read.clusters {
         cluster.placement.overlay(env, alone)?;
-        places.push(cluster.place.clone());
-        clusters.push(cluster.believe(Dialect::Own, data_dir.clone(), env)?);
+        let believed = cluster.believe(Dialect::Own, data_dir.clone(), env)?;
+        warnings.extend(doubts::of_cluster(&cluster, &believed));
+        places.push(cluster.place);
+        clusters.push(believed);
+    }
+    if let Some(card) = &appliance {
+        warnings.extend(doubts::of_card(card, clusters.iter().zip(&places)));
     }
     check_distinct(&clusters, &places)?;
     if appliance.is_some() {
@@ -348,7 +354,7 @@ fn demo(env: &Env, mut warnings: Vec<String>) -> Result<Config, ConfigError> {
             }
         },
     };
-    let self_addr = raw::address("127.0.0.1:2222", &place)?;
+    let self_addr = address::member("127.0.0.1:2222", &place)?;
     let bind_addr = Some(Bind {
         host: self_addr.host().into(),
         port: self_addr.port(),

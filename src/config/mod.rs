@@ -11,8 +11,10 @@ use log::LevelFilter;
 
 use crate::wire::{Address, Secret};
 
+mod address;
 pub mod appliance;
 mod commands;
+mod doubts;
 mod env;
 mod error;
 mod file;
@@ -36,7 +38,7 @@ mod timing;
 mod yaml;
 
 pub use appliance::{Addressing, ApplianceConfig, Ntp};
-pub use commands::{Commands, Step};
+pub use commands::{Commands, Step, shell_word};
 pub use env::Env;
 pub use error::{ConfigError, Place, shown};
 pub use file::read_password;

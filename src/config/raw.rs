@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use super::address;
 use super::env::Env;
 use super::error::{ConfigError, Place, Said, shown};
 use super::file;
@@ -11,7 +12,7 @@ use super::network;
 use super::placement::RawPlacement;
 use super::suggest::nearest;
 use super::timing::{self, Timing};
-use super::{Bind, Bootstrap, ClusterConfig, Commands, Election};
+use super::{Bootstrap, ClusterConfig, Commands, Election};
 use crate::wire::{Address, Secret};
 
 /// What was written; all of it optional until it is asked for.
@@ -75,13 +76,13 @@ impl RawCluster {
 
     /// Checks and types all of it.
     pub fn believe(
-        self,
+        &self,
         dialect: Dialect,
         default_dir: Option<PathBuf>,
         env: &Env,
     ) -> Result<ClusterConfig, ConfigError> {
         let self_addr = self.self_addr()?;
-        let bind_addr = self.bind_addr.as_ref().map(bind).transpose()?;
+        let bind_addr = self.bind_addr.as_ref().map(address::bind).transpose()?;
         let partner_addrs = self.partners(&self_addr)?;
         let name = match (&self.name, dialect) {
             (Some(name), _) => safe_name(name)?,
@@ -112,14 +113,14 @@ impl RawCluster {
                 return Err(self.missing("data_dir", remedy));
             }
         };
-        let password = match (self.password, &self.password_file) {
+        let password = match (&self.password, &self.password_file) {
             (Some(_), Some(file)) => {
                 return Err(ConfigError::Conflict {
                     place: file.place.clone(),
                     why: "password is given too; keep one of them".into(),
                 });
             }
-            (Some(password), None) => Some(password.value),
+            (Some(password), None) => Some(password.value.clone()),
             (None, Some(file)) => Some(file::password_of(file, env)?),
             (None, None) => None,
         };
@@ -130,19 +131,19 @@ impl RawCluster {
             partner_addrs,
             data_dir,
             password,
-            password_file: self.password_file.map(|said| said.value),
+            password_file: self.password_file.as_ref().map(|said| said.value.clone()),
             bootstrap,
             election,
-            timing: Timing::new(self.timing, &self.place)?,
-            placement: self.placement.believe()?,
-            allow_from: network::networks(self.allow_from, env)?,
+            timing: Timing::new(self.timing.clone(), &self.place)?,
+            placement: self.placement.clone().believe()?,
+            allow_from: network::networks(self.allow_from.clone(), env)?,
             commands: Commands::default(),
         })
     }
 
     fn self_addr(&self) -> Result<Address, ConfigError> {
         match &self.self_addr {
-            Some(said) => address(&said.value, &said.place),
+            Some(said) => address::member(&said.value, &said.place),
             None => Err(self.missing(
                 "self_addr",
                 "give the address by which the data nodes reach this witness, such as \
@@ -166,7 +167,7 @@ impl RawCluster {
         }
         let mut partners: Vec<Address> = Vec::new();
         for (index, text) in said.value.iter().enumerate() {
-            let partner = address(text, &said.place.element(index))?;
+            let partner = address::member(text, &said.place.element(index))?;
             if partner != *self_addr && !partners.contains(&partner) {
                 partners.push(partner);
             }
@@ -201,36 +202,6 @@ impl RawCluster {
             remedy: remedy.into(),
         }
     }
-}
-
-/// An address to be known by or to dial.
-pub fn address(text: &str, place: &Place) -> Result<Address, ConfigError> {
-    let refuse = |why: String| ConfigError::Invalid {
-        place: place.clone(),
-        value: Some(text.into()),
-        why,
-    };
-    let address: Address = text
-        .parse()
-        .map_err(|error| refuse(format!("{error}, such as 10.0.0.9:2222")))?;
-    if let Some(bare) = address.host().strip_prefix('[') {
-        // Python strips no brackets, so such a name never resolves (spec 1.1).
-        let bare = bare.trim_end_matches(']');
-        let port = address.port();
-        return Err(refuse(format!(
-            "PySyncObj knows no brackets; write {bare}:{port}"
-        )));
-    }
-    Ok(address)
-}
-
-/// An address to listen on.
-pub fn bind(said: &Said<String>) -> Result<Bind, ConfigError> {
-    let address = address(&said.value, &said.place)?;
-    Ok(Bind {
-        host: address.host().into(),
-        port: address.port(),
-    })
 }
 
 /// A name that is one harmless folder.

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
+use crate::config::shell_word;
+
 /// Why a cluster's state could not be read or written. Clones are handed to
 /// every completion that waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub enum DiskError {
         path: PathBuf,
         /// Our own user id.
         uid: u32,
+        /// Whether it is not there, and could not be created.
+        missing: bool,
     },
     /// The file system is mounted read-only (or went so after an error).
     ReadOnly {
@@ -82,6 +86,7 @@ impl DiskError {
             Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => Self::Full { path },
             Some(Errno::ROFS) => Self::ReadOnly { path },
             Some(Errno::ACCESS | Errno::PERM) => Self::NotWritable {
+                missing: matches!(path.try_exists(), Ok(false)),
                 path,
                 uid: rustix::process::geteuid().as_raw(),
             },
@@ -104,14 +109,23 @@ impl fmt::Display for DiskError {
                     None => f.write_str("another process"),
                 }
             }
-            Self::NotWritable { path, uid } => write!(
-                f,
-                "{0} is not writable by uid {uid}: give it away with `chown -R {uid} {0}`",
-                path.display()
-            ),
+            Self::NotWritable { path, uid, missing } => {
+                let (name, word) = (path.display(), shell_word(&path.display().to_string()));
+                match missing {
+                    true => write!(
+                        f,
+                        "{name} does not exist, and uid {uid} may not create it: run, as root: \
+                         mkdir -p {word} && chown {uid} {word}"
+                    ),
+                    false => write!(
+                        f,
+                        "{name} is not writable by uid {uid}: run, as root: chown -R {uid} {word}"
+                    ),
+                }
+            }
             Self::ReadOnly { path } => write!(
                 f,
-                "{} is on a read-only file system: remount it read-write (after an error: check the medium)",
+                "{} is read-only here: remount it (after an error: check the medium), or choose a data_dir that the service or container may write, such as /var/lib/pg-witness",
                 path.display()
             ),
             Self::Full { path } => write!(
@@ -143,3 +157,26 @@ impl fmt::Display for DiskError {
 }
 
 impl std::error::Error for DiskError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_to_be_given_away_is_made_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let denied = |path: &Path| {
+            let error = io::Error::from(Errno::ACCESS);
+            DiskError::io(path, "create", &error).to_string()
+        };
+        let uid = rustix::process::geteuid().as_raw();
+        let missing = folder.path().join("a b/raft");
+        let word = format!("'{}'", missing.display());
+        let told = denied(&missing);
+        let remedy = format!("as root: mkdir -p {word} && chown {uid} {word}");
+        assert!(told.ends_with(&remedy), "{told}");
+        let told = denied(folder.path());
+        let remedy = format!("as root: chown -R {uid} {}", folder.path().display());
+        assert!(told.ends_with(&remedy), "{told}");
+    }
+}

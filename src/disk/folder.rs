@@ -15,7 +15,7 @@ const STALE: &str = "stale-";
 /// Creates the folder if need be and locks it.
 pub(super) fn take_lock(storage: &dyn Storage, dir: &Path) -> Result<Box<dyn Send>, DiskError> {
     if storage.create_dir(dir).map_err(at(dir, "create"))?
-        && let Some(parent) = dir.parent()
+        && let Some(parent) = parent(dir)
     {
         storage.sync_dir(parent).map_err(at(parent, "sync"))?;
     }
@@ -28,6 +28,14 @@ pub(super) fn take_lock(storage: &dyn Storage, dir: &Path) -> Result<Box<dyn Sen
         }),
         // The folder is what the operator has to give us.
         Err(error) => Err(DiskError::io(dir, "lock", &error)),
+    }
+}
+
+/// The folder that holds `dir`: the current one, if it is a bare name.
+fn parent(dir: &Path) -> Option<&Path> {
+    match dir.parent()? {
+        none if none.as_os_str().is_empty() => Some(Path::new(".")),
+        parent => Some(parent),
     }
 }
 
@@ -94,4 +102,21 @@ pub(super) fn at<'a>(
     action: &'static str,
 ) -> impl FnOnce(io::Error) -> DiskError + 'a {
     move |error| DiskError::io(path, action, &error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_name_is_held_by_the_current_folder() {
+        for (dir, holder) in [
+            ("raft", Some(".")),
+            ("a/raft", Some("a")),
+            ("/raft", Some("/")),
+            ("/", None),
+        ] {
+            assert_eq!(parent(Path::new(dir)), holder.map(Path::new), "{dir}");
+        }
+    }
 }
