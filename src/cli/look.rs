@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::{Failure, configured_if_possible, help, print};
-use crate::config::{self, ConfigSource, Env, HttpConfig, file_token};
+use crate::config::{self, ConfigSource, Env, HttpConfig, Source, file_token};
 use crate::http::client::{self, Answer, Place};
-use crate::http::request::encoded;
+use crate::http::request::{INTENDED_MAX, encoded};
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,11 +134,20 @@ pub fn ask(place: &Place, method: &str, path: &str) -> Result<Answer, Failure> {
 
 /// Where to ask: by `--url`, else as configured, else where everybody listens.
 pub fn place(look: &Look, env: &Env) -> Result<Place, Failure> {
-    let configured = match configured_if_possible(&look.config, env)? {
-        Some(config) => config.http,
-        // The witness may well run with a file that we do not know.
-        None => Some(HttpConfig::default()),
+    let config = configured_if_possible(&look.config, env)?;
+    let intended_for = match &config {
+        // A URL goes before a configuration that nobody named.
+        Some(_) if look.url.is_some() && look.config.file.is_none() => Vec::new(),
+        Some(config) if config.source != Source::Demo => {
+            let clusters = config.clusters.iter().take(INTENDED_MAX);
+            clusters
+                .map(|cluster| cluster.self_addr.to_string())
+                .collect()
+        }
+        _ => Vec::new(),
     };
+    // Without one the witness may well run with a file that we do not know.
+    let configured = config.map_or_else(|| Some(HttpConfig::default()), |config| config.http);
     let mut token = match &look.token_file {
         Some(file) => Some(file_token(file, env)?),
         None => None,
@@ -161,7 +170,11 @@ pub fn place(look: &Look, env: &Env) -> Result<Place, Failure> {
             }
         }
     };
-    Ok(Place { authority, token })
+    Ok(Place {
+        authority,
+        token,
+        intended_for,
+    })
 }
 
 fn authority(url: &str) -> Result<String, Failure> {

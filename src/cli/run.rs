@@ -73,6 +73,7 @@ async fn serve(config: Config, source: ConfigSource) -> Result<(), Failure> {
         members: Members::new(Prober::new(&config.probe)),
         config,
         worker,
+        notes: Rc::default(),
     };
     let _served = witness.config.http.as_ref().map(|http| {
         let site = site(&witness, http);
@@ -118,6 +119,8 @@ fn site(witness: &Witness, http: &HttpConfig) -> Site {
         move || running.borrow().iter().map(|r| r.member.clone()).collect(),
         witness.members.vitals.clone(),
     )
+    .known_as(clusters.iter().map(|c| c.self_addr.to_string()).collect())
+    .with_notes(witness.notes.clone())
 }
 
 /// Tells the service manager that every cluster makes progress (`WatchdogSec=`),
@@ -227,6 +230,8 @@ struct Witness {
     config: Config,
     worker: Worker,
     members: Members,
+    /// What `status` shows of the last reload, if not all of it took effect.
+    notes: Rc<RefCell<Vec<String>>>,
 }
 
 async fn keys_of(passwords: impl IntoIterator<Item = Secret>) -> Vec<Arc<Key>> {
@@ -310,31 +315,34 @@ impl Witness {
             Ok(new) => new,
             Err(error) => {
                 log::error!("not reloaded: {error}");
+                let note = format!("The configuration was not reloaded: {error}");
+                *self.notes.borrow_mut() = vec![note];
                 return;
             }
         };
         let plan = reload(&self.config, &new);
         for refused in &plan.refused {
-            log::warn!("not reloaded: {refused}; restart pg-witness for it");
+            log::warn!("not reloaded: {refused}");
         }
+        *self.notes.borrow_mut() = plan.notes();
         if let Some(level) = plan.level {
             logging::set_level(level);
         }
-        if let Some(probe) = plan.probe {
-            self.members.prober.configure(&probe);
+        if let Some(probe) = &plan.probe {
+            self.members.prober.configure(probe);
         }
-        for (name, password) in plan.passwords {
+        for (name, password) in &plan.passwords {
             let member = {
                 let members = self.members.running.borrow();
-                let found = members.iter().find(|r| *r.member.name == *name);
+                let found = members.iter().find(|r| *r.member.name == **name);
                 found.map(|r| r.member.clone())
             };
             let Some(member) = member else { continue };
-            let keys = keys_of([password]).await;
+            let keys = keys_of([password.clone()]).await;
             member.change_keys(keys, PASSWORD_WINDOW);
         }
-        log::info!("configuration reloaded");
-        self.config = new;
+        log::info!("configuration reloaded{}", plan.except());
+        plan.put_in_force(&mut self.config);
     }
 }
 

@@ -19,6 +19,9 @@ pub struct ReloadPlan {
     pub refused: Vec<String>,
 }
 
+/// Most refused changes that are shown one by one.
+const NOTES_MAX: usize = 8;
+
 /// Compares the configuration in force with one just read.
 pub fn reload(old: &Config, new: &Config) -> ReloadPlan {
     let mut plan = ReloadPlan {
@@ -44,6 +47,43 @@ pub fn reload(old: &Config, new: &Config) -> ReloadPlan {
 }
 
 impl ReloadPlan {
+    /// Takes over into the configuration in force what this plan has changed, and no
+    /// more: what was refused is compared again at the next reload.
+    pub fn put_in_force(self, config: &mut Config) {
+        if let Some(level) = self.level {
+            config.log.level = level;
+        }
+        if let Some(probe) = self.probe {
+            config.probe = probe;
+        }
+        for (name, password) in self.passwords {
+            let cluster = config.clusters.iter_mut().find(|c| c.name == name);
+            if let Some(cluster) = cluster {
+                cluster.password = Some(password);
+            }
+        }
+    }
+
+    /// One sentence for each change that was refused, as `status` shows it.
+    pub fn notes(&self) -> Vec<String> {
+        let sentence = |refused: &String| format!("Not reloaded: {refused}.");
+        let mut notes: Vec<String> = self.refused.iter().take(NOTES_MAX).map(sentence).collect();
+        match self.refused.len().saturating_sub(NOTES_MAX) {
+            0 => {}
+            more => notes.push(format!("Not reloaded: {more} more changes; see the log.")),
+        }
+        notes
+    }
+
+    /// What follows "configuration reloaded".
+    pub fn except(&self) -> String {
+        match self.refused.len() {
+            0 => String::new(),
+            1 => ", but for one change".into(),
+            count => format!(", but for {count} changes"),
+        }
+    }
+
     fn compare(&mut self, old: &ClusterConfig, new: &ClusterConfig) {
         let fixed = [
             ("self_addr", old.self_addr != new.self_addr),

@@ -420,3 +420,37 @@ fn a_reload_changes_level_and_password_and_says_what_it_cannot() {
     );
     assert!(!format!("{plan:?}").contains("hunter"));
 }
+
+/// What was refused is not in force: the next reload begins where this one did.
+#[test]
+fn a_reload_compares_with_what_is_in_force() {
+    let folder = Folder::new();
+    let config = |more: &str| {
+        let text = format!(
+            "scope: main\nraft: {{self_addr: 'w:1', partner_addrs: ['b:1'], data_dir: /d{more}}}"
+        );
+        let source = ConfigSource {
+            file: Some(folder.write("patroni.yml", 0o600, &text)),
+            ..ConfigSource::default()
+        };
+        load(&source, &Env::default()).unwrap()
+    };
+    let mut in_force = config(", password: right");
+    let started = in_force.clone();
+    let plan = reload(&in_force, &config(", min_timeout: 0.5"));
+    assert_eq!(plan.refused.len(), 2);
+    assert_eq!(plan.notes().len(), 2);
+    plan.put_in_force(&mut in_force);
+    assert_eq!(in_force, started);
+
+    let plan = reload(&in_force, &config(", password: new"));
+    let new = Secret::new("new").unwrap();
+    assert_eq!(plan.passwords, [("main".to_owned(), new.clone())]);
+    assert_eq!(plan.notes(), Vec::<String>::new());
+    plan.put_in_force(&mut in_force);
+    assert_eq!(in_force.clusters[0].password, Some(new));
+    assert_eq!(
+        reload(&in_force, &config(", password: new")),
+        ReloadPlan::default()
+    );
+}

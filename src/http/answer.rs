@@ -1,12 +1,12 @@
 //! What is said to a request that is allowed.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::page;
-use super::request::{HEALTH_CHECK, Policy, Refusal, Request};
+use super::request::{HEALTH_CHECK, INTENDED_MAX, Policy, Refusal, Request};
 use crate::config::HttpConfig;
 use crate::config::limits::HTTP_PART_BYTES;
 use crate::logging;
@@ -27,6 +27,8 @@ pub struct Site {
     members: Box<dyn Fn() -> Vec<Rc<Member>>>,
     /// The clusters that were configured: one may not have started.
     configured: Vec<String>,
+    /// Their `self_addr`s, in the same order; none where there is no witness.
+    self_addrs: Vec<String>,
     /// Whether every cluster makes progress.
     vitals: Rc<Vitals>,
     prober: Prober,
@@ -35,6 +37,8 @@ pub struct Site {
     policy: Policy,
     started: Instant,
     refused: Cell<u64>,
+    /// What the process has to say of itself.
+    notes: Rc<RefCell<Vec<String>>>,
 }
 
 impl Site {
@@ -49,6 +53,8 @@ impl Site {
         Self {
             members: Box::new(members),
             configured,
+            self_addrs: Vec::new(),
+            notes: Rc::default(),
             vitals,
             prober,
             probe_fresh,
@@ -56,6 +62,40 @@ impl Site {
             started: Instant::now(),
             refused: Cell::default(),
         }
+    }
+
+    /// With the addresses by which the configured clusters know this witness.
+    #[must_use]
+    pub fn known_as(mut self, self_addrs: Vec<String>) -> Self {
+        self.self_addrs = self_addrs;
+        self
+    }
+
+    /// With sentences about the process, which may change.
+    #[must_use]
+    pub fn with_notes(mut self, notes: Rc<RefCell<Vec<String>>>) -> Self {
+        self.notes = notes;
+        self
+    }
+
+    /// Who answers here, if the request is meant for another witness.
+    fn mistaken(&self, request: &Request) -> Option<String> {
+        let intended = request.intended_for.as_deref()?;
+        let mut intended_addrs = intended.split(',').map(str::trim);
+        let ours = &self.self_addrs;
+        if ours.is_empty() || intended_addrs.any(|address| ours.iter().any(|a| a == address)) {
+            return None;
+        }
+        let clusters = self.configured.iter().zip(ours).take(INTENDED_MAX);
+        let names: Vec<String> = clusters.map(|(name, a)| format!("{name} ({a})")).collect();
+        let this = match self.policy.may_read(request) {
+            true => format!("that of {}", names.join(", ")),
+            false => "another".into(),
+        };
+        Some(format!(
+            "The witness here is {this}. The one of {} does not run, or its http listens elsewhere.",
+            crate::status::shown(intended)
+        ))
     }
 
     /// Counts a connection that was one too many.
@@ -94,7 +134,7 @@ impl Site {
             time: logging::now(),
             uptime_s: self.started.elapsed().as_secs(),
             stalled: self.stalled(),
-            notes: machine::notes(),
+            notes: [machine::notes(), self.notes.borrow().clone()].concat(),
             memory_bytes: usage.memory_bytes,
             cpu_ms: usage.cpu_ms,
             open_files: usage.open_files,
@@ -228,7 +268,8 @@ impl<'a> Writer<'a> {
 
 /// On every answer: one request a connection, nothing kept, nothing shared with
 /// other sites.
-const COMMON: &str = "Connection: close\r\n\
+const COMMON: &str = "PG-Witness: yes\r\n\
+    Connection: close\r\n\
     Cache-Control: no-store\r\n\
     X-Content-Type-Options: nosniff\r\n\
     Cross-Origin-Resource-Policy: same-origin\r\n\
@@ -236,6 +277,9 @@ const COMMON: &str = "Connection: close\r\n\
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
+
+/// On every answer, by which our own commands know a witness.
+pub const WITNESS_HEADER: &str = "PG-Witness";
 
 /// The header by which our own commands know the answer to the one question.
 pub const VERDICT_HEADER: &str = "PG-Witness-Failover";
@@ -289,6 +333,18 @@ pub async fn refuse(refusal: Refusal, body: bool, stream: &TcpStream) -> io::Res
 pub async fn answer(site: &Rc<Site>, request: &Request, stream: &TcpStream) -> io::Result<()> {
     if let Err(refusal) = site.policy.admit(request) {
         return refuse(refusal, request.method != "HEAD", stream).await;
+    }
+    if let Some(who) = site.mistaken(request) {
+        let status = Refusal::Misdirected.status();
+        return whole(
+            stream,
+            request,
+            status,
+            TEXT,
+            "",
+            format!("{who}\n").as_bytes(),
+        )
+        .await;
     }
     match request.path.as_str() {
         "/" => {
@@ -453,4 +509,46 @@ fn worst(overview: &Overview) -> Verdict {
         verdict.sentence = format!("{}: {}", cluster.cluster, verdict.sentence);
     }
     verdict
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_witness_answers_for_none_but_itself() {
+        let site = |self_addrs: &[&str]| {
+            let names = self_addrs.iter().map(|_| "orders".to_owned()).collect();
+            Site::new(
+                &HttpConfig::default(),
+                names,
+                (Prober::default(), Duration::ZERO),
+                Vec::new,
+                Rc::default(),
+            )
+            .known_as(self_addrs.iter().map(|a| (*a).to_owned()).collect())
+        };
+        let request = |intended: Option<&str>| Request {
+            intended_for: intended.map(str::to_owned),
+            ..Request::default()
+        };
+        let site_of_two = site(&["127.0.0.19:2222", "127.0.0.19:2224"]);
+        for (intended, ours) in [
+            (None, true),
+            (Some("127.0.0.19:2222"), true),
+            // A cluster was added to the file, and the witness not restarted yet.
+            (Some("127.0.0.19:2223, 127.0.0.19:2224"), true),
+            (Some("127.0.0.19:2223"), false),
+            (Some(""), false),
+        ] {
+            let mistaken = site_of_two.mistaken(&request(intended));
+            assert_eq!(mistaken.is_none(), ours, "{intended:?}");
+        }
+        let told = site_of_two.mistaken(&request(Some("127.0.0.19:2223")));
+        let told = told.unwrap();
+        assert!(told.contains("orders (127.0.0.19:2222)"), "{told}");
+        assert!(told.contains("The one of 127.0.0.19:2223"), "{told}");
+        // A board's page before its witness runs.
+        assert_eq!(site(&[]).mistaken(&request(Some("127.0.0.19:2223"))), None);
+    }
 }

@@ -5,6 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
+use super::request::INTENDED_HEADER;
 use crate::config::limits::HTTP_ANSWER_TIME_MAX;
 use crate::wire::Secret;
 
@@ -21,6 +22,8 @@ pub struct Place {
     pub authority: String,
     /// What to show.
     pub token: Option<Secret>,
+    /// The `self_addr`s of the witness that is meant; none: whoever answers.
+    pub intended_for: Vec<String>,
 }
 
 /// What it said.
@@ -55,11 +58,17 @@ pub fn ask(place: &Place, method: &str, path: &str) -> io::Result<Answer> {
         head.extend_from_slice(token.expose());
         head.extend_from_slice(b"\r\n");
     }
+    if !place.intended_for.is_empty() {
+        let addresses = place.intended_for.join(",");
+        head.extend_from_slice(format!("{INTENDED_HEADER}: {addresses}\r\n").as_bytes());
+    }
     head.extend_from_slice(b"\r\n");
     stream.write_all(&head)?;
     let mut bytes = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes)?;
-    understood(&bytes).ok_or_else(|| io::Error::other("what answers there is no witness"))
+    understood(&bytes).ok_or_else(|| {
+        io::Error::other("what answers there is no pg-witness, or one of an earlier version")
+    })
 }
 
 fn connect(authority: &str) -> io::Result<TcpStream> {
@@ -86,6 +95,7 @@ fn understood(bytes: &[u8]) -> Option<Answer> {
             .find(|h| h.name.eq_ignore_ascii_case(name));
         found.and_then(|h| std::str::from_utf8(h.value).ok())
     };
+    header(super::answer::WITNESS_HEADER)?;
     let body = bytes.get(length..)?;
     let chunked = header("transfer-encoding").is_some_and(|how| how.contains("chunked"));
     Some(Answer {
@@ -122,8 +132,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_whole_or_none() {
-        let head =
-            "HTTP/1.1 200 OK\r\nPG-Witness-Failover: yes\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let head = "HTTP/1.1 200 OK\r\nPG-Witness: yes\r\nPG-Witness-Failover: yes\r\nTransfer-Encoding: chunked\r\n\r\n";
         let answer = |body: &str| understood(format!("{head}{body}").as_bytes());
         let whole = answer("5\r\nhello\r\n1;x\r\n!\r\n0\r\n\r\n").unwrap();
         assert_eq!((whole.code, &*whole.body), (200, &b"hello!"[..]));
@@ -138,5 +147,7 @@ mod tests {
             assert!(answer(part).is_none(), "{part}");
         }
         assert!(understood(b"SSH-2.0-OpenSSH\r\n").is_none());
+        // Patroni's REST API answers 200 to any path on a primary.
+        assert!(understood(b"HTTP/1.0 200 OK\r\n\r\n{}").is_none());
     }
 }

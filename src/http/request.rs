@@ -29,7 +29,16 @@ pub struct Request {
     pub token: Option<Vec<u8>>,
     /// `Accept`
     pub accept: Option<String>,
+    /// The header [`INTENDED_HEADER`].
+    pub intended_for: Option<String>,
 }
+
+/// In a request of our own commands: the `self_addr`s of the witness that is asked,
+/// with commas, so that another one on the same host does not answer for it.
+pub const INTENDED_HEADER: &str = "PG-Witness-For";
+
+/// Most addresses that are named there: one of them is enough.
+pub const INTENDED_MAX: usize = 8;
 
 /// Why a request gets no answer of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +112,7 @@ impl Request {
                 "host" => &mut request.host,
                 "origin" => &mut request.origin,
                 "sec-fetch-site" => &mut request.fetch_site,
+                "pg-witness-for" => &mut request.intended_for,
                 "accept" => {
                     request.accept = Some(text()?.into());
                     continue;
