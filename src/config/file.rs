@@ -38,11 +38,22 @@ impl Text {
 pub fn read(path: &Path) -> Result<Text, ConfigError> {
     let place = Place::top(path.display().to_string());
     let (bytes, mode) = read_capped(path, CONFIG_BYTES_MAX, &place)?;
+    let utf16 = [&[0xff, 0xfe][..], &[0xfe, 0xff]];
+    let why = match utf16.iter().any(|mark| bytes.starts_with(mark)) {
+        true => "it is UTF-16 text; save it as UTF-8",
+        false => "it is not UTF-8 text; is this the right file?",
+    };
     let text = String::from_utf8(bytes).map_err(|_| ConfigError::Unreadable {
         place: place.clone(),
-        why: "it is not UTF-8 text; is this the right file?".into(),
+        why: why.into(),
     })?;
+    let text = without_mark(&text).to_owned();
     Ok(Text { place, text, mode })
+}
+
+/// The text without the mark of its encoding that some editors put before it.
+fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 /// The YAML files of a folder in the order of their names, as Patroni reads
@@ -115,6 +126,7 @@ pub fn password_of(path: &Said<PathBuf>, env: &Env) -> Result<Secret, ConfigErro
         });
     }
     let text = std::str::from_utf8(&bytes).map_err(|_| invalid("the password is not UTF-8"))?;
+    let text = without_mark(text);
     let text = text.strip_suffix('\n').unwrap_or(text);
     let text = text.strip_suffix('\r').unwrap_or(text);
     if text.contains('\n') {

@@ -17,7 +17,7 @@ use super::{
     Bind, Bootstrap, ClusterConfig, Config, ConfigSource, Election, HttpConfig, LogConfig,
     PlacementConfig,
 };
-use super::{Source, Timing, address, doubts, file, limits, own, patroni, yaml};
+use super::{Source, Timing, address, doubts, file, limits, own, patroni, variables, yaml};
 
 /// The variable that may hold Patroni's whole YAML.
 const PATRONI_CONFIGURATION: &str = "PATRONI_CONFIGURATION";
@@ -35,6 +35,7 @@ const SERVICE: &str = "NOTIFY_SOCKET";
 /// Patroni 4.1.5.
 pub fn load(source: &ConfigSource, env: &Env) -> Result<Config, ConfigError> {
     let mut config = read(source, env)?;
+    config.warnings.extend(variables::strays(env));
     let process = Process::this(env);
     for cluster in &mut config.clusters {
         cluster.commands = Commands::new(cluster, &config.source, env, &process);

@@ -35,6 +35,7 @@ mod suggest;
 #[cfg(test)]
 mod tests;
 mod timing;
+mod variables;
 mod yaml;
 
 pub use appliance::{Addressing, ApplianceConfig, Ntp};

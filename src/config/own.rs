@@ -3,6 +3,7 @@
 //! bytes panics in 0.7.0); `serde_path_to_error` gives the path, and a bisection
 //! over the text the line.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use log::LevelFilter;
@@ -51,7 +52,7 @@ const FILE_KEYS: [&str; 8] = [
     "zone_policy",
 ];
 const LOG_KEYS: [&str; 1] = ["level"];
-const CLUSTER_KEYS: [&str; 21] = [
+pub const CLUSTER_KEYS: [&str; 21] = [
     "name",
     "self_addr",
     "bind_addr",
@@ -189,6 +190,7 @@ impl<'de> Deserialize<'de> for Zones {
 
 /// Reads and understands a file's text.
 pub fn read(text: &str, place: &Place) -> Result<Own, ConfigError> {
+    let text = &*with_pairs_joined(text);
     let file = parse(text.as_bytes()).map_err(|fault| explain(text, fault, place))?;
     let clusters = file.clusters.unwrap_or_default();
     if clusters.is_empty() {
@@ -231,9 +233,48 @@ pub fn read(text: &str, place: &Place) -> Result<Own, ConfigError> {
     })
 }
 
+/// A character beyond U+FFFF may be written as two escapes (`\ud83d\udd11`), as Python's
+/// json does; `serde-json-core` refuses them, so they become the character here.
+fn with_pairs_joined(text: &str) -> Cow<'_, str> {
+    if !text.contains("\\u") {
+        return text.into();
+    }
+    let mut joined = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        let (before, escape) = rest.split_at(at);
+        joined.push_str(before);
+        let (taken, character) = match pair(escape) {
+            Some(character) => (12, Some(character)),
+            // Two characters: of `\\u` the second is no beginning of an escape.
+            None => (escape.chars().take(2).map(char::len_utf8).sum(), None),
+        };
+        let (this, behind) = escape.split_at_checked(taken).unwrap_or((escape, ""));
+        match character {
+            Some(character) => joined.push(character),
+            None => joined.push_str(this),
+        }
+        rest = behind;
+    }
+    joined.push_str(rest);
+    joined.into()
+}
+
+/// The character that `escape` begins with as a pair of surrogates.
+fn pair(escape: &str) -> Option<char> {
+    let unit = |at: usize| {
+        let digits = escape.get(at..)?.strip_prefix("\\u")?.get(..4)?;
+        let hex = digits.bytes().all(|b| b.is_ascii_hexdigit());
+        hex.then(|| u16::from_str_radix(digits, 16).ok())?
+    };
+    let mut found = char::decode_utf16([unit(0)?, unit(6)?]);
+    let character = found.next()?.ok()?;
+    found.next().is_none().then_some(character)
+}
+
 /// The section `appliance` alone, of a file that may be wrong elsewhere.
 pub fn appliance(text: &str, place: &Place) -> Option<RawAppliance> {
-    let file = parse(text.as_bytes()).ok()?;
+    let file = parse(with_pairs_joined(text).as_bytes()).ok()?;
     Some(raw_appliance(file.appliance, place))
 }
 

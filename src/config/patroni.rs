@@ -32,6 +32,17 @@ pub const RAFT_KEYS: [&str; 14] = [
     "retry_timeout",
 ];
 
+/// Sections of our own JSON that somebody may look for in Patroni's YAML, and what
+/// says the same beside it.
+const OWN_SECTIONS: [(&str, &str); 6] = [
+    ("appliance", "write the configuration as pg-witness's own JSON"),
+    ("clusters", "write the configuration as pg-witness's own JSON"),
+    ("http", "set PG_WITNESS_HTTP_LISTEN and its kin"),
+    ("probe", "set PG_WITNESS_PROBE_ENABLED and its kin"),
+    ("zone", "set PG_WITNESS_ZONE"),
+    ("zone_policy", "set PG_WITNESS_ZONE_POLICY"),
+];
+
 /// What every variable of the section begins with.
 const PREFIX: &str = "PATRONI_RAFT_";
 
@@ -52,6 +63,14 @@ pub fn read(root: Node, place: &Place, warnings: &mut Vec<String>) -> Result<Pat
             remedy: "Patroni's file has sections, one of them raft:".into(),
         });
     };
+    for (name, advice) in OWN_SECTIONS {
+        if root.contains_key(&Key::Text(name.into())) {
+            let place = place.key(name);
+            warnings.push(format!(
+                "{place}: not read from Patroni's YAML, ignored; {advice}"
+            ));
+        }
+    }
     let mut section = |name: &str| root.remove(&Key::Text(name.into()));
     let raft_place = place.key("raft");
     let mut cluster = match section("raft") {

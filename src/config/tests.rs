@@ -454,3 +454,99 @@ fn a_reload_compares_with_what_is_in_force() {
         ReloadPlan::default()
     );
 }
+
+/// The words in backticks of the first column of the table of README.md whose head
+/// begins with `head`.
+fn documented(head: &str) -> Vec<String> {
+    let readme = include_str!("../../README.md");
+    let from = readme.find(head).unwrap();
+    let table = readme[from..].lines().skip(2);
+    let rows = table.take_while(|line| line.starts_with("| `"));
+    let cells = rows.map(|row| row.split('|').nth(1).unwrap());
+    let words = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    let mut words: Vec<String> = words.map(Into::into).collect();
+    words.sort();
+    words
+}
+
+#[test]
+fn the_readme_documents_what_is_accepted() {
+    for (head, keys) in [
+        ("| key | environment |", &patroni::RAFT_KEYS[..]),
+        ("| key of a cluster |", &own::CLUSTER_KEYS),
+        ("| key of `\"probe\": {...}` |", &probe::KEYS),
+        ("| key of `http` in the JSON |", &http::KEYS),
+    ] {
+        let mut accepted: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+        accepted.sort();
+        assert_eq!(documented(head), accepted, "{head}");
+    }
+    let readme = include_str!("../../README.md");
+    let internal = [
+        "PG_WITNESS_APPLIANCE",
+        "PG_WITNESS_BUG",
+        "PG_WITNESS_PROBE_",
+        "PG_WITNESS_SEEDS",
+        "PG_WITNESS_STOP_ENGINES_AFTER_MS",
+        "PG_WITNESS_WATCHDOG",
+    ];
+    for name in variables::KNOWN.iter().filter(|n| !internal.contains(n)) {
+        assert!(readme.contains(&format!("`{name}")), "{name}");
+    }
+    for name in ["PATRONI_LOG_LEVEL", "PATRONI_SCOPE", "PATRONI_CONFIGURATION"] {
+        assert!(readme.contains(&format!("`{name}`")), "{name}");
+    }
+    let card = include_str!("../../image/card/pg-witness.example.txt");
+    for key in appliance::KEYS {
+        assert!(card.contains(&format!("\"{key}\"")), "{key}");
+    }
+}
+
+#[test]
+fn pairs_of_surrogates_are_one_character() {
+    let read = |password: &str| {
+        let json = format!(
+            "{{\"data_dir\": \"/d\", \"clusters\": [{{\"name\": \"a\", \"self_addr\": \"a:1\", \
+             \"partner_addrs\": [\"b:1\"], \"password\": \"{password}\"}}]}}"
+        );
+        let raw = own::read(&json, &Place::top("t"));
+        raw.map(|own| own.clusters[0].password.as_ref().unwrap().value.clone())
+    };
+    for (written, meant) in [
+        ("\\ud83d\\udd11", "\u{1f511}"),
+        ("x\\ud83d\\udd11y\\u00e9", "x\u{1f511}yé"),
+        // An escaped backslash before it: six plain characters.
+        ("\\\\ud83d\\\\udd11", "\\ud83d\\udd11"),
+        ("\\\\\\ud83d\\udd11", "\\\u{1f511}"),
+    ] {
+        let password = read(written).unwrap();
+        assert_eq!(password.expose(), meant.as_bytes(), "{written}");
+    }
+    for lone in ["\\ud83d", "\\udd11\\ud83d", "\\ud83dx", "\\ud83d\\u0041"] {
+        assert!(read(lone).is_err(), "{lone}");
+    }
+}
+
+#[test]
+fn the_mark_of_an_encoding_is_no_part_of_a_text() {
+    let folder = Folder::new();
+    let file = folder.write("main.password", 0o600, "\u{feff}hunter2\r\n");
+    assert_eq!(read_password(&file, &Env::default()).unwrap().expose(), b"hunter2");
+    let json = "\u{feff}{\"data_dir\": \"/d\", \"clusters\": [{\"name\": \"a\", \"self_addr\": \
+                \"a:1\", \"partner_addrs\": [\"b:1\"]}]}";
+    for name in ["pg-witness.json", "config"] {
+        let source = ConfigSource {
+            file: Some(folder.write(name, 0o600, json)),
+            ..ConfigSource::default()
+        };
+        assert!(load(&source, &Env::default()).is_ok(), "{name}");
+    }
+    let path = folder.write("utf16.json", 0o600, "");
+    fs::write(&path, b"\xff\xfe{\0}\0").unwrap();
+    let source = ConfigSource {
+        file: Some(path),
+        ..ConfigSource::default()
+    };
+    let refused = load(&source, &Env::default()).unwrap_err().to_string();
+    assert!(refused.contains("save it as UTF-8"), "{refused}");
+}
