@@ -15,6 +15,7 @@ fn told(bytes: &[u8], size: usize, password: bool) -> (Outcome, usize) {
         user: "user".into(),
         database: "database".into(),
         password: password.then(|| Secret::new("password")).flatten(),
+        md5: true,
     };
     let mut conversation = Conversation::new(&identity);
     let mut read = 0;

@@ -72,6 +72,11 @@ pub fn is_loopback(host: &str) -> bool {
         || ip(host).is_some_and(|ip| ip.to_canonical().is_loopback())
 }
 
+/// Why a text is no host, if it is none.
+pub fn not_a_host(text: &str) -> Option<&'static str> {
+    fault(text, Purpose::Listen)
+}
+
 /// Why a host can be none, and what to write in its place.
 fn fault(host: &str, purpose: Purpose) -> Option<&'static str> {
     if let Some(ip) = ip(host) {

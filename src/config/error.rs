@@ -167,6 +167,8 @@ pub enum ConfigError {
         file: String,
         /// Its permission bits.
         mode: u32,
+        /// The commands that hide it.
+        remedy: String,
     },
 }
 
@@ -208,10 +210,15 @@ impl fmt::Display for ConfigError {
             Self::Invalid { place, why, .. } | Self::Conflict { place, why } => {
                 write!(f, "{place}: {why}")
             }
-            Self::Exposed { place, file, mode } => write!(
+            Self::Exposed {
+                place,
+                file,
+                mode,
+                remedy,
+            } => write!(
                 f,
                 "{place}: {file} has mode {mode:03o}, so others can read or change the password; \
-                 make it its owner's alone: chmod 600 {file}"
+                 make it its owner's alone: {remedy}"
             ),
         }
     }

@@ -3,9 +3,11 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use super::appliance;
+use super::commands::shell_word;
 use super::env::Env;
 use super::error::{ConfigError, Place, Said};
 use super::limits::{CONFIG_BYTES_MAX, CONFIG_FILES_MAX, PASSWORD_BYTES_MAX};
@@ -16,6 +18,9 @@ const READ_BY_OTHERS: u32 = 0o044;
 
 /// Permission bits by which the group or others read or write.
 const USED_BY_OTHERS: u32 = 0o066;
+
+/// Permission bits by which everybody reads or writes.
+const USED_BY_ALL: u32 = 0o006;
 
 /// A file's text and who may read it.
 pub struct Text {
@@ -31,6 +36,35 @@ impl Text {
     /// Whether the group or others may read the file.
     pub fn read_by_others(&self) -> bool {
         self.mode & READ_BY_OTHERS != 0
+    }
+
+    /// Refuses a file with a password, said at `place`, that everybody may use. A
+    /// group is the administrator's choice, and a card's FAT has no permissions.
+    pub fn check_private(&self, place: &Place, path: &Path, env: &Env) -> Result<(), ConfigError> {
+        if self.mode & USED_BY_ALL == 0 || env.path(appliance::VARIABLE).is_some() {
+            return Ok(());
+        }
+        Err(exposed(place, path, self.mode))
+    }
+}
+
+/// A secret's file that others can use, and the commands that hide it from them and
+/// not from us.
+fn exposed(place: &Place, path: &Path, mode: u32) -> ConfigError {
+    let file = path.display().to_string();
+    let word = shell_word(&file);
+    let us = rustix::process::geteuid();
+    let owner = std::fs::metadata(path).map(|metadata| metadata.uid());
+    let is_ours = us.is_root() || owner.is_ok_and(|owner| owner == us.as_raw());
+    let remedy = match is_ours {
+        true => format!("chmod 600 {word}"),
+        false => format!("chown {} {word} && chmod 600 {word}, as root", us.as_raw()),
+    };
+    ConfigError::Exposed {
+        place: place.clone(),
+        file,
+        mode,
+        remedy,
     }
 }
 
@@ -119,11 +153,7 @@ pub fn password_of(path: &Said<PathBuf>, env: &Env) -> Result<Secret, ConfigErro
         .path("CREDENTIALS_DIRECTORY")
         .is_some_and(|folder| path.value.starts_with(folder));
     if mode & USED_BY_OTHERS != 0 && !credential {
-        return Err(ConfigError::Exposed {
-            place: path.place.clone(),
-            file: name,
-            mode,
-        });
+        return Err(exposed(&path.place, &path.value, mode));
     }
     let text = std::str::from_utf8(&bytes).map_err(|_| invalid("the password is not UTF-8"))?;
     let text = without_mark(text);

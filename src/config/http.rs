@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use super::env::Env;
 use super::error::{ConfigError, Place, Said};
+use super::limits::SERVERS_MAX;
 use super::{Bind, address, file};
 use crate::wire::Secret;
 
 /// The keys of `http`.
-pub const KEYS: [&str; 3] = ["listen", "token_file", "read_only"];
+pub const KEYS: [&str; 4] = ["listen", "token_file", "read_only", "hosts"];
 
 /// The default port, on a card too. It must differ from every port of a Patroni on
 /// the same host: REST APIs are numbered upward from 8008, and Patroni's own
@@ -32,6 +33,9 @@ pub struct HttpConfig {
     /// Whether all may read, and what changes something needs the token, or is
     /// refused where there is none.
     pub read_only: bool,
+    /// Names, in small letters, by which it may be asked for beside this machine's
+    /// addresses: a page of any other name may be somebody else's (DNS rebinding).
+    pub hosts: Vec<String>,
 }
 
 impl Default for HttpConfig {
@@ -44,6 +48,7 @@ impl Default for HttpConfig {
             token: None,
             token_file: None,
             read_only: false,
+            hosts: Vec::new(),
         }
     }
 }
@@ -65,6 +70,8 @@ pub struct RawHttp {
     pub token_file: Option<Said<PathBuf>>,
     /// `read_only`
     pub read_only: Option<Said<bool>>,
+    /// `hosts`
+    pub hosts: Option<Said<Vec<String>>>,
 }
 
 impl RawHttp {
@@ -88,6 +95,9 @@ impl RawHttp {
             config.token_file = Some(file.value.clone());
         }
         config.read_only = self.read_only.is_some_and(|said| said.value);
+        if let Some(hosts) = &self.hosts {
+            config.hosts = names(hosts)?;
+        }
         let place = said.map(|said| said.place.clone());
         match place {
             Some(place) if config.token.is_none() && !config.read_only && !config.is_loopback() => {
@@ -131,6 +141,13 @@ impl RawHttp {
         if let Some(said) = variable("PG_WITNESS_HTTP_LISTEN")? {
             self.listen = Some(said);
         }
+        if let Some(said) = variable("PG_WITNESS_HTTP_HOSTS")? {
+            let hosts = said.value.split(',').map(|host| host.trim().to_owned());
+            self.hosts = Some(Said {
+                value: hosts.collect(),
+                place: said.place,
+            });
+        }
         if let Some(said) = variable("PG_WITNESS_HTTP_TOKEN_FILE")? {
             self.token_file = Some(Said {
                 value: said.value.into(),
@@ -156,6 +173,29 @@ impl RawHttp {
         }
         Ok(())
     }
+}
+
+fn names(said: &Said<Vec<String>>) -> Result<Vec<String>, ConfigError> {
+    if said.value.len() > SERVERS_MAX {
+        return Err(ConfigError::Invalid {
+            place: said.place.clone(),
+            value: None,
+            why: format!("more than {SERVERS_MAX} names"),
+        });
+    }
+    let each = said
+        .value
+        .iter()
+        .enumerate()
+        .map(|(index, host)| match address::not_a_host(host) {
+            None => Ok(host.to_ascii_lowercase()),
+            Some(_) => Err(ConfigError::Invalid {
+                place: said.place.element(index),
+                value: Some(host.clone()),
+                why: "write a name without a port, such as witness.example.org".into(),
+            }),
+        });
+    each.collect()
 }
 
 /// The token in a file named on the command line.

@@ -35,6 +35,9 @@ const SERVICE: &str = "NOTIFY_SOCKET";
 /// Patroni 4.1.5.
 pub fn load(source: &ConfigSource, env: &Env) -> Result<Config, ConfigError> {
     let mut config = read(source, env)?;
+    for cluster in &config.clusters {
+        config.probe.trust(&cluster.partner_addrs);
+    }
     config.warnings.extend(variables::strays(env));
     let process = Process::this(env);
     for cluster in &mut config.clusters {
@@ -127,7 +130,7 @@ fn load_path(path: &Path, env: &Env, mut warnings: Vec<String>) -> Result<Config
             let node = yaml::parse(&file.text, &file.place)?;
             // Read for its own sake first, so that an error names this file.
             let alone = patroni::read(node.clone(), &file.place, &mut Vec::new())?;
-            warn_of_password(&alone.cluster, &file, &mut warnings);
+            check_privacy(&alone.cluster, &file, &path, env, &mut warnings)?;
             if let Node::Map(over) = node {
                 patroni::patch(&mut root, over);
             }
@@ -143,7 +146,7 @@ fn load_path(path: &Path, env: &Env, mut warnings: Vec<String>) -> Result<Config
     }
     let root = yaml::parse(&file.text, &file.place)?;
     let read = patroni::read(root, &file.place, &mut warnings)?;
-    warn_of_password(&read.cluster, &file, &mut warnings);
+    check_privacy(&read.cluster, &file, path, env, &mut warnings)?;
     load_patroni(read, path, env, warnings)
 }
 
@@ -162,13 +165,26 @@ fn load_patroni(
     one(read.cluster, level, source, env, warnings)
 }
 
-fn warn_of_password(cluster: &RawCluster, file: &file::Text, warnings: &mut Vec<String>) {
-    if cluster.password.is_some() && file.read_by_others() {
+/// A file with a password is refused where everybody may read it, and warned about
+/// where a group may.
+fn check_privacy(
+    cluster: &RawCluster,
+    file: &file::Text,
+    path: &Path,
+    env: &Env,
+    warnings: &mut Vec<String>,
+) -> Result<(), ConfigError> {
+    let Some(password) = &cluster.password else {
+        return Ok(());
+    };
+    file.check_private(&password.place, path, env)?;
+    if file.read_by_others() && env.path(appliance::VARIABLE).is_none() {
         warnings.push(format!(
             "{}: holds a password and has mode {:03o}, so others can read it; chmod 600 it",
             file.place, file.mode
         ));
     }
+    Ok(())
 }
 
 /// The configuration of Patroni's one cluster.
@@ -220,7 +236,7 @@ fn load_own(
 ) -> Result<Config, ConfigError> {
     let mut read = own::read(&file.text, &file.place)?;
     for cluster in &read.clusters {
-        warn_of_password(cluster, file, &mut warnings);
+        check_privacy(cluster, file, path, env, &mut warnings)?;
     }
     warnings.dedup();
     match read.clusters.as_mut_slice() {
@@ -316,9 +332,16 @@ fn http(
     env: &Env,
     warnings: &mut Vec<String>,
 ) -> Result<Option<HttpConfig>, ConfigError> {
-    let Some((http, place)) = raw.believe(env)? else {
+    let Some((mut http, place)) = raw.believe(env)? else {
         return Ok(None);
     };
+    let listen = http.listen.host.clone();
+    let ours = clusters.iter().map(|c| c.self_addr.host().to_owned());
+    let names = ours
+        .chain([listen])
+        .filter(|host| address::ip(host).is_none());
+    http.hosts
+        .extend(names.map(|name| name.to_ascii_lowercase()));
     let Some(cluster) = clusters.iter().find(|c| c.bind().collides(&http.listen)) else {
         return Ok(Some(http));
     };

@@ -47,7 +47,7 @@ pub use http::{HttpConfig, file_token};
 pub use load::{DEMO, DEMO_CLUSTER, appliance_alone, load};
 pub use network::Network;
 pub use placement::{PlacementConfig, VotePolicy, ZonePolicy};
-pub use probe::ProbeConfig;
+pub use probe::{LoginHost, ProbeConfig};
 pub use reload::{ReloadPlan, reload};
 pub use suggest::nearest;
 pub use timing::Timing;

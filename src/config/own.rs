@@ -112,6 +112,8 @@ struct Probe {
     user: Option<String>,
     database: Option<String>,
     password_file: Option<String>,
+    allow: Option<Vec<String>>,
+    md5: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -126,6 +128,7 @@ struct Http {
     listen: Option<String>,
     token_file: Option<String>,
     read_only: Option<bool>,
+    hosts: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -361,6 +364,8 @@ impl Probe {
             user: said(self.user, place, "user"),
             database: said(self.database, place, "database"),
             password_file: said(self.password_file.map(Into::into), place, "password_file"),
+            allow: said(self.allow, place, "allow"),
+            md5: said(self.md5, place, "md5"),
         }
     }
 }
@@ -371,6 +376,7 @@ impl Http {
             listen: said(self.listen, place, "listen"),
             token_file: said(self.token_file.map(Into::into), place, "token_file"),
             read_only: said(self.read_only, place, "read_only"),
+            hosts: said(self.hosts, place, "hosts"),
         }
     }
 }
@@ -478,6 +484,9 @@ fn wanted(key: &str) -> &'static str {
         ("read_only", _) => "write true or false",
         ("probe", _) => "write {\"enabled\": true, \"interval\": 10}",
         ("appliance", _) => "write {\"address\": \"10.0.3.9/24\"}, or {} for DHCP",
+        ("hosts", false) => "write a list of names: [\"witness.example.org\"]",
+        ("allow", false) => "write a list of networks and hosts: [\"10.0.0.0/8\", \"pg1\"]",
+        ("md5", _) => "write true or false",
         ("dns" | "ntp", false) => "write a list of texts: [\"10.0.0.1\"]",
         ("enabled", _) => "write true or false",
         ("tries", _) => "write a whole number without quotes, such as 3",

@@ -35,8 +35,14 @@ pub const RAFT_KEYS: [&str; 14] = [
 /// Sections of our own JSON that somebody may look for in Patroni's YAML, and what
 /// says the same beside it.
 const OWN_SECTIONS: [(&str, &str); 6] = [
-    ("appliance", "write the configuration as pg-witness's own JSON"),
-    ("clusters", "write the configuration as pg-witness's own JSON"),
+    (
+        "appliance",
+        "write the configuration as pg-witness's own JSON",
+    ),
+    (
+        "clusters",
+        "write the configuration as pg-witness's own JSON",
+    ),
     ("http", "set PG_WITNESS_HTTP_LISTEN and its kin"),
     ("probe", "set PG_WITNESS_PROBE_ENABLED and its kin"),
     ("zone", "set PG_WITNESS_ZONE"),

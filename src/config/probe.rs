@@ -2,20 +2,25 @@
 //! file, and `PG_WITNESS_PROBE_*`, which go over it and are all that Patroni's
 //! file, whose words are not ours to add to, leaves room for.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::address;
 use super::env::Env;
 use super::error::{ConfigError, Place, Said};
 use super::file;
-use super::limits::{PROBE_TRIES_MAX, SECONDS_MAX};
-use crate::wire::Secret;
+use super::limits::{NETWORKS_MAX, PROBE_TRIES_MAX, SECONDS_MAX};
+use super::network::Network;
+use crate::wire::{Address, Secret};
 
 /// What every variable of the section begins with.
 const PREFIX: &str = "PG_WITNESS_PROBE_";
 
 /// The keys of `probe`; in capitals behind [`PREFIX`] the variables.
-pub const KEYS: [&str; 8] = [
+pub const KEYS: [&str; 10] = [
+    "allow",
+    "md5",
     "enabled",
     "interval",
     "timeout",
@@ -53,9 +58,56 @@ pub struct ProbeConfig {
     pub password: Option<Secret>,
     /// Where that came from.
     pub password_file: Option<PathBuf>,
+    /// To whom it logs in: the data nodes, and what `allow` lists.
+    pub login_to: Vec<LoginHost>,
+    /// Whether it answers a server that asks for MD5.
+    pub md5: bool,
+}
+
+/// Where the probe may log in. The store names servers too, but any member, and
+/// without a password anybody, can write to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LoginHost {
+    /// Addresses.
+    Network(Network),
+    /// A name, in small letters, as the `conn_url` has it.
+    Name(String),
+}
+
+impl LoginHost {
+    fn new(text: &str) -> Result<Self, &'static str> {
+        match text.parse() {
+            Ok(network) => Ok(Self::Network(network)),
+            Err(_) if address::not_a_host(text).is_none() => {
+                Ok(Self::Name(text.to_ascii_lowercase()))
+            }
+            Err(_) => Err("write a network such as 10.0.0.0/8, an address, or a host's name"),
+        }
+    }
+
+    /// Whether it is the host that is called `name` and was found at `address`.
+    pub fn is(&self, name: &str, address: IpAddr) -> bool {
+        match self {
+            Self::Network(network) => network.contains(address),
+            Self::Name(known) => name.eq_ignore_ascii_case(known),
+        }
+    }
 }
 
 impl ProbeConfig {
+    /// Lets it log in to the data nodes of a cluster too.
+    pub fn trust(&mut self, partners: &[Address]) {
+        for partner in partners {
+            // An address of a member is a host, so this never fails.
+            let Ok(host) = LoginHost::new(partner.host()) else {
+                continue;
+            };
+            if !self.login_to.contains(&host) {
+                self.login_to.push(host);
+            }
+        }
+    }
+
     /// How old an answer may be before it is shown as old: two rounds with all
     /// their tries.
     pub fn fresh(&self) -> Duration {
@@ -79,6 +131,8 @@ impl Default for ProbeConfig {
             database: "postgres".into(),
             password: None,
             password_file: None,
+            login_to: Vec::new(),
+            md5: false,
         }
     }
 }
@@ -102,6 +156,10 @@ pub struct RawProbe {
     pub database: Option<Said<String>>,
     /// `password_file`
     pub password_file: Option<Said<PathBuf>>,
+    /// `allow`
+    pub allow: Option<Said<Vec<String>>>,
+    /// `md5`
+    pub md5: Option<Said<bool>>,
 }
 
 impl RawProbe {
@@ -132,6 +190,8 @@ impl RawProbe {
             database,
             password,
             password_file: self.password_file.map(|said| said.value),
+            login_to: login_to(self.allow)?,
+            md5: self.md5.is_some_and(|said| said.value),
         })
     }
 
@@ -147,6 +207,14 @@ impl RawProbe {
                 place: place.clone(),
             };
             match key.as_str() {
+                "allow" => {
+                    let each = text.split(',').map(|item| item.trim().to_owned());
+                    self.allow = Some(Said {
+                        value: each.collect(),
+                        place: place.clone(),
+                    });
+                }
+                "md5" => self.md5 = Some(truth(text, &place)?),
                 "enabled" => self.enabled = Some(truth(text, &place)?),
                 "interval" => self.interval = Some(number(text, &place)?),
                 "timeout" => self.timeout = Some(number(text, &place)?),
@@ -171,6 +239,26 @@ impl RawProbe {
         }
         Ok(())
     }
+}
+
+fn login_to(said: Option<Said<Vec<String>>>) -> Result<Vec<LoginHost>, ConfigError> {
+    let Some(said) = said else {
+        return Ok(Vec::new());
+    };
+    if said.value.len() > NETWORKS_MAX {
+        return Err(invalid(
+            &said.place,
+            &format!("more than {NETWORKS_MAX} networks and hosts"),
+        ));
+    }
+    let each = said.value.iter().enumerate().map(|(index, text)| {
+        LoginHost::new(text).map_err(|why| ConfigError::Invalid {
+            place: said.place.element(index),
+            value: Some(text.clone()),
+            why: why.into(),
+        })
+    });
+    each.collect()
 }
 
 fn truth(text: &str, place: &Place) -> Result<Said<bool>, ConfigError> {

@@ -1,14 +1,20 @@
 //! "Did you mean": the known word most like a mistyped one.
 
-/// The word of `known` that is nearest to `word`; none when all are too far to
-/// have been meant.
+/// The word of `known` that is nearest to `word`, whatever the case of both; none
+/// when all are too far to have been meant.
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let word: Vec<char> = word.chars().take(64).flat_map(char::to_lowercase).collect();
     known
         .iter()
         .map(|candidate| {
             (
-                distance(&word, &candidate.chars().collect::<Vec<_>>()),
+                distance(
+                    &word,
+                    &candidate
+                        .chars()
+                        .flat_map(char::to_lowercase)
+                        .collect::<Vec<_>>(),
+                ),
                 *candidate,
             )
         })

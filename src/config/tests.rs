@@ -484,7 +484,9 @@ fn the_readme_documents_what_is_accepted() {
     let readme = include_str!("../../README.md");
     let internal = [
         "PG_WITNESS_APPLIANCE",
+        "PG_WITNESS_BOOTSTRAP",
         "PG_WITNESS_BUG",
+        "PG_WITNESS_DEMO",
         "PG_WITNESS_PROBE_",
         "PG_WITNESS_SEEDS",
         "PG_WITNESS_STOP_ENGINES_AFTER_MS",
@@ -493,7 +495,11 @@ fn the_readme_documents_what_is_accepted() {
     for name in variables::KNOWN.iter().filter(|n| !internal.contains(n)) {
         assert!(readme.contains(&format!("`{name}")), "{name}");
     }
-    for name in ["PATRONI_LOG_LEVEL", "PATRONI_SCOPE", "PATRONI_CONFIGURATION"] {
+    for name in [
+        "PATRONI_LOG_LEVEL",
+        "PATRONI_SCOPE",
+        "PATRONI_CONFIGURATION",
+    ] {
         assert!(readme.contains(&format!("`{name}`")), "{name}");
     }
     let card = include_str!("../../image/card/pg-witness.example.txt");
@@ -531,7 +537,10 @@ fn pairs_of_surrogates_are_one_character() {
 fn the_mark_of_an_encoding_is_no_part_of_a_text() {
     let folder = Folder::new();
     let file = folder.write("main.password", 0o600, "\u{feff}hunter2\r\n");
-    assert_eq!(read_password(&file, &Env::default()).unwrap().expose(), b"hunter2");
+    assert_eq!(
+        read_password(&file, &Env::default()).unwrap().expose(),
+        b"hunter2"
+    );
     let json = "\u{feff}{\"data_dir\": \"/d\", \"clusters\": [{\"name\": \"a\", \"self_addr\": \
                 \"a:1\", \"partner_addrs\": [\"b:1\"]}]}";
     for name in ["pg-witness.json", "config"] {
@@ -549,4 +558,26 @@ fn the_mark_of_an_encoding_is_no_part_of_a_text() {
     };
     let refused = load(&source, &Env::default()).unwrap_err().to_string();
     assert!(refused.contains("save it as UTF-8"), "{refused}");
+}
+
+#[test]
+fn the_probe_logs_in_to_the_data_nodes_and_to_whom_it_may() {
+    let folder = Folder::new();
+    let json = "{\"data_dir\": \"/d\", \"probe\": {\"allow\": [\"10.9.0.0/16\", \"PG3.example\"]}, \
+                \"clusters\": [{\"name\": \"a\", \"self_addr\": \"10.0.0.9:1\", \"partner_addrs\": \
+                [\"10.0.0.1:1\", \"pg2:1\"]}]}";
+    let source = ConfigSource {
+        file: Some(folder.write("pg-witness.json", 0o600, json)),
+        ..ConfigSource::default()
+    };
+    let probe = load(&source, &Env::default()).unwrap().probe;
+    let may = |name: &str, address: &str| {
+        let address = address.parse().unwrap();
+        probe.login_to.iter().any(|known| known.is(name, address))
+    };
+    assert!(may("10.0.0.1", "10.0.0.1") && may("pg1.example", "10.0.0.1"));
+    assert!(may("PG2", "10.0.0.2") && may("pg3.example", "192.0.2.3"));
+    assert!(may("10.9.1.1", "10.9.1.1") && may("10.9.1.1", "::ffff:10.9.1.1"));
+    assert!(!may("10.0.0.9", "10.0.0.9") && !may("evil.example", "192.0.2.1"));
+    assert!(!probe.md5);
 }

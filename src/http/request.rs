@@ -72,7 +72,8 @@ impl Refusal {
         match self {
             Self::Malformed => "This is no HTTP request that is understood here.",
             Self::Misdirected => {
-                "This address serves only its own machine: ask for it as localhost or 127.0.0.1."
+                "This witness is not known by that name: ask for its IP address (on its own machine: \
+                 localhost), or list the name in http.hosts."
             }
             Self::Method => "Read with GET; /health-check wants POST.",
             Self::Unauthorized => "Show the token: Authorization: Bearer TOKEN.",
@@ -185,6 +186,7 @@ pub fn encoded(text: &str) -> String {
 pub struct Policy {
     loopback: bool,
     read_only: bool,
+    hosts: Vec<String>,
     /// A key of this process and, under it, the tag of the token: tags are
     /// compared in constant time, and tell nothing of the token.
     token: Option<(Hmac<Sha256>, Vec<u8>)>,
@@ -203,6 +205,7 @@ impl Policy {
         Self {
             loopback: config.is_loopback(),
             read_only: config.read_only,
+            hosts: config.hosts.clone(),
             token,
         }
     }
@@ -212,7 +215,8 @@ impl Policy {
     /// # Errors
     /// It may not; why.
     pub fn admit(&self, request: &Request) -> Result<(), Refusal> {
-        if self.loopback && !request.host.as_deref().is_none_or(is_loopback_name) {
+        let expected = |host: &str| self.is_named(host) || self.knows(request);
+        if !request.host.as_deref().is_none_or(expected) {
             return Err(Refusal::Misdirected);
         }
         let acts = match (request.method.as_str(), request.path.as_str()) {
@@ -241,6 +245,20 @@ impl Policy {
         self.read_only || self.token.is_none() || self.knows(request)
     }
 
+    /// Whether a `Host` names this machine, so that no name of somebody else's leads
+    /// a browser here (DNS rebinding). An address is nobody's name, and a name
+    /// without a dot is one of the local network.
+    fn is_named(&self, host: &str) -> bool {
+        let Some(name) = name_of(host) else {
+            return false;
+        };
+        let ip = name.parse::<IpAddr>().ok();
+        let name = name.to_ascii_lowercase();
+        let here = name == "localhost" || ip.is_some_and(|ip| ip.is_loopback());
+        let near = ip.is_some() || (!name.is_empty() && !name.contains(['.', ':']));
+        here || self.hosts.contains(&name) || (!self.loopback && near)
+    }
+
     fn knows(&self, request: &Request) -> bool {
         let (Some((keyed, tag)), Some(token)) = (&self.token, &request.token) else {
             return false;
@@ -264,14 +282,18 @@ impl Policy {
     }
 }
 
-/// Whether a `Host` names this machine, so that no name of somebody else's
-/// leads a browser here.
-fn is_loopback_name(host: &str) -> bool {
-    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((bare, _)) => bare,
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+/// The name in a `Host`, without its port; none if it is not well formed.
+fn name_of(host: &str) -> Option<&str> {
+    let (name, rest) = match host.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?,
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
     };
-    name.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+    let port = match rest.strip_prefix(':') {
+        Some(port) => port,
+        None if rest.is_empty() => "",
+        None => return None,
+    };
+    port.bytes().all(|b| b.is_ascii_digit()).then_some(name)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use smol::lock::Semaphore;
 use super::conn_url::Host;
 use super::conversation::{Conversation, Identity, Next, Outcome};
 use super::{Answer, Login};
-use crate::config::limits;
+use crate::config::{LoginHost, limits};
 use crate::raft::runtime;
 use crate::reactor::{TcpStream, Timer};
 
@@ -35,6 +35,24 @@ pub struct Asked {
     pub login: Option<Login>,
     /// From the beginning of the connection to the answer; none without one.
     pub latency: Option<Duration>,
+}
+
+/// How a server is asked.
+pub struct Question {
+    /// As whom.
+    pub identity: Rc<Identity>,
+    /// Where it may log in; elsewhere it asks without its password.
+    pub login_to: Rc<[LoginHost]>,
+    /// For each host.
+    pub timeout: Duration,
+}
+
+impl Question {
+    fn may_log_in(&self, host: &Host, address: IpAddr) -> bool {
+        self.login_to
+            .iter()
+            .any(|known| known.is(&host.name, address))
+    }
 }
 
 /// What all probes of a process share, so that it stays within its bounds and
@@ -73,11 +91,11 @@ impl Drop for Seat<'_> {
 
 impl Desk {
     /// Asks the hosts of one server in turn, as libpq does, until one accepts;
-    /// else the answer that says most. At least one host; `timeout` for each.
-    pub async fn ask(&self, hosts: &[Host], identity: &Identity, timeout: Duration) -> Asked {
+    /// else the answer that says most. At least one host.
+    pub async fn ask(&self, hosts: &[Host], question: &Question) -> Asked {
         let mut best: Option<Asked> = None;
         for host in hosts {
-            let asked = self.ask_host(host, identity, timeout).await;
+            let asked = self.ask_host(host, question).await;
             if best
                 .as_ref()
                 .is_none_or(|best| weight(&asked.answer) > weight(&best.answer))
@@ -99,9 +117,9 @@ impl Desk {
         })
     }
 
-    async fn ask_host(&self, host: &Host, identity: &Identity, timeout: Duration) -> Asked {
+    async fn ask_host(&self, host: &Host, question: &Question) -> Asked {
         let began = Instant::now();
-        let deadline = began.checked_add(timeout).unwrap_or(began);
+        let deadline = began.checked_add(question.timeout).unwrap_or(began);
         let over = |answer| Asked {
             host: host.clone(),
             answer,
@@ -133,7 +151,18 @@ impl Desk {
                 }
                 None => return over(Answer::Silent { connected: false }),
             };
-            let (outcome, answered) = self.talk(&stream, identity, deadline).await;
+            let identity = &question.identity;
+            let stranger = identity.password.is_some() && !question.may_log_in(host, address.ip());
+            let without = Identity {
+                password: None,
+                ..Identity::clone(identity)
+            };
+            let identity = if stranger { &without } else { &**identity };
+            let (mut outcome, answered) = self.talk(&stream, identity, deadline).await;
+            if stranger {
+                let why = "not tried: this host is neither a data node nor in probe.allow";
+                outcome.login = Some(Login::Failed(why.into()));
+            }
             return Asked {
                 host: host.clone(),
                 answer: outcome.answer.unwrap_or(Answer::Silent { connected: true }),

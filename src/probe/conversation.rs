@@ -28,6 +28,20 @@ pub struct Identity {
     pub database: String,
     /// With it the probe goes on behind the first answer.
     pub password: Option<Secret>,
+    /// Whether a server that asks for MD5 gets it: one that is not who it seems to be
+    /// can try guesses at what it is sent, and fast.
+    pub md5: bool,
+}
+
+/// Fewest rounds of SCRAM's hash that are answered, PostgreSQL's own number: with
+/// fewer a server makes the password cheap to guess.
+const SCRAM_ROUNDS_MIN: u32 = 4096;
+
+/// The rounds that a SCRAM challenge asks for (`r=...,s=...,i=4096`).
+fn rounds(challenge: &[u8]) -> Option<u32> {
+    let text = std::str::from_utf8(challenge).ok()?;
+    let rounds = text.split(',').find_map(|part| part.strip_prefix("i="))?;
+    rounds.parse().ok()
 }
 
 /// What is to be done.
@@ -213,9 +227,8 @@ impl<'a> Conversation<'a> {
             let greeting = matches!(self.stage, Stage::Greeting);
             let tag = *self.received.first()?;
             if greeting && !b"RENv".contains(&tag) {
-                let sample = self.received.get(..32).unwrap_or(&self.received);
-                let text = format!("it says {:?}", verdict::printable(sample));
-                self.give_up(&text);
+                // What it says is nobody's business: it may be any service.
+                self.give_up("it speaks another protocol");
                 return None;
             }
             let length = self.received.get(1..HEADER)?.try_into().ok()?;
@@ -331,6 +344,10 @@ impl<'a> Conversation<'a> {
         self.first(Answer::Accepting(Proof::Authentication(method)));
         if self.identity.password.is_some() {
             let why = match method {
+                Method::Md5 if !self.identity.md5 => {
+                    "the password is asked for as MD5 and was not sent: store it as \
+                     SCRAM-SHA-256, or set probe.md5"
+                }
                 Method::Md5 | Method::Scram => return,
                 // Who listens on the way would have it.
                 Method::Cleartext => "the password is asked for in clear text and was not sent",
@@ -367,6 +384,11 @@ impl<'a> Conversation<'a> {
     }
 
     fn on_challenge(&mut self, challenge: &[u8]) -> Option<Derivation> {
+        let asked = matches!(self.stage, Stage::Authenticating(Some(_)));
+        if asked && rounds(challenge).is_none_or(|rounds| rounds < SCRAM_ROUNDS_MIN) {
+            self.give_up("its SCRAM challenge asks for fewer than 4096 rounds");
+            return None;
+        }
         match std::mem::replace(&mut self.stage, Stage::Deriving) {
             Stage::Authenticating(Some(scram)) => Some(Derivation {
                 scram,

@@ -12,12 +12,12 @@ use event_listener::Event;
 use rand::RngExt as _;
 use smol::lock::Semaphore;
 
-use super::ask::{Asked, Desk};
+use super::ask::{Asked, Desk, Question};
 use super::conn_url::{self, Host, UrlError};
 use super::conversation::Identity;
 use super::schedule::{Schedule, Tally};
 use super::{Answer, Health, MemberReport, Proof, Report, ServerError, Target};
-use crate::config::{ProbeConfig, limits, shown};
+use crate::config::{LoginHost, ProbeConfig, limits, shown};
 use crate::raft::runtime;
 use crate::reactor::Timer;
 
@@ -43,6 +43,7 @@ struct Settings {
     schedule: Schedule,
     timeout: Duration,
     identity: Rc<Identity>,
+    login_to: Rc<[LoginHost]>,
 }
 
 /// A member, and the server that it names.
@@ -78,7 +79,9 @@ impl From<&ProbeConfig> for Settings {
                 user: config.user.clone(),
                 database: config.database.clone(),
                 password: config.password.clone(),
+                md5: config.md5,
             }),
+            login_to: config.login_to.as_slice().into(),
         }
     }
 }
@@ -329,15 +332,19 @@ async fn watch(inner: Weak<Inner>, server: Weak<Server>) {
 /// One probe, with what follows from it: when it began and ended.
 async fn probe(inner: &Inner, server: &Server, tally: &mut Tally) -> (Instant, Instant) {
     let _turn = inner.turns.acquire().await;
-    let (schedule, timeout, identity) = {
+    let (schedule, question) = {
         let settings = inner.settings.borrow();
-        let identity = settings.identity.clone();
-        (settings.schedule, settings.timeout, identity)
+        let question = Question {
+            identity: settings.identity.clone(),
+            login_to: settings.login_to.clone(),
+            timeout: settings.timeout,
+        };
+        (settings.schedule, question)
     };
     server.wanted.set(false);
     server.begun.set(server.begun.get().saturating_add(1));
     let began = Instant::now();
-    let asked = inner.desk.ask(&server.hosts, &identity, timeout).await;
+    let asked = inner.desk.ask(&server.hosts, &question).await;
     let ended = Instant::now();
     if inner.settings.borrow().enabled {
         let before = tally.health;

@@ -109,7 +109,8 @@ pub fn read_old(bytes: &[u8]) -> Option<ServerError> {
     whole.then(|| ServerError {
         severity: "FATAL".into(),
         sqlstate: "".into(),
-        message: printable(text.get(1..).unwrap_or_default()),
+        // Its words are not shown: so begins whatever says "E...", and any service may.
+        message: "an error of the old form, as of a server that cannot fork".into(),
         detail: None,
     })
 }
@@ -224,7 +225,7 @@ mod tests {
         let old = read_old(b"Ecould not fork new process for connection: no\0");
         assert_eq!(
             &*old.unwrap().message,
-            "could not fork new process for connection: no"
+            "an error of the old form, as of a server that cannot fork"
         );
         assert_eq!(read_old(b"E\0\0\0\x10SFATAL"), None);
         assert_eq!(read_old(b"HTTP/1.1 400"), None);

@@ -2,7 +2,8 @@
 //! probe as tests/probe calls it, from another language.
 //!
 //! `asks [OPTION=VALUE]... URL...`: user, database, password_file, timeout,
-//! interval, retry_pause (seconds), tries. With `for=SECONDS` it goes on
+//! interval, retry_pause (seconds), tries, allow (where it may log in; everywhere),
+//! md5 (true). With `for=SECONDS` it goes on
 //! probing, and a line is printed for each change of health.
 
 // A test's tool fails by panicking.
@@ -11,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use pg_witness::config::ProbeConfig;
+use pg_witness::config::{LoginHost, ProbeConfig};
 use pg_witness::probe::{Login, MemberReport, Prober, Target};
 use pg_witness::raft::runtime;
 use pg_witness::reactor::Timer;
@@ -19,7 +20,12 @@ use pg_witness::wire::Secret;
 
 fn main() {
     env_logger::Builder::new().parse_filters("info").init();
-    let mut config = ProbeConfig::default();
+    let everywhere = ["0.0.0.0/0", "::/0"].map(|text| LoginHost::Network(text.parse().unwrap()));
+    let mut config = ProbeConfig {
+        login_to: everywhere.into(),
+        md5: true,
+        ..ProbeConfig::default()
+    };
     let mut urls = Vec::new();
     let mut lasts = None;
     let seconds = |value: &str| Duration::from_secs_f64(value.parse().unwrap());
@@ -33,6 +39,10 @@ fn main() {
             Some(("timeout", value)) => config.timeout = seconds(value),
             Some(("interval", value)) => config.interval = seconds(value),
             Some(("retry_pause", value)) => config.retry_pause = seconds(value),
+            Some(("allow", value)) => {
+                config.login_to = vec![LoginHost::Network(value.parse().unwrap())];
+            }
+            Some(("md5", value)) => config.md5 = value.parse().unwrap(),
             Some(("tries", value)) => config.tries = value.parse().unwrap(),
             Some(("for", value)) => lasts = Some(seconds(value)),
             _ => urls.push(arg),

@@ -138,10 +138,10 @@ def test_unreachable_and_black_holes(ask):
 
 
 @pytest.mark.parametrize("text, beginning", [
-    (b"HTTP/1.1 400 Bad Request\r\n\r\n", 'no PostgreSQL: it says "HTTP/1.1 400'),
-    (b"SSH-2.0-OpenSSH_9.2p1\r\n", 'no PostgreSQL: it says "SSH-2.0'),
+    (b"HTTP/1.1 400 Bad Request\r\n\r\n", "no PostgreSQL: it speaks another protocol"),
+    (b"SSH-2.0-OpenSSH_9.2p1\r\n", "no PostgreSQL: it speaks another protocol"),
     (b"R", "no PostgreSQL: it hung up in the midst"),
-    (b"\x4a\0\0\0\x0a8.0.36\0" + b"x" * 66, "no PostgreSQL: it says"),
+    (b"\x4a\0\0\0\x0a8.0.36\0" + b"x" * 66, "no PostgreSQL: it speaks another protocol"),
     (b"R\x7f\xff\xff\xff" + b"x" * 100, "no PostgreSQL: a length"),
     (b"E\0\0\0\x05\0", "no PostgreSQL: its error"),
 ])
@@ -275,3 +275,22 @@ def test_a_hundred_silent_servers_are_asked_in_turn(fake, ask):
     told = ask(*(server.url() for server in silent), quick.url(), timeout=2)
     assert [r["answer"] for r in told] == ["silent"] * 70 + ["accepting"]
     assert time.monotonic() - began < 20
+
+
+def test_it_logs_in_only_where_it_may(ask, fake, tmp_path):
+    password = tmp_path / "password"
+    password.write_text("pass word")
+    md5 = b"R\0\0\0\x0c\0\0\0\x05salt"
+    heard = []
+
+    def serve(connection):
+        connection.recv(1000)
+        connection.sendall(md5)
+        heard.append(connection.recv(1000))
+
+    server = fake(serve)
+    for options in ({"allow": "192.0.2.0/24"}, {"md5": "false"}):
+        said = ask(server.url(), password_file=password, **options)
+        assert (said["answer"], said["text"]) == ("accepting", "asked for MD5")
+        assert said["login"].startswith("failed:"), said
+    assert heard == [b"", b""]

@@ -51,6 +51,11 @@ fn says_who_may_do_what() {
     let local = || policy("127.0.0.1", None, false);
     let token = || policy("10.0.0.9", Some("right"), false);
     let open = || policy("10.0.0.9", None, true);
+    let named = || {
+        let mut policy = open();
+        policy.hosts.push("witness.internal".into());
+        policy
+    };
     let both = || policy("0.0.0.0", Some("right"), true);
     let table: Vec<(Policy, String, Result<(), Refusal>)> = vec![
         (local(), GET.into(), Ok(())),
@@ -72,6 +77,26 @@ fn says_who_may_do_what() {
         (
             local(),
             "GET /livez HTTP/1.1\nHost: ".into(),
+            Err(Misdirected),
+        ),
+        (
+            local(),
+            "GET / HTTP/1.1\nHost: [::1].evil.example".into(),
+            Err(Misdirected),
+        ),
+        (
+            local(),
+            "GET / HTTP/1.1\nHost: 127.0.0.1:80.evil.example".into(),
+            Err(Misdirected),
+        ),
+        (
+            open(),
+            "GET / HTTP/1.1\nHost: [fd00::9].evil.example".into(),
+            Err(Misdirected),
+        ),
+        (
+            open(),
+            "GET /status.json HTTP/1.1\nHost: evil.example:8272".into(),
             Err(Misdirected),
         ),
         // Methods.
@@ -162,8 +187,30 @@ fn says_who_may_do_what() {
         (
             open(),
             "GET /metrics HTTP/1.1\nHost: witness.internal:8272".into(),
+            Err(Misdirected),
+        ),
+        (
+            named(),
+            "GET /metrics HTTP/1.1\nHost: Witness.internal:8272".into(),
             Ok(()),
         ),
+        (
+            token(),
+            "GET /metrics HTTP/1.1\nHost: a.b\nAuthorization: Bearer right".into(),
+            Ok(()),
+        ),
+        (
+            token(),
+            "GET / HTTP/1.1\nHost: a.b".into(),
+            Err(Misdirected),
+        ),
+        (open(), "GET / HTTP/1.1\nHost: 10.0.0.9:8272".into(), Ok(())),
+        (
+            open(),
+            "GET / HTTP/1.1\nHost: [fd00::9]:8272".into(),
+            Ok(()),
+        ),
+        (open(), "GET / HTTP/1.1\nHost: witness:8272".into(), Ok(())),
         (open(), POST.into(), Err(Forbidden)),
         (both(), GET.into(), Ok(())),
         (both(), POST.into(), Err(Unauthorized)),

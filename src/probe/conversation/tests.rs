@@ -30,6 +30,7 @@ fn who(password: Option<&str>) -> Identity {
         user: "postgres".into(),
         database: "postgres".into(),
         password: password.and_then(Secret::new),
+        md5: true,
     }
 }
 
@@ -126,25 +127,29 @@ fn an_error_is_kept_with_its_code_and_text() {
 }
 
 #[test]
-fn what_is_no_postgresql_is_told_with_its_first_words() {
+fn what_is_no_postgresql_is_told_without_its_words() {
     for (bytes, ends, expected) in [
         (
             &b"HTTP/1.1 400 Bad Request\r\n\r\n"[..],
             true,
-            "it says \"HTTP/1.1 400 Bad Request",
+            "it speaks another protocol",
         ),
         (
             b"SSH-2.0-OpenSSH_9.2\r\n",
             false,
-            "it says \"SSH-2.0-OpenSSH_9.2",
+            "it speaks another protocol",
         ),
         (
             b"-ERR unknown command\r\n",
             false,
-            "it says \"-ERR unknown command",
+            "it speaks another protocol",
         ),
         (b"ERROR\r\n", false, "a length"),
-        (b"\x4e\0\0\0\x0a8.0.36\0\x0b\0\0\0abc", false, "it says"),
+        (
+            b"\x4e\0\0\0\x0a8.0.36\0\x0b\0\0\0abc",
+            false,
+            "it speaks another",
+        ),
         (b"R\0", true, "it hung up in the midst"),
         (b"R\0\0\0\x03", false, "a length"),
         (b"R\0\0\0\x04", false, "it sends what no PostgreSQL"),
@@ -247,6 +252,46 @@ fn a_refused_login_is_told_and_the_answer_stands() {
         panic!("{refused:?}");
     };
     assert_eq!(&*why.sqlstate, "28P01");
+}
+
+/// What the probe says of its login to a server that asks with `bytes`, and whether
+/// anything was sent after the startup packet.
+fn asked_with(identity: &Identity, bytes: &[u8]) -> (Option<Login>, bool) {
+    let mut conversation = Conversation::new(identity);
+    let _startup = conversation.step();
+    conversation.on_bytes(bytes);
+    let sent = matches!(conversation.step(), Next::Send(_));
+    (conversation.outcome().login, sent)
+}
+
+#[test]
+fn md5_is_answered_only_where_it_is_configured() {
+    let with_md5 = who(Some("secret"));
+    assert!(asked_with(&with_md5, &request(5, b"salt")).1);
+    let without = Identity {
+        md5: false,
+        ..with_md5
+    };
+    let (login, sent) = asked_with(&without, &request(5, b"salt"));
+    assert!(!sent);
+    let Some(Login::Failed(why)) = login else {
+        panic!("{login:?}");
+    };
+    assert!(why.contains("probe.md5"), "{why}");
+}
+
+#[test]
+fn a_challenge_of_few_rounds_is_not_answered() {
+    let scram = request(10, b"SCRAM-SHA-256\0\0");
+    for challenge in ["i=1", "i=4095", "i=", "", "i=99999999999"] {
+        let challenge = format!("r=theirs,s=AAAA,{challenge}");
+        let (_, failed) = login(&[scram.clone(), request(11, challenge.as_bytes())]);
+        let Login::Failed(why) = failed else {
+            panic!("{failed:?}");
+        };
+        assert_eq!(&*why, "its SCRAM challenge asks for fewer than 4096 rounds");
+    }
+    assert_eq!(rounds(b"r=theirs,s=AAAA,i=4096"), Some(4096));
 }
 
 #[test]

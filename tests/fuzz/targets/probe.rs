@@ -18,6 +18,7 @@ fuzz_target!(|bytes: &[u8]| {
         user: "user".into(),
         database: "database".into(),
         password: (choice & 1 == 1).then(|| Secret::new("password")).flatten(),
+        md5: true,
     };
     let mut conversation = Conversation::new(&identity);
     let mut pieces = said.chunks(1 + usize::from(choice >> 1));
