@@ -1,9 +1,9 @@
 //! Log lines to standard error: for systemd's journal with its priority in
 //! front, elsewhere with the time. Ours at the level that was asked for, all
 //! others' at warnings and errors, for openraft says much that is no news here.
-//! The last hundred lines that matter are kept in memory for whoever looks.
+//! The last hundred lines that matter are kept in memory for whoever looks
+//! ([`ring`]); lines that somebody else can cause are counted ([`tally`]).
 
-use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,41 +13,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use env_logger::{Builder, Logger, Target};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use rustix::fs::fstat;
-use serde::Serialize;
 
-use crate::config::limits::{EVENT_CHARS_MAX, EVENTS_MAX};
+use self::ring::{Event, Ring};
 
-/// One line of the log, kept for the page, a bundle or a console.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Event {
-    /// Counts from 1 since the start.
-    pub number: u64,
-    /// When, by our wall clock, RFC 3339.
-    pub time: String,
-    /// `INFO`, `WARN` or `ERROR`.
-    pub level: &'static str,
-    /// What, bounded and without control characters.
-    pub text: String,
-}
+mod ring;
+pub mod tally;
 
-/// The last events, oldest first.
-struct Ring {
-    last: u64,
-    kept: VecDeque<Kept>,
-}
-
-struct Kept {
-    number: u64,
-    time: SystemTime,
-    level: Level,
-    text: Box<str>,
-}
-
-static RING: Mutex<Ring> = Mutex::new(Ring {
-    last: 0,
-    kept: VecDeque::new(),
-});
+static RING: Mutex<Ring> = Mutex::new(Ring::new());
 
 /// The least important level that is written out.
 static WRITTEN: AtomicUsize = AtomicUsize::new(0);
@@ -55,15 +27,7 @@ static WRITTEN: AtomicUsize = AtomicUsize::new(0);
 /// The events after number `after` that are still kept, oldest first.
 pub fn events(after: u64) -> Vec<Event> {
     let ring = RING.lock().unwrap_or_else(PoisonError::into_inner);
-    let newer = ring.kept.iter().filter(|kept| kept.number > after);
-    newer
-        .map(|kept| Event {
-            number: kept.number,
-            time: utc(kept.time),
-            level: kept.level.as_str(),
-            text: kept.text.to_string(),
-        })
-        .collect()
+    ring.after(after)
 }
 
 /// The wall clock, RFC 3339.
@@ -73,23 +37,7 @@ pub fn now() -> String {
 
 fn keep(level: Level, message: &str) {
     let mut ring = RING.lock().unwrap_or_else(PoisonError::into_inner);
-    ring.last = ring.last.saturating_add(1);
-    let harmless = |c: char| if c.is_control() { ' ' } else { c };
-    let text: String = message
-        .chars()
-        .take(EVENT_CHARS_MAX)
-        .map(harmless)
-        .collect();
-    let kept = Kept {
-        number: ring.last,
-        time: SystemTime::now(),
-        level,
-        text: text.into(),
-    };
-    if ring.kept.len() >= EVENTS_MAX {
-        ring.kept.pop_front();
-    }
-    ring.kept.push_back(kept);
+    ring.keep(SystemTime::now(), level, message);
 }
 
 /// Keeps what matters, whatever is written; writes what was asked for.
@@ -248,26 +196,6 @@ mod tests {
             line(Level::Info, message, None),
             "<6>INFO peer said \"a\\n<0>b\"\n"
         );
-    }
-
-    #[test]
-    fn the_last_hundred_events_are_kept_and_no_more() {
-        for number in 0..EVENTS_MAX * 2 {
-            keep(
-                Level::Info,
-                &format!("event {number}\u{1b}[2J{}", "x".repeat(9_999)),
-            );
-        }
-        let all = events(0);
-        assert_eq!(all.len(), EVENTS_MAX);
-        let last = all.last().unwrap();
-        assert!(
-            last.text
-                .starts_with(&format!("event {} [2J", EVENTS_MAX * 2 - 1))
-        );
-        assert_eq!(last.text.chars().count(), EVENT_CHARS_MAX);
-        assert_eq!(events(last.number - 3).len(), 3);
-        assert_eq!(events(last.number).len(), 0);
     }
 
     #[test]

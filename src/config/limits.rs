@@ -437,11 +437,29 @@ pub const EVENTS_MAX: usize = 100;
 /// Longest of them, in characters.
 pub const EVENT_CHARS_MAX: usize = 240;
 
+/// How long a kind of line must not have been due to be news again.
+pub const TALLY_QUIET: Duration = Duration::from_secs(600);
+
+/// Lines of one kind that members may cause until only the 32nd, 64th ... is
+/// said: more than a day of failovers has.
+pub const TALLY_MEMBER_LINES: u64 = 20;
+
+/// How long a link that nobody has proven must last to count as one: a peer with
+/// another password ends it at once.
+pub const LINK_PROOF_TIME: Duration = Duration::from_secs(1);
+
 /// Networks in one list of those that may reach the Raft port.
 pub const NETWORKS_MAX: usize = 64;
 
-/// HTTP connections served at once; one more is refused.
-pub const HTTP_CONNECTIONS_MAX: usize = 16;
+/// HTTP connections at once; one more evicts the oldest that is not being
+/// answered.
+pub const HTTP_CONNECTIONS_MAX: usize = 64;
+
+/// HTTP requests answered at once; one more is refused.
+pub const HTTP_ANSWERS_MAX: usize = 16;
+
+/// The same for `/readyz`, which has slots of its own.
+pub const HTTP_HEALTH_ANSWERS_MAX: usize = 8;
 
 /// Largest head of an HTTP request, in bytes: a browser sends to the loopback
 /// the cookies of everything else there.

@@ -59,9 +59,10 @@ impl Member {
         if let Some(term) = term_of(&message)
             && !self.believes(term)
         {
-            self.refuse(format_args!(
-                "{peer} names term {term}, too far ahead of what the group has shown"
-            ));
+            self.refuse(
+                "term",
+                format_args!("{peer} names term {term}, too far ahead of what the group has shown"),
+            );
             // Connected anew it is asked for its status, which may vouch for it.
             connection.close();
             return;
@@ -170,13 +171,20 @@ impl Member {
                     self.voted.set(term);
                     self.clock.restart();
                     connection.send(&Message::ResponseVote { term });
-                    log::info!("{}: voted for {peer} in term {term}", self.name);
+                    if let Some(times) = self.tallies.count_of_member("vote") {
+                        let name = &self.name;
+                        log::info!("{name}: voted for {peer} in term {term}{times}");
+                    }
                 }
             }
-            Ok(false) => log::info!(
-                "{}: no vote for {peer} in term {term}: its log ends before ours",
-                self.name
-            ),
+            Ok(false) => {
+                if let Some(times) = self.tallies.count_of_member("no vote") {
+                    log::info!(
+                        "{}: no vote for {peer} in term {term}: its log ends before ours{times}",
+                        self.name
+                    );
+                }
+            }
             Err(error) => self.report(Trouble::Stopped(error.to_string())),
         }
     }
@@ -184,7 +192,10 @@ impl Member {
     fn on_timeout_now(&self, peer: &Address, term: Term) {
         let ours = self.replica.borrow().vote.term.term;
         if term >= ours && self.known_leader().as_ref() == Some(peer) {
-            log::info!("{}: {peer} hands leadership over to us", self.name);
+            if let Some(times) = self.tallies.count_of_member("transfer") {
+                let name = &self.name;
+                log::info!("{name}: {peer} hands leadership over to us{times}");
+            }
             self.clock.urge();
             self.notify();
         }
@@ -221,7 +232,9 @@ impl Member {
         if reported.as_ref().is_none_or(|(leader, _)| leader != peer) {
             *reported = Some((peer.clone(), now));
             drop(reported);
-            log::info!("{}: {peer} leads, term {term}", self.name);
+            if let Some(times) = self.tallies.count_of_member("leads") {
+                log::info!("{}: {peer} leads, term {term}{times}", self.name);
+            }
             // Whoever waits for a command forwarded to the old leader is told.
             self.requests.borrow_mut().clear();
         }
@@ -288,11 +301,15 @@ impl Member {
     fn on_ignored(&self, peer: &Address, term: Term, why: Ignored) {
         // Of a peer that is not known yet it may be another cluster's term.
         let known = self.peerage.is_verified(peer);
-        if why == Ignored::SecondLeader && known && self.peerage.claims(peer, term) {
+        if why == Ignored::SecondLeader
+            && known
+            && self.peerage.claims(peer, term)
+            && let Some(times) = self.tallies.count("second leader")
+        {
             let ours = self.replica.borrow().vote.node.clone();
             log::error!(
                 "{}: {peer} and {ours} both lead term {term}: a member voted twice; \
-                 ignoring {peer}",
+                 ignoring {peer}{times}",
                 self.name
             );
         }
@@ -554,7 +571,10 @@ impl Member {
             Ok(snapshot) => snapshot,
             Err(error) => {
                 // H12
-                log::warn!("{}: unusable snapshot from {peer}: {error}", self.name);
+                if let Some(times) = self.tallies.count("unusable snapshot") {
+                    let name = &self.name;
+                    log::warn!("{name}: unusable snapshot from {peer}: {error}{times}");
+                }
                 let next = self.nothing_promised().next;
                 let answer = NextNodeIdx {
                     next,
@@ -587,11 +607,10 @@ impl Member {
                 let Some(engine) = self.engine() else { return };
                 let answer = install.answer;
                 let state = State::of_snapshot(snapshot, install.last.term.epoch);
-                log::info!(
-                    "{}: installing a snapshot of {peer}, up to {}",
-                    self.name,
-                    install.last
-                );
+                if let Some(times) = self.tallies.count_of_member("snapshot") {
+                    let (name, last) = (&self.name, install.last);
+                    log::info!("{name}: installing a snapshot of {peer}, up to {last}{times}");
+                }
                 let _hold = self.clock.hold();
                 let done = engine.install(peer, install, state).await;
                 self.answer(

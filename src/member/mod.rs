@@ -76,6 +76,7 @@ use crate::disk::{Standing, Worker};
 use crate::links::connection::Connection;
 use crate::links::follower::Divergence;
 use crate::links::leader::{ConnId, Peer};
+use crate::logging::tally::Tallies;
 use crate::raft::engine::{Engine, Role};
 use crate::raft::network::{Peers, Progress};
 use crate::raft::replica::Shared;
@@ -125,6 +126,8 @@ pub struct Member {
     rebuilds: Cell<u64>,
     refused_connections: Cell<u64>,
     unreadable: Cell<u64>,
+    /// Of the lines that others cause (S16).
+    tallies: Tallies,
     /// Whom our log named last as leader, and since when; none without one.
     reported_leader: RefCell<Option<(Address, Instant)>>,
     nodes: RefCell<nodes::Nodes>,

@@ -18,6 +18,7 @@ use crate::config::{Bootstrap, ClusterConfig, Election, VotePolicy, limits};
 use crate::disk::{Condition, Disk, DiskError, Recovered, Standing, Worker};
 use crate::links::follower::Vouched;
 use crate::links::utility_client::ask;
+use crate::logging::tally::Tallies;
 use crate::raft::checkpoint::CheckpointError;
 use crate::raft::engine::{Engine, Role, Stopped};
 use crate::raft::replica::Replica;
@@ -130,6 +131,7 @@ impl Member {
             rebuilds: Cell::default(),
             refused_connections: Cell::default(),
             unreadable: Cell::default(),
+            tallies: Tallies::default(),
             reported_leader: RefCell::default(),
             nodes: RefCell::default(),
             nodes_changed: Event::new(),

@@ -17,6 +17,7 @@ use crate::links::connection::{Closed, Connection};
 use crate::links::follower::Vouched;
 use crate::links::leader::{ConnId, Peer};
 use crate::links::resolve;
+use crate::logging::tally::Tally;
 use crate::raft::runtime;
 use crate::reactor::{TcpStream, Timer};
 use crate::wire::message::{Hello, Message};
@@ -48,6 +49,12 @@ pub struct Link {
     account: Option<Rc<RefCell<Account>>>,
     dialling: Option<smol::Task<()>>,
     reported_down: bool,
+    /// Whether the peer has shown that it takes the connection for one: where a
+    /// dialler needs no key it may be closed at once.
+    proven: bool,
+    /// Of connections, and whether the last of them was said.
+    tally: Tally,
+    said: bool,
 }
 
 impl Member {
@@ -57,13 +64,14 @@ impl Member {
         connection: &Rc<Connection>,
         value: &Value,
     ) {
+        self.prove(peer, connection);
         match Message::decode(value) {
             Ok(message) => self.on_message(peer, connection, message).await,
             Err(error) => {
-                log::warn!(
-                    "{}: {peer} sent a message that makes no sense: {error}",
-                    self.name
-                );
+                if let Some(times) = self.tallies.count("malformed") {
+                    let name = &self.name;
+                    log::warn!("{name}: malformed message from {peer}: {error}{times}");
+                }
                 connection.close();
             }
         }
@@ -78,7 +86,13 @@ impl Member {
     }
 
     /// A member's connection is up; it replaces an older one.
-    pub(super) fn connected(self: &Rc<Self>, peer: &Address, connection: &Rc<Connection>) {
+    /// `proven`: it has shown already that it understands us.
+    pub(super) fn connected(
+        self: &Rc<Self>,
+        peer: &Address,
+        connection: &Rc<Connection>,
+        proven: bool,
+    ) {
         let old = {
             let mut links = self.links.borrow_mut();
             let link = links.entry(peer.clone()).or_default();
@@ -92,13 +106,15 @@ impl Member {
             link.unanswered = false;
             link.granted = Term::ZERO;
             link.fenced = None;
-            link.reported_down = false;
+            link.proven = false;
             old
         };
         if let Some(old) = old {
             old.close();
         }
-        log::info!("{}: {peer} connected", self.name);
+        if proven {
+            self.prove(peer, connection);
+        }
         self.peerage.forget(peer);
         self.verify_peers();
         if self.may_teach(peer) {
@@ -107,6 +123,26 @@ impl Member {
             self.peerage.teach_later(peer);
         }
         self.notify();
+    }
+
+    /// The peer understands what we say on this connection.
+    fn prove(&self, peer: &Address, connection: &Connection) {
+        let mut links = self.links.borrow_mut();
+        let Some(link) = links.get_mut(peer) else {
+            return;
+        };
+        let live = link.connection.as_ref();
+        if link.proven || live.is_none_or(|live| live.id != connection.id) {
+            return;
+        }
+        link.proven = true;
+        link.reported_down = false;
+        let (now, quiet) = (Instant::now(), limits::TALLY_QUIET);
+        let said = link.tally.count(now, quiet, limits::TALLY_MEMBER_LINES);
+        link.said = said.is_some();
+        if let Some(times) = said {
+            log::info!("{}: {peer} connected{times}", self.name);
+        }
     }
 
     pub(super) fn disconnected(&self, peer: &Address, connection: &Rc<Connection>, why: &Closed) {
@@ -122,8 +158,13 @@ impl Member {
         {
             link.connection = None;
             link.answers = None;
+            let (proven, said) = (link.proven, link.said);
             drop(links);
-            log::info!("{}: {peer} disconnected: {why}", self.name);
+            if !proven {
+                self.report_unreachable(peer, &self.closed_at_once(why));
+            } else if said {
+                log::info!("{}: {peer} disconnected: {why}", self.name);
+            }
         }
         self.notify();
     }
@@ -214,6 +255,22 @@ impl Member {
         }
     }
 
+    /// What may be wrong where a peer ends each connection before it says anything:
+    /// PySyncObj does so, without a word, with whom it does not understand or know.
+    fn closed_at_once(&self, why: &Closed) -> io::Error {
+        let me = &self.me;
+        let likely = match why {
+            Closed::Unreadable(error) => {
+                format!("it sent what cannot be read: {error}; password mismatch?")
+            }
+            _ => format!(
+                "it closes every connection at once: password mismatch, or {me} is not among its \
+                 partner_addrs?"
+            ),
+        };
+        io::Error::other(likely)
+    }
+
     /// Serves a connection that we made; whether the peer understood us.
     async fn serve_dialled(
         self: &Rc<Self>,
@@ -222,13 +279,15 @@ impl Member {
         key: Option<Arc<Key>>,
     ) -> bool {
         let hello = Hello::Member(self.me.clone());
+        // With a key the peer has shown that it has the same once we may speak.
+        let proven = key.is_some();
         let session = Session::dial(hello, key, rand::random());
         let connection = Connection::new(stream, session);
         connection.admit(Class::Member, self.account_of(peer));
         let announced = Cell::new(false);
         let announce = || {
             if connection.is_up() && !announced.replace(true) {
-                self.connected(peer, &connection);
+                self.connected(peer, &connection, proven);
             }
         };
         announce();
@@ -239,6 +298,10 @@ impl Member {
             async move { member.on_link(&peer, &connection, &value).await }
         });
         let late = async {
+            Timer::after(limits::LINK_PROOF_TIME).await;
+            if announced.get() {
+                self.prove(peer, connection);
+            }
             Timer::after(limits::HELLO_TIME_MAX).await;
             if !announced.get() {
                 connection.close();
@@ -249,13 +312,7 @@ impl Member {
         if announced.get() {
             self.disconnected(peer, connection, &closed);
         } else {
-            let why = match &closed {
-                Closed::Unreadable(error) => {
-                    format!("it sent what cannot be read: {error}; is its password ours?")
-                }
-                _ => "it closed the connection; is its password ours?".into(),
-            };
-            self.report_unreachable(peer, &io::Error::other(why));
+            self.report_unreachable(peer, &self.closed_at_once(&closed));
         }
         announced.get()
     }

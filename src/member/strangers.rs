@@ -55,7 +55,10 @@ impl Member {
                 }
                 Err(error) => {
                     // Out of descriptors, most likely: let some be closed.
-                    log::warn!("{}: cannot accept a connection: {error}", self.name);
+                    if let Some(times) = self.tallies.count("accept") {
+                        let name = &self.name;
+                        log::warn!("{name}: cannot accept a connection: {error}{times}");
+                    }
                     Timer::after(Duration::from_millis(100)).await;
                 }
             }
@@ -65,7 +68,8 @@ impl Member {
     fn admit_stranger(self: Rc<Self>, stream: TcpStream, from: SocketAddr) {
         let allowed = &self.config.allow_from;
         if !allowed.is_empty() && !allowed.iter().any(|network| network.contains(from.ip())) {
-            self.refuse(format_args!("{} is in no network of allow_from", from.ip()));
+            let why = format_args!("{} is in no network of allow_from", from.ip());
+            self.refuse("allow_from", why);
             return;
         }
         let session = Session::accept(&self.keys.borrow(), rand::random());
@@ -89,15 +93,16 @@ impl Member {
         };
         if let Some((_, oldest)) = oldest {
             oldest.close();
-            self.refuse(format_args!("too many connections at once"));
+            self.refuse("crowd", format_args!("too many connections at once"));
         }
     }
 
-    pub(super) fn refuse(&self, why: fmt::Arguments<'_>) {
+    /// Counts a refusal, and says it unless others of its kind were just said.
+    pub(super) fn refuse(&self, kind: &'static str, why: fmt::Arguments<'_>) {
         let count = self.refused_connections.get().saturating_add(1);
         self.refused_connections.set(count);
-        if count.is_power_of_two() {
-            log::warn!("{}: {why}; {count} refused so far", self.name);
+        if let Some(times) = self.tallies.count(kind) {
+            log::warn!("{}: connection refused: {why}{times}", self.name);
         }
     }
 
@@ -123,17 +128,19 @@ impl Member {
         let closed = smol::future::or(serve, late).await;
         self.strangers.borrow_mut().remove(&connection.id);
         let identity = greeting.identity.borrow_mut().take();
-        if let (Closed::OverBudget | Closed::Incomplete, None | Some(Identity::Guest)) =
-            (&closed, &identity)
-        {
-            self.refuse(format_args!("{}: {closed}", from.ip()));
+        match (&closed, &identity) {
+            (_, Some(Identity::Member(_))) => {}
+            (Closed::OverBudget, _) => {
+                self.refuse("memory", format_args!("{}: {closed}", from.ip()));
+            }
+            (Closed::Incomplete, _) => {
+                self.refuse("incomplete", format_args!("{}: {closed}", from.ip()));
+            }
+            (Closed::Unreadable(error), _) => self.report_unreadable(from, error),
+            _ => {}
         }
         match identity {
-            None => {
-                if let Closed::Unreadable(error) = &closed {
-                    self.report_unreadable(from, error);
-                }
-            }
+            None => {}
             Some(Identity::Member(address)) => self.disconnected(&address, &connection, &closed),
             Some(Identity::Guest) => {
                 self.guests.borrow_mut().remove(&connection.id);
@@ -145,10 +152,9 @@ impl Member {
     fn report_unreadable(&self, from: SocketAddr, error: &SessionError) {
         let count = self.unreadable.get().saturating_add(1);
         self.unreadable.set(count);
-        if count.is_power_of_two() {
+        if let Some(times) = self.tallies.count("unreadable") {
             log::warn!(
-                "{}: {from} sent what cannot be read: {error}; is its password ours? \
-                 ({count} so far)",
+                "{}: {from} sent what cannot be read: {error}; password mismatch?{times}",
                 self.name,
             );
         }
@@ -192,10 +198,12 @@ impl Member {
             Hello::Member(address) => {
                 // Whoever says to be us would be heard as our own leader.
                 if address == self.me || !self.await_member(&address).await {
-                    log::info!(
-                        "{}: {from} says it is {address}, which is no member",
-                        self.name
-                    );
+                    if let Some(times) = self.tallies.count("no member") {
+                        log::info!(
+                            "{}: {from} says it is {address}, which is no member{times}",
+                            self.name
+                        );
+                    }
                     connection.close();
                     return;
                 }
@@ -206,7 +214,7 @@ impl Member {
                 *greeting.identity.borrow_mut() = Some(Identity::Member(address.clone()));
                 self.strangers.borrow_mut().remove(&connection.id);
                 connection.admit(Class::Member, self.account_of(&address));
-                self.connected(&address, connection);
+                self.connected(&address, connection, true);
             }
             Hello::ReadOnly => {
                 let oldest = {
@@ -216,7 +224,8 @@ impl Member {
                 };
                 if let Some((_, oldest)) = oldest {
                     oldest.close();
-                    self.refuse(format_args!("too many read-only clients at once"));
+                    let why = format_args!("too many read-only clients at once");
+                    self.refuse("readers", why);
                 }
                 connection.admit(Class::ReadOnly, Class::ReadOnly.account());
                 *greeting.identity.borrow_mut() = Some(Identity::Guest);

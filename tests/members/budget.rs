@@ -275,3 +275,55 @@ fn a_reader_gets_no_more_memory_than_a_command_takes() {
         let _: Option<Value> = witness.ask(Request::Members).await;
     });
 }
+
+#[test]
+fn a_peer_that_closes_at_once_is_said_once_with_what_may_be_wrong() {
+    // A password on its side only: it does not understand our hello.
+    run(async {
+        let rig = Rig::new();
+        let [a, b, w] = &addresses();
+        let peer = TcpListener::bind(a.as_str().parse().unwrap()).unwrap();
+        let dialled = Rc::new(Cell::new(0));
+        let count = dialled.clone();
+        let _accepting = runtime::spawn(async move {
+            while let Ok((stream, _)) = peer.accept().await {
+                let _ = stream.read(&mut [0; 512]).await;
+                count.set(count.get() + 1);
+            }
+        });
+        let witness = rig.start(rig.voter(w, &[a, b])).await;
+        until("it to dial", async || dialled.get() >= 20).await;
+        assert_eq!(witness.logged(&format!("{a} connected")).len(), 0);
+        let said = witness.logged(a.host());
+        let why = "it closes every connection at once: password mismatch, or";
+        let about: Vec<_> = said.iter().filter(|line| line.contains(why)).collect();
+        assert_eq!(about.len(), 1, "{said:#?}");
+        assert!(about[0].contains(&format!("{w} is not among its partner_addrs?")));
+    });
+}
+
+#[test]
+fn a_flood_of_hellos_is_counted() {
+    run(async {
+        let rig = Rig::new();
+        let [w, a, b] = &addresses();
+        let witness = rig.start(rig.voter(w, &[a, b])).await;
+        witness.shows("itself", |_| true).await;
+        for _ in 0..40 {
+            let mut stream = TcpStream::connect((w.host(), w.port())).await.unwrap();
+            let mut hello = Vec::new();
+            Session::dial(Hello::Member(w.clone()), None, [0; 32])
+                .start(&mut pg_witness::wire::Codec::new(), 0, &mut hello)
+                .unwrap();
+            stream.write_all(&hello).await.unwrap();
+            in_time("the end", async {
+                while stream.read(&mut [0; 64]).await.is_ok_and(|count| count > 0) {}
+            })
+            .await;
+        }
+        // The 1st, 2nd, 4th, 8th, 16th and 32nd.
+        let said = witness.logged("which is no member");
+        assert_eq!(said.len(), 6, "{said:#?}");
+        assert!(said[5].ends_with("(32 times)"));
+    });
+}

@@ -505,7 +505,7 @@ fn another_password() {
             stream.write_all(&token).await.unwrap();
             closed(&mut stream).await;
         }
-        let lines = witness.logged("is its password ours");
+        let lines = witness.logged("password mismatch?");
         assert!((1..=7).contains(&lines.len()), "{lines:?}");
         // The peer that it dials itself, again and again.
         pg_witness::reactor::Timer::after(Duration::from_secs(2)).await;

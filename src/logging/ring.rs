@@ -1,0 +1,138 @@
+//! The last events, kept in memory; one that repeats itself is kept once, with a
+//! count, so that it does not push out the others (S16). Pure.
+
+use std::collections::VecDeque;
+use std::time::SystemTime;
+
+use log::Level;
+use serde::Serialize;
+
+use super::utc;
+use crate::config::limits::{EVENT_CHARS_MAX, EVENTS_MAX};
+
+/// One line of the log, kept for the page, a bundle or a console.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Event {
+    /// Counts from 1 since the start; one that happens again gets a new number.
+    pub number: u64,
+    /// When, the last time, by our wall clock, RFC 3339.
+    pub time: String,
+    /// `INFO`, `WARN` or `ERROR`.
+    pub level: &'static str,
+    /// What, bounded and without control characters.
+    pub text: String,
+    /// How often it was logged, word for word, while it was kept.
+    pub times: u64,
+}
+
+/// The last events, oldest first.
+pub(super) struct Ring {
+    last: u64,
+    kept: VecDeque<Kept>,
+}
+
+struct Kept {
+    number: u64,
+    time: SystemTime,
+    level: Level,
+    text: Box<str>,
+    times: u64,
+}
+
+impl Ring {
+    pub(super) const fn new() -> Self {
+        Self {
+            last: 0,
+            kept: VecDeque::new(),
+        }
+    }
+
+    /// Keeps one more; if it is kept already, once more.
+    pub(super) fn keep(&mut self, time: SystemTime, level: Level, message: &str) {
+        let harmless = |c: char| if c.is_control() { ' ' } else { c };
+        let text: String = message
+            .chars()
+            .take(EVENT_CHARS_MAX)
+            .map(harmless)
+            .collect();
+        let same = |kept: &Kept| kept.level == level && *kept.text == *text;
+        let before = self.kept.iter().position(same);
+        let before = before.and_then(|at| self.kept.remove(at));
+        self.last = self.last.saturating_add(1);
+        if self.kept.len() >= EVENTS_MAX {
+            self.kept.pop_front();
+        }
+        self.kept.push_back(Kept {
+            number: self.last,
+            time,
+            level,
+            text: text.into(),
+            times: before.map_or(1, |kept| kept.times.saturating_add(1)),
+        });
+    }
+
+    /// Those after number `after` that are still kept.
+    pub(super) fn after(&self, after: u64) -> Vec<Event> {
+        let newer = self.kept.iter().filter(|kept| kept.number > after);
+        newer
+            .map(|kept| Event {
+                number: kept.number,
+                time: utc(kept.time),
+                level: kept.level.as_str(),
+                text: kept.text.to_string(),
+                times: kept.times,
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    fn said(ring: &Ring) -> Vec<(String, u64)> {
+        let events = ring.after(0).into_iter();
+        events.map(|event| (event.text, event.times)).collect()
+    }
+
+    #[test]
+    fn the_last_hundred_events_are_kept_and_no_more() {
+        let mut ring = Ring::new();
+        for number in 0..EVENTS_MAX * 2 {
+            let text = format!("event {number}\u{1b}[2J{}", "x".repeat(9_999));
+            ring.keep(UNIX_EPOCH, Level::Info, &text);
+        }
+        let all = ring.after(0);
+        assert_eq!(all.len(), EVENTS_MAX);
+        let last = all.last().unwrap();
+        let begin = format!("event {} [2J", EVENTS_MAX * 2 - 1);
+        assert!(last.text.starts_with(&begin));
+        assert_eq!(last.text.chars().count(), EVENT_CHARS_MAX);
+        assert_eq!(ring.after(last.number - 3).len(), 3);
+        assert_eq!(ring.after(last.number).len(), 0);
+    }
+
+    #[test]
+    fn what_repeats_itself_does_not_push_out_the_others() {
+        // S16
+        let mut ring = Ring::new();
+        ring.keep(UNIX_EPOCH, Level::Info, "elected");
+        for _ in 0..EVENTS_MAX * 2 {
+            ring.keep(UNIX_EPOCH, Level::Info, "up");
+            ring.keep(UNIX_EPOCH, Level::Info, "down");
+        }
+        ring.keep(UNIX_EPOCH, Level::Warn, "down");
+        let times = u64::try_from(EVENTS_MAX * 2).unwrap();
+        let [elected, up] = [("elected".into(), 1), ("up".into(), times)];
+        let [down, warned] = [("down".into(), times), ("down".into(), 1)];
+        assert_eq!(said(&ring), [elected, up, down, warned]);
+        // Whoever looks on sees it again, with its new count.
+        let last = ring.after(0).last().unwrap().number;
+        ring.keep(UNIX_EPOCH, Level::Info, "up");
+        let news = ring.after(last);
+        assert_eq!((news.len(), news[0].times), (1, times + 1));
+    }
+}
