@@ -1,6 +1,6 @@
 //! What is said to a request that is allowed.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use super::request::{HEALTH_CHECK, INTENDED_MAX, Policy, Refusal, Request};
 use crate::config::HttpConfig;
 use crate::config::limits::HTTP_PART_BYTES;
 use crate::logging;
+use crate::logging::tally::Tallies;
 use crate::machine;
 use crate::member::Member;
 use crate::member::liveness::Vitals;
@@ -36,9 +37,9 @@ pub struct Site {
     probe_fresh: Duration,
     policy: Policy,
     started: Instant,
-    refused: Cell<u64>,
     /// What the process has to say of itself.
     notes: Rc<RefCell<Vec<String>>>,
+    tallies: Tallies,
 }
 
 impl Site {
@@ -60,7 +61,7 @@ impl Site {
             probe_fresh,
             policy: Policy::new(config),
             started: Instant::now(),
-            refused: Cell::default(),
+            tallies: Tallies::default(),
         }
     }
 
@@ -98,12 +99,17 @@ impl Site {
         ))
     }
 
-    /// Counts a connection that was one too many.
-    pub fn refuse(&self) {
-        let count = self.refused.get().saturating_add(1);
-        self.refused.set(count);
-        if count.is_power_of_two() {
-            log::warn!("http: too many connections at once, {count} refused so far");
+    /// Logs that a request was one too many.
+    pub fn report_busy(&self) {
+        if let Some(times) = self.tallies.count("busy") {
+            log::warn!("http: request refused: too many are being answered{times}");
+        }
+    }
+
+    /// Logs that no connection can be taken.
+    pub fn report_accept(&self, error: &io::Error) {
+        if let Some(times) = self.tallies.count("accept") {
+            log::warn!("http: cannot accept a connection: {error}{times}");
         }
     }
 
@@ -312,6 +318,7 @@ pub async fn refuse(refusal: Refusal, body: bool, stream: &TcpStream) -> io::Res
     let more = match refusal {
         Refusal::Unauthorized => "WWW-Authenticate: Bearer\r\n",
         Refusal::Method => "Allow: GET, HEAD, POST\r\n",
+        Refusal::Busy => "Retry-After: 1\r\n",
         _ => "",
     };
     let text = format!("{}\n", refusal.text());

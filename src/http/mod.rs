@@ -17,6 +17,7 @@
 //! * [`answer`]: what is said to it;
 //! * [`page`]: the page, and what a browser may do with it;
 //! * [`server`]: sockets and times;
+//! * [`slots`]: who is served when many ask;
 //! * [`client`]: the other side, for our own commands.
 
 pub mod answer;
@@ -24,3 +25,4 @@ pub mod client;
 pub mod page;
 pub mod request;
 pub mod server;
+pub mod slots;

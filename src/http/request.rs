@@ -53,6 +53,8 @@ pub enum Refusal {
     Unauthorized,
     /// Another site's page asked, or nobody may.
     Forbidden,
+    /// Too many others are being answered.
+    Busy,
 }
 
 impl Refusal {
@@ -64,6 +66,7 @@ impl Refusal {
             Self::Method => "405 Method Not Allowed",
             Self::Unauthorized => "401 Unauthorized",
             Self::Forbidden => "403 Forbidden",
+            Self::Busy => "503 Service Unavailable",
         }
     }
 
@@ -78,6 +81,7 @@ impl Refusal {
             Self::Method => "Read with GET; /health-check wants POST.",
             Self::Unauthorized => "Show the token: Authorization: Bearer TOKEN.",
             Self::Forbidden => "This may only be read here.",
+            Self::Busy => "Too many requests at once: ask again.",
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Sockets and times: takes connections, reads one head from each, has it
 //! answered, and closes.
 
-use std::cell::Cell;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use super::answer::{self, Site};
 use super::request::{Refusal, Request};
+use super::slots::{Id, Kind, Slots};
 use crate::config::Bind;
 use crate::config::limits;
 use crate::raft::runtime;
@@ -17,26 +19,27 @@ use crate::reactor::{TcpListener, TcpStream, Timer};
 /// From one attempt to listen to the next.
 const LISTEN_AGAIN: Duration = Duration::from_secs(5);
 
-/// Serves until it is dropped. A port that is taken is said once and tried on:
-/// the vote does not need us.
+/// The open connections and the slots that they have.
+#[derive(Default)]
+struct Floor {
+    slots: RefCell<Slots>,
+    streams: RefCell<BTreeMap<Id, Rc<TcpStream>>>,
+}
+
+/// Serves until it is dropped. If the port is in use, it logs that once and
+/// retries: the vote does not need us.
 pub async fn serve(site: Rc<Site>, bind: Bind) {
     let listener = listen(&bind).await;
-    let busy = Rc::new(Cell::new(0_usize));
+    let floor = Rc::new(Floor::default());
     loop {
         match listener.accept().await {
-            Ok((stream, _)) if busy.get() < limits::HTTP_CONNECTIONS_MAX => {
-                let guest = Guest::new(&busy);
+            Ok((stream, _)) => {
+                let guest = Guest::enter(&floor, stream);
                 let site = site.clone();
-                runtime::spawn(async move {
-                    let _guest = guest;
-                    serve_one(&site, &stream).await;
-                })
-                .detach();
+                runtime::spawn(async move { serve_one(&site, &guest).await }).detach();
             }
-            // At the cap it is closed unread: who asks too often asks again.
-            Ok(_) => site.refuse(),
             Err(error) => {
-                log::warn!("http: cannot accept a connection: {error}");
+                site.report_accept(&error);
                 Timer::after(Duration::from_millis(100)).await;
             }
         }
@@ -71,19 +74,35 @@ async fn try_listen(bind: &Bind) -> io::Result<(TcpListener, SocketAddr)> {
     Ok((listener, at))
 }
 
-/// One of those that are served.
-struct Guest(Rc<Cell<usize>>);
+/// An open connection.
+struct Guest {
+    floor: Rc<Floor>,
+    id: Id,
+    stream: Rc<TcpStream>,
+}
 
 impl Guest {
-    fn new(busy: &Rc<Cell<usize>>) -> Self {
-        busy.set(busy.get().saturating_add(1));
-        Self(busy.clone())
+    /// Takes a connection, and closes another one if there are too many.
+    fn enter(floor: &Rc<Floor>, stream: TcpStream) -> Self {
+        let stream = Rc::new(stream);
+        let (id, evicted) = floor.slots.borrow_mut().open();
+        let mut streams = floor.streams.borrow_mut();
+        streams.insert(id, stream.clone());
+        if let Some(evicted) = evicted.and_then(|id| streams.remove(&id)) {
+            evicted.shutdown(Shutdown::Both);
+        }
+        Self {
+            floor: floor.clone(),
+            id,
+            stream,
+        }
     }
 }
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
+        self.floor.slots.borrow_mut().close(self.id);
+        self.floor.streams.borrow_mut().remove(&self.id);
     }
 }
 
@@ -96,18 +115,20 @@ async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T
     .await
 }
 
-async fn serve_one(site: &Rc<Site>, stream: &TcpStream) {
+async fn serve_one(site: &Rc<Site>, guest: &Guest) {
+    let stream = &*guest.stream;
     stream.set_nodelay();
     let head = within(limits::HTTP_HEAD_TIME_MAX, read_head(stream)).await;
     let answer = async {
         match head {
-            Some(Ok(request)) => answer::answer(site, &request, stream).await,
+            Some(Ok(request)) => answer_one(site, guest, &request).await,
             Some(Err(Some(refusal))) => answer::refuse(refusal, true, stream).await,
-            // Gone, or too slow (slowloris): nothing is owed.
+            // Gone, evicted, or too slow (slowloris): nothing is owed.
             Some(Err(None)) | None => Ok(()),
         }
     };
     let done = within(limits::HTTP_ANSWER_TIME_MAX, answer).await;
+    guest.floor.slots.borrow_mut().finish(guest.id);
     if matches!(done, Some(Ok(()))) {
         // What the client still sends would reset the connection, and with it
         // the end of our answer.
@@ -115,6 +136,18 @@ async fn serve_one(site: &Rc<Site>, stream: &TcpStream) {
         let mut rest = [0; 512];
         let drain = async { while stream.read(&mut rest).await.is_ok_and(|count| count > 0) {} };
         within(limits::HTTP_LINGER_MAX, drain).await;
+    }
+}
+
+/// Answers, if there is a slot for what is asked.
+async fn answer_one(site: &Rc<Site>, guest: &Guest, request: &Request) -> io::Result<()> {
+    let kind = Kind::of(&request.path);
+    let begun = guest.floor.slots.borrow_mut().begin(guest.id, kind);
+    if begun {
+        answer::answer(site, request, &guest.stream).await
+    } else {
+        site.report_busy();
+        answer::refuse(Refusal::Busy, request.method != "HEAD", &guest.stream).await
     }
 }
 
