@@ -1,0 +1,26 @@
+"""S16: nobody spends what is ours. Strangers attack the witness, which runs a quarter of
+the time only, as a small board would; the leader dies in the midst of it."""
+
+import statistics
+
+import attack
+import pytest
+
+#: rounds, and seconds of attack in each
+SIZES = {"quick": (1, 12), "normal": (2, 15), "long": (6, 60)}
+
+
+@pytest.mark.ours
+@pytest.mark.timeout(1800)
+def test_strangers_cost_no_failover(kind, size, tmp_path):
+    rounds, seconds = SIZES[size]
+    figures = attack.measure(tmp_path, rounds, seconds)
+    print(figures)
+    assert figures["alive"], "the witness has died"
+    assert figures["peak_mib"] - figures["idle_mib"] < 64
+    # What it says of them, with what it says of the failovers.
+    assert figures["log_lines"] < 100 * rounds
+    # An election takes 0.5 to 3 s by chance, so one time is not held against another one,
+    # but the usual one against the longest, and a second for the busy machine. What this
+    # is about takes 40 s and more.
+    assert statistics.median(figures["attacked_s"]) < 2 * max(figures["calm_s"]) + 1
