@@ -94,7 +94,7 @@ def test_a_leader_far_ahead(cluster):
     for i in range(200):
         cluster.must_write(cluster.a, f"/ahead/{i}", "x" * 1000)
     # A leader elected now begins at the end of its log, not where the logs part.
-    cluster.lead(cluster.b if cluster.leader() is cluster.a else cluster.a)
+    cluster.lead(cluster.b if cluster.await_leader() is cluster.a else cluster.a)
     cluster.witness.start()
     cluster.settle()
     cluster.check()
@@ -160,7 +160,7 @@ def test_what_the_data_nodes_lost_is_not_lost_in_silence(cluster):
     # The two go on without it.
     cluster.must_write(cluster.a, "/meanwhile")
     assert witness.status()["commit_idx"] < cluster.a.status()["commit_idx"]
-    assert cluster.leader(among=cluster.nodes) is cluster.b
+    assert cluster.await_leader(among=cluster.nodes) is cluster.b
 
     witness.terminate()
     file = str(witness.folder / "witness.yml")
@@ -238,7 +238,7 @@ def test_node_joins_late_by_snapshot(cluster, leader):
     cluster.lead(getattr(cluster, leader))
     cluster.b.restart(wipe=True)
     cluster.settle()
-    assert cluster.leader() is getattr(cluster, leader)
+    assert cluster.await_leader() is getattr(cluster, leader)
     cluster.must_write(cluster.b, "/newer")
     cluster.check()
 
