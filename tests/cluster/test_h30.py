@@ -11,61 +11,67 @@ from harness import LIMIT_S, Cluster
 from rig.network import Network
 from rig.process import await_that
 
-PENDING = [f"/pending/{i}" for i in range(4)]
-
-
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("witness", ["rust", "python"])
 @pytest.mark.parametrize("pysyncobj, bytes_", [("0.3.14", 50_000), ("0.3.17", 100_000)])
 def test_a_deposed_leader_acknowledges_what_a_snapshot_takes(tmp_path, witness, pysyncobj, bytes_):
-    """b leads and is cut off while its clients wait; a is elected, writes and compacts; b
-    comes back. The snapshot, of twenty times `bytes_`, must take more than one of b's
-    ticks: what it commits is applied, and so acknowledged, at the end of each."""
     with Network("h") as network, \
             Cluster(tmp_path, (pysyncobj, pysyncobj), "secret", witness, network=network) as cluster:
         cluster.start()
-        a, b = cluster.nodes
-        cluster.lead(b)
-        cluster.release()
-        cluster.must_write(b, "/before")
-        cluster.settle()
-        b.machine.unplug()
-        with Waiting(cluster, b):
-            a.ask("campaign")
-            assert cluster.await_leader([a, cluster.witness]) is a
-            # Grown to slowly, and the last two small, which b's short journal has to take:
-            # that of 0.3.15 and below can but double at once (H5).
-            for bytes_now in [*(500 << i for i in range(7)), *[bytes_] * 20, 1, 1]:
-                cluster.must_write(a, f"/after/{len(cluster.acknowledged)}", os.urandom(bytes_now).hex())
-            a.ask("compact")
-            await_that(lambda: a.status()["log_len"] < 5, LIMIT_S, cluster.describe)
-            await_that(lambda: b.address not in a.status()["connected"], LIMIT_S, cluster.describe)
-            network.heal()
-        cluster.check()
+        # What chunks commit is applied, and so acknowledged, at the end of a tick. Where b
+        # is slow, one tick may read the whole snapshot, and nothing is lost.
+        for attempt in range(3):
+            pending = [f"/pending/{attempt}/{i}" for i in range(4)]
+            depose(cluster, network, pending, bytes_)
+            cluster.check()
+            if cluster.taken_by_h30:
+                break
         assert cluster.taken_by_h30, \
             f"PySyncObj {pysyncobj} seems mended: it has not acknowledged what a snapshot dropped (H30). " \
             f"If so, drop this release from this test and from the README. {cluster.describe()}"
-        assert set(cluster.taken_by_h30) <= set(PENDING)
+        assert set(cluster.taken_by_h30) <= set(pending)
 
         cluster.acknowledged["/lost otherwise"] = "x"
         with pytest.raises(AssertionError, match=r"1 of \d+ acknowledged writes are lost: \['/lost otherwise'\]"):
             cluster.check()
 
 
-class Waiting:
-    """Clients that write through `leader`, which cannot commit, and wait until the end of
-    the `with` and beyond it; what is acknowledged is noted."""
+def depose(cluster, network, pending, bytes_):
+    """b leads and is cut off while clients wait for the keys `pending`; a is elected, writes
+    twenty times `bytes_` and compacts; b comes back, to whom a has but its snapshot to send."""
+    a, b = cluster.nodes
+    cluster.lead(b)
+    cluster.release()
+    cluster.must_write(b, f"/before{pending[0]}")
+    cluster.settle()
+    b.machine.unplug()
+    with Waiting(cluster, b, pending):
+        a.ask("campaign")
+        assert cluster.await_leader([a, cluster.witness]) is a
+        # Grown to slowly, and the last two small, which b's short journal has to take:
+        # that of 0.3.15 and below can but double at once (H5).
+        for i, bytes_now in enumerate([*(500 << i for i in range(7)), *[bytes_] * 20, 1, 1]):
+            cluster.must_write(a, f"/after{pending[0]}/{i}", os.urandom(bytes_now).hex())
+        a.ask("compact")
+        await_that(lambda: a.status()["log_len"] < 5, LIMIT_S, cluster.describe)
+        await_that(lambda: b.address not in a.status()["connected"], LIMIT_S, cluster.describe)
+        network.heal()
 
-    def __init__(self, cluster, leader):
+
+class Waiting:
+    """Clients that write the keys `pending` through `leader`, which cannot commit. The end of
+    the `with` waits for their answers; what is acknowledged is noted."""
+
+    def __init__(self, cluster, leader, pending):
         self._cluster = cluster
         self._leader = leader
-        self._threads = [threading.Thread(target=self._write, args=(key,)) for key in PENDING]
+        self._threads = [threading.Thread(target=self._write, args=(key,)) for key in pending]
 
     def __enter__(self):
         before = self._leader.status()["log_len"]
         for thread in self._threads:
             thread.start()
-        await_that(lambda: self._leader.status()["log_len"] == before + len(PENDING), LIMIT_S,
+        await_that(lambda: self._leader.status()["log_len"] == before + len(self._threads), LIMIT_S,
                    self._cluster.describe)
 
     def __exit__(self, *_):
