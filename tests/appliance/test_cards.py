@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from guest import BOOT_LIMIT_S, BUGGY, HOST, extract, insert, on
+from guest import BOARDS, BOOT_LIMIT_S, BUGGY, HOST, insert, on
 from rig.process import Process, await_that
 
 pytestmark = pytest.mark.timeout(1800)
@@ -67,12 +67,16 @@ def test_a_wrong_configuration_is_shown_until_it_is_right(booted):
     await_that(witness.status, BOOT_LIMIT_S, "the witness to answer")
 
 
-@on("virt")
+@on("virt", "intel")
 def test_a_board_whose_engine_alone_stands_still_is_reset(booted, card):
     witness = booted.witness
-    witness.install("virt", card("pi", BUGGY))
+    image, _ = BOARDS[witness.board]
+    witness.install(witness.board, card(image, BUGGY))
     witness.configure()
     witness.start("PG_WITNESS_STOP_ENGINES_AFTER_MS=1000", once=True)
+    if witness.board == "intel":
+        witness.await_line("watchdog: iTCO_wdt, acts after 15 s")
+    # So long it is fed.
     witness.await_line("no progress for 20 s in main")
     # Its process lives and says so; PID 1 lives too, and does not feed.
     await_that(lambda: not witness.running, 120, "the watchdog to reset the machine")
