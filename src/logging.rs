@@ -14,9 +14,9 @@ use env_logger::{Builder, Logger, Target};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use rustix::fs::fstat;
 
-use self::ring::{Event, Ring};
+use self::ring::{Event, Kept, Ring};
 
-mod ring;
+pub mod ring;
 pub mod tally;
 
 static RING: Mutex<Ring> = Mutex::new(Ring::new());
@@ -28,6 +28,18 @@ static WRITTEN: AtomicUsize = AtomicUsize::new(0);
 pub fn events(after: u64) -> Vec<Event> {
     let ring = RING.lock().unwrap_or_else(PoisonError::into_inner);
     ring.after(after)
+}
+
+/// The last `count` events as they are kept, oldest first.
+pub fn kept(count: usize) -> Vec<Kept> {
+    let ring = RING.lock().unwrap_or_else(PoisonError::into_inner);
+    ring.newest(count)
+}
+
+/// Takes PID 1's events in among ours, each once, with their own time.
+pub fn take_in(board: Vec<Kept>) {
+    let mut ring = RING.lock().unwrap_or_else(PoisonError::into_inner);
+    ring.take_in(board);
 }
 
 /// The wall clock, RFC 3339.

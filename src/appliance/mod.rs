@@ -18,8 +18,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::config::limits::BOARD_EVENTS_MAX;
 use crate::config::{self, ApplianceConfig, Config, ConfigSource, Env, appliance, shown};
 use crate::logging;
+use crate::machine;
 
 pub mod clock;
 pub mod console;
@@ -109,6 +111,8 @@ struct Machine {
     look_again: Instant,
     started: Instant,
     announced: bool,
+    /// The number of the last event that was handed on.
+    shown: u64,
 }
 
 impl Machine {
@@ -138,6 +142,7 @@ impl Machine {
             look_again: now,
             started: now,
             announced: false,
+            shown: 0,
         }
     }
 
@@ -156,6 +161,7 @@ impl Machine {
             self.end(end);
         }
         self.feed(now);
+        self.show_events();
         let pause = match self.stage {
             Stage::Running => TICK,
             _ => TICK / 10,
@@ -163,6 +169,18 @@ impl Machine {
         match &mut self.witness {
             Some(witness) => witness.listen(pause),
             None => thread::sleep(pause),
+        }
+    }
+
+    /// Has the witness show what has happened here.
+    fn show_events(&mut self) {
+        let events = logging::kept(BOARD_EVENTS_MAX);
+        let last = events.last().map_or(0, |event| event.number);
+        if std::mem::replace(&mut self.shown, last) == last {
+            return;
+        }
+        if let Err(error) = machine::publish_events(Path::new(machine::EVENTS), &events) {
+            log::debug!("{}: {error}", machine::EVENTS);
         }
     }
 

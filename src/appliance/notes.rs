@@ -104,8 +104,8 @@ impl Notes {
 /// say, the later has the last word.
 fn publish(notes: &BTreeMap<Topic, String>) {
     let notes: Vec<String> = notes.values().cloned().collect();
-    if let Err(error) = machine::publish(Path::new(machine::FILE), &notes) {
-        log::debug!("{}: {error}", machine::FILE);
+    if let Err(error) = machine::publish_notes(Path::new(machine::NOTES), &notes) {
+        log::debug!("{}: {error}", machine::NOTES);
     }
 }
 

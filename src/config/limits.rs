@@ -385,6 +385,9 @@ pub const NOTES_MAX: usize = 16;
 /// Longest of them, in characters.
 pub const NOTE_CHARS_MAX: usize = 400;
 
+/// Events of PID 1 that are shown among the witness's, of which they are half at most.
+pub const BOARD_EVENTS_MAX: usize = EVENTS_MAX / 2;
+
 /// Lines that may wait for a slow console, and the longest of them, in bytes.
 pub const CONSOLE_LINES_MAX: usize = 256;
 

@@ -418,6 +418,7 @@ async fn unavailable(
 }
 
 async fn events(request: &Request, stream: &TcpStream) -> io::Result<()> {
+    logging::take_in(machine::events());
     let after = request
         .parameter("after")
         .and_then(|after| after.parse().ok());

@@ -30,14 +30,23 @@ pub struct Event {
 pub(super) struct Ring {
     last: u64,
     kept: VecDeque<Kept>,
+    /// The number, in PID 1's own count, of its last event that was taken in.
+    last_of_board: u64,
 }
 
-struct Kept {
-    number: u64,
-    time: SystemTime,
-    level: Level,
-    text: Box<str>,
-    times: u64,
+/// An event as it is kept; see [`Event`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Counts from 1 since the start of the process that it comes from.
+    pub number: u64,
+    /// By the wall clock.
+    pub time: SystemTime,
+    /// At least `INFO`.
+    pub level: Level,
+    /// What, bounded and without control characters.
+    pub text: Box<str>,
+    /// How often.
+    pub times: u64,
 }
 
 impl Ring {
@@ -45,6 +54,7 @@ impl Ring {
         Self {
             last: 0,
             kept: VecDeque::new(),
+            last_of_board: 0,
         }
     }
 
@@ -56,20 +66,49 @@ impl Ring {
             .take(EVENT_CHARS_MAX)
             .map(harmless)
             .collect();
+        let before = self.remove(level, &text);
+        self.push(Kept {
+            number: 0,
+            time,
+            level,
+            text: text.into(),
+            times: before.map_or(1, |kept| kept.times.saturating_add(1)),
+        });
+    }
+
+    /// Takes in those of PID 1's events that are new, with their own time and count.
+    pub(super) fn take_in(&mut self, board: Vec<Kept>) {
+        for event in board {
+            if event.number > self.last_of_board {
+                self.last_of_board = event.number;
+                self.remove(event.level, &event.text);
+                self.push(event);
+            }
+        }
+    }
+
+    fn remove(&mut self, level: Level, text: &str) -> Option<Kept> {
         let same = |kept: &Kept| kept.level == level && *kept.text == *text;
-        let before = self.kept.iter().position(same);
-        let before = before.and_then(|at| self.kept.remove(at));
+        let at = self.kept.iter().position(same)?;
+        self.kept.remove(at)
+    }
+
+    /// As the newest, with a number of ours.
+    fn push(&mut self, event: Kept) {
         self.last = self.last.saturating_add(1);
         if self.kept.len() >= EVENTS_MAX {
             self.kept.pop_front();
         }
         self.kept.push_back(Kept {
             number: self.last,
-            time,
-            level,
-            text: text.into(),
-            times: before.map_or(1, |kept| kept.times.saturating_add(1)),
+            ..event
         });
+    }
+
+    /// The last `count` as they are kept.
+    pub(super) fn newest(&self, count: usize) -> Vec<Kept> {
+        let older = self.kept.len().saturating_sub(count);
+        self.kept.iter().skip(older).cloned().collect()
     }
 
     /// Those after number `after` that are still kept.
@@ -113,6 +152,29 @@ mod tests {
         assert_eq!(last.text.chars().count(), EVENT_CHARS_MAX);
         assert_eq!(ring.after(last.number - 3).len(), 3);
         assert_eq!(ring.after(last.number).len(), 0);
+    }
+
+    #[test]
+    fn events_of_pid_1_are_taken_in_once_with_their_own_time_and_count() {
+        let event = |number: u64, text: &str, times: u64| Kept {
+            number,
+            time: UNIX_EPOCH,
+            level: Level::Warn,
+            text: text.into(),
+            times,
+        };
+        let mut ring = Ring::new();
+        ring.keep(SystemTime::now(), Level::Warn, "ours");
+        ring.take_in(vec![event(7, "no link", 1), event(8, "no lease", 1)]);
+        ring.take_in(vec![event(8, "no lease", 1), event(11, "no link", 3)]);
+        let expected = [("ours", 1), ("no lease", 1), ("no link", 3)];
+        assert_eq!(
+            said(&ring),
+            expected.map(|(text, times)| (text.into(), times))
+        );
+        assert_eq!(ring.after(0)[2].time, "1970-01-01T00:00:00.000Z");
+        assert_eq!(ring.after(0)[2].number, 4);
+        assert_eq!(ring.newest(1).len(), 1);
     }
 
     #[test]

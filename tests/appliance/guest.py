@@ -199,6 +199,10 @@ class Guest(Witness):
         status = self.page("/status.json")
         return json.loads(status)["status"]["watcher"]["notes"] if status else None
 
+    def events(self):
+        """What has happened, as the page tells it."""
+        return json.loads(self.page("/events.json") or '{"events": []}')["events"]
+
 
 class BootedCluster(Cluster):
     """Two real data nodes on a machine of their own, and a booted witness."""
