@@ -1,6 +1,7 @@
 //! `pg-witness run`: the witness itself, in the foreground.
 
 use std::cell::RefCell;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +9,8 @@ use std::time::Duration;
 use async_signal::{Signal, Signals};
 use futures_lite::StreamExt;
 
-use super::Failure;
 use super::notify::Notifier;
+use super::{Failure, diagnose};
 use crate::config::{
     self, ClusterConfig, Config, ConfigSource, Env, HttpConfig, Source, limits, reload,
 };
@@ -71,13 +72,14 @@ async fn serve(config: Config, source: ConfigSource) -> Result<(), Failure> {
     let notify = Rc::new(Notifier::new(&Env::of_process()));
     let mut witness = Witness {
         members: Members::new(Prober::new(&config.probe)),
-        config,
+        config: Rc::new(RefCell::new(config)),
         worker,
         notes: Rc::default(),
     };
-    let _served = witness.config.http.as_ref().map(|http| {
-        let site = site(&witness, http);
-        runtime::spawn(http::server::serve(Rc::new(site), http.listen.clone()))
+    let http = witness.config.borrow().http.clone();
+    let _served = http.map(|http| {
+        let site = site(&witness, &http);
+        runtime::spawn(http::server::serve(Rc::new(site), http.listen))
     });
     witness
         .start()
@@ -108,18 +110,31 @@ async fn serve(config: Config, source: ConfigSource) -> Result<(), Failure> {
 /// What is served of this witness.
 fn site(witness: &Witness, http: &HttpConfig) -> Site {
     let running = witness.members.running.clone();
-    let clusters = &witness.config.clusters;
+    let shared = witness.config.clone();
+    let about = move || {
+        let config = shared.borrow().clone();
+        Box::pin(smol::unblock(move || diagnose::about(&config))) as Pin<Box<_>>
+    };
+    let config = witness.config.borrow();
     Site::new(
         http,
-        clusters
+        config
+            .clusters
             .iter()
             .map(|cluster| cluster.name.clone())
             .collect(),
-        (witness.members.prober.clone(), witness.config.probe.fresh()),
+        (witness.members.prober.clone(), config.probe.fresh()),
         move || running.borrow().iter().map(|r| r.member.clone()).collect(),
         witness.members.vitals.clone(),
+        Box::new(about),
     )
-    .known_as(clusters.iter().map(|c| c.self_addr.to_string()).collect())
+    .known_as(
+        config
+            .clusters
+            .iter()
+            .map(|c| c.self_addr.to_string())
+            .collect(),
+    )
     .with_notes(witness.notes.clone())
 }
 
@@ -227,7 +242,8 @@ async fn probe(member: Rc<Member>, prober: Prober) {
 }
 
 struct Witness {
-    config: Config,
+    /// Shared with who shows it.
+    config: Rc<RefCell<Config>>,
     worker: Worker,
     members: Members,
     /// What `status` shows of the last reload, if not all of it took effect.
@@ -254,9 +270,8 @@ impl Witness {
     /// Starts every cluster. One that cannot start does not hold up the others;
     /// if none can, the first error is returned.
     async fn start(&mut self) -> Result<(), StartError> {
-        let starts: Vec<_> = self
-            .config
-            .clusters
+        let clusters = self.config.borrow().clusters.clone();
+        let starts: Vec<_> = clusters
             .iter()
             .map(|c| {
                 (
@@ -320,7 +335,7 @@ impl Witness {
                 return;
             }
         };
-        let plan = reload(&self.config, &new);
+        let plan = reload(&self.config.borrow(), &new);
         for refused in &plan.refused {
             log::warn!("not reloaded: {refused}");
         }
@@ -342,7 +357,7 @@ impl Witness {
             member.change_keys(keys, PASSWORD_WINDOW);
         }
         log::info!("configuration reloaded{}", plan.except());
-        plan.put_in_force(&mut self.config);
+        plan.put_in_force(&mut self.config.borrow_mut());
     }
 }
 

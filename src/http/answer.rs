@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,10 @@ use crate::status::{Answer, Overview, Verdict, Watcher, json, metrics, table};
 /// Clusters up to which peers are asked anew before an answer.
 const REFRESHED_MAX: usize = 8;
 
+/// Tells of the machine, the configuration and the state, without secrets, for
+/// `/diagnose.txt`. It may take a while.
+pub type About = Box<dyn Fn() -> Pin<Box<dyn Future<Output = String>>>>;
+
 /// What there is to tell.
 pub struct Site {
     /// The members that run.
@@ -36,6 +41,7 @@ pub struct Site {
     /// How old a probe's answer may be.
     probe_fresh: Duration,
     policy: Policy,
+    about: About,
     started: Instant,
     /// What the process has to say of itself.
     notes: Rc<RefCell<Vec<String>>>,
@@ -50,9 +56,11 @@ impl Site {
         (prober, probe_fresh): (Prober, Duration),
         members: impl Fn() -> Vec<Rc<Member>> + 'static,
         vitals: Rc<Vitals>,
+        about: About,
     ) -> Self {
         Self {
             members: Box::new(members),
+            about,
             configured,
             self_addrs: Vec::new(),
             notes: Rc::default(),
@@ -375,6 +383,10 @@ pub async fn answer(site: &Rc<Site>, request: &Request, stream: &TcpStream) -> i
             Some(why) => unavailable(site, request, stream, &why).await,
         },
         "/events.json" => events(request, stream).await,
+        "/diagnose.txt" => {
+            let text = (site.about)().await;
+            whole(stream, request, OK, TEXT, "", text.as_bytes()).await
+        }
         "/status.json" | "/status.txt" | "/topology.json" | "/topology.txt" | "/members.json"
         | "/members.txt" | "/metrics" | HEALTH_CHECK => overview(site, request, stream).await,
         _ => {

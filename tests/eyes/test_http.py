@@ -99,7 +99,8 @@ def test_no_answer_holds_a_secret(machine, stereo, tmp_path):
     texts = {"bundle": bundle.read_text()}
     assert "==== /status.json" in texts["bundle"] and "cluster stereo" in texts["bundle"]
     for path in ("/", "/status.json", "/status.txt", "/topology.json", "/topology.txt",
-                 "/members.json", "/members.txt", "/metrics", "/events.json", "/readyz", "/nothing"):
+                 "/members.json", "/members.txt", "/metrics", "/events.json", "/diagnose.txt", "/readyz",
+                 "/nothing"):
         texts[path] = str(view.http(machine, path))
     for path, text in texts.items():
         if path == "/":
