@@ -13,6 +13,7 @@ partition table: room for a second boot partition. The data partition never grow
 the state of a cluster takes two megabytes."""
 
 import fcntl
+import functools
 import gzip
 import os
 import shutil
@@ -163,7 +164,8 @@ def order(source, boards):
 
 
 def initramfs(program, source, boards):
-    """The root file system: the program, and the modules it loads."""
+    """The root file system: the program, the modules it loads, and the empty data
+    partition, from which a damaged one is recreated."""
     archive = cpio.Archive()
     for folder in ("dev", "proc", "sys", "run", "boot", "data", "etc", "tmp", "lib",
                    "lib/modules"):
@@ -171,12 +173,32 @@ def initramfs(program, source, boards):
     archive.device("dev/console", 5, 1)
     archive.device("dev/null", 1, 3)
     archive.file("init", program.read_bytes(), 0o755)
+    archive.file("lib/pgw-data.gz", gzip.compress(data_partition(), 9, mtime=0))
     steps = order(source, boards)
     lines = [f"{board} {Path(file).name} {options}".rstrip() for board, file, options in steps]
     archive.file("lib/modules/order", "".join(f"{line}\n" for line in lines).encode())
     for file in sorted({file for _, file, _ in steps}):
         archive.file(f"lib/modules/{Path(file).name}", (source.modules / file).read_bytes())
     return gzip.compress(archive.close(), 9, mtime=0)
+
+
+def environment():
+    """For the tools of file systems: what they make depends on nothing here."""
+    path = os.environ["PATH"] + ":/usr/sbin:/sbin"
+    return {**os.environ, **ENVIRONMENT, "PATH": path}
+
+
+@functools.cache
+def data_partition():
+    """The bytes of the data partition, empty."""
+    number = "50475749-0000-4000-8000-00000000000"
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "data")
+        run("mke2fs", "-q", "-F", "-t", "ext4", "-L", "pgw-data", "-U", f"{number}1", "-m", "0",
+            "-E", f"hash_seed={number}2,root_owner={WITNESS}:{WITNESS},lazy_itable_init=0,"
+                  f"lazy_journal_init=0",
+            "-J", "size=4", file, f"{DATA_MIB}M", env=environment(), stdout=subprocess.DEVNULL)
+        return file.read_bytes().ljust(DATA_MIB << 20, b"\0")
 
 
 def pi_files(program):
@@ -255,12 +277,10 @@ def image(out, files, kind):
     out.unlink(missing_ok=True)
     with open(out, "wb") as stream:
         stream.truncate((1 + BOOT_MIB + DATA_MIB) * mib)
-    environment = {**os.environ, **ENVIRONMENT}
-    environment["PATH"] += ":/usr/sbin:/sbin"
     table = ("label: dos\nlabel-id: 0x50475749\nunit: sectors\n"
              f"start=2048, size={BOOT_MIB * 2048}, type={kind}, bootable\n"
              f"start={(1 + BOOT_MIB) * 2048}, size={DATA_MIB * 2048}, type=83\n")
-    quiet = {"env": environment, "stdout": subprocess.DEVNULL}
+    quiet = {"env": environment(), "stdout": subprocess.DEVNULL}
     run("sfdisk", "-q", out, input=table, text=True, **quiet)
     # One sector a cluster, or forty megabytes were too few for FAT32.
     run("mkfs.vfat", "-F", "32", "-s", "1", "-n", "PGWITNESS", "--invariant",
@@ -277,11 +297,9 @@ def image(out, files, kind):
                 run("mmd", "-i", f"{out}@@1M", f"::/{name}", **quiet)
             else:
                 run("mcopy", "-m", "-i", f"{out}@@1M", path, f"::/{name}", **quiet)
-    number = "50475749-0000-4000-8000-00000000000"
-    run("mke2fs", "-q", "-F", "-t", "ext4", "-L", "pgw-data", "-U", f"{number}1", "-m", "0",
-        "-E", f"hash_seed={number}2,root_owner={WITNESS}:{WITNESS},lazy_itable_init=0,"
-              f"lazy_journal_init=0,offset={(1 + BOOT_MIB) * mib}",
-        "-J", "size=4", out, f"{DATA_MIB}M", **quiet)
+    with open(out, "r+b") as stream:
+        stream.seek((1 + BOOT_MIB) * mib)
+        stream.write(data_partition())
 
 
 def build(name, program, out):

@@ -3,6 +3,7 @@
 //! it, and says in plain sentences what is amiss.
 //!
 //! * [`mounts`], [`modules`], [`console`], [`power`]: the machine;
+//! * [`data`]: the data partition, recreated when it is damaged;
 //! * [`network`], [`netlink`], [`dhcp`]: an address;
 //! * [`clock`], [`sntp`]: the wall clock, for the log alone;
 //! * [`witness`]: the process that votes;
@@ -25,6 +26,7 @@ use crate::machine;
 
 pub mod clock;
 pub mod console;
+pub mod data;
 pub mod dhcp;
 pub mod modules;
 pub mod mounts;
@@ -37,7 +39,7 @@ pub mod sntp;
 pub mod watchdog;
 pub mod witness;
 
-use mounts::Part;
+use data::{Data, Mounted};
 use notes::{Notes, Topic};
 use page::Page;
 use power::{End, Power};
@@ -107,6 +109,8 @@ struct Machine {
     power: Power,
     buttons: bool,
     watchdog: Option<Watchdog>,
+    data: Data,
+    mounted: Option<Mounted>,
     witness: Option<Witness>,
     look_again: Instant,
     started: Instant,
@@ -138,6 +142,8 @@ impl Machine {
             power,
             buttons: false,
             watchdog: None,
+            data: Data::default(),
+            mounted: None,
             witness: witness.ok(),
             look_again: now,
             started: now,
@@ -199,16 +205,26 @@ impl Machine {
                 memory_in_use(&memory).unwrap_or(0)
             );
         }
-        if let Some(watchdog) = self.watchdog.as_mut().filter(|_| policy.feeds(now)) {
-            watchdog.feed();
+        if matches!(policy, Policy::Progress(_)) {
+            self.notes.clear(Topic::Witness, "the witness is back");
+        }
+        if policy.feeds(now) {
+            feed(&mut self.watchdog);
         }
     }
 
+    /// Says why the witness ended, until it is back and makes progress; its page, while
+    /// it is not there to serve it.
     fn reap(&mut self, now: Instant) {
-        let ended = self.witness.as_mut().and_then(|witness| witness.reap(now));
-        if let Some(how) = ended {
-            log::error!("the witness ended ({how}); it is started again");
-        }
+        let Some(witness) = &mut self.witness else {
+            return;
+        };
+        let Some(how) = witness.reap(now) else {
+            return;
+        };
+        let sentence = notes::ended(&how, witness.due_in(now));
+        self.notes.say(Topic::Witness, sentence);
+        self.show_page();
     }
 
     fn advance(&mut self, now: Instant) {
@@ -231,7 +247,7 @@ impl Machine {
         // For a broken one, or for none.
         let before = self.networked;
         let file = Path::new(mounts::BOOT).join(FILE);
-        match mounts::attach(Part::Boot) {
+        match mounts::attach_boot() {
             None => return self.miss(Topic::Card, notes::NO_CARD),
             Some(Err(error)) => {
                 return self.miss(Topic::Card, &format!("{} ({error})", notes::NO_CARD));
@@ -275,13 +291,18 @@ impl Machine {
     }
 
     fn attach_data(&mut self) {
-        match mounts::attach(Part::Data) {
-            Some(Ok(device)) => {
-                self.notes.clear(
-                    Topic::Data,
-                    &format!("the data partition is {}", device.display()),
-                );
-                self.page = None;
+        let watchdog = &mut self.watchdog;
+        let attached = self.data.attach(|| feed(watchdog));
+        match attached {
+            Some(Ok(mounted)) => {
+                let device = mounted.device.display();
+                match mounted.recreated {
+                    0 => self
+                        .notes
+                        .clear(Topic::Data, &format!("the data partition is {device}")),
+                    count => self.notes.say(Topic::Data, notes::recreated(count)),
+                }
+                self.mounted = Some(mounted);
                 self.stage = Stage::Running;
                 self.look_again = self.started;
             }
@@ -304,20 +325,40 @@ impl Machine {
     }
 
     fn keep_running(&mut self, now: Instant) {
-        let file = Path::new(mounts::BOOT).join(FILE);
-        let Some(witness) = &mut self.witness else {
+        let damaged = |mounted: &Mounted| data::error_count(&mounted.device) > 0;
+        if self.mounted.as_ref().is_some_and(damaged) {
+            log::error!("the kernel has found the data partition damaged: taking it off");
+            self.detach_data();
+            self.look_again = now;
             return;
-        };
-        match witness.keep_running(&file, now) {
-            // What failed is not mended by waiting for the next attempt.
-            Ok(()) if !witness.runs() => {}
-            Ok(()) => self.notes.clear(Topic::Witness, "the witness is started"),
-            Err(error) => {
-                let sentence = format!("The witness cannot be started: {error}.");
-                self.notes.say(Topic::Witness, sentence);
-            }
         }
         self.look_again = now + TICK;
+        let Some(witness) = self.witness.as_mut().filter(|witness| witness.is_due(now)) else {
+            return;
+        };
+        // Its port is the witness's now.
+        self.page = None;
+        let file = Path::new(mounts::BOOT).join(FILE);
+        let lost = self
+            .mounted
+            .as_ref()
+            .is_some_and(|mounted| mounted.recreated > 0);
+        if let Err(error) = witness.start(&file, lost, now) {
+            let sentence = format!("The witness cannot be started: {error}.");
+            self.notes.say(Topic::Witness, sentence);
+        }
+    }
+
+    /// Ends the witness and takes its data off.
+    fn detach_data(&mut self) {
+        let watchdog = &mut self.watchdog;
+        if let Some(witness) = &mut self.witness {
+            witness.end(|| feed(watchdog));
+        }
+        mounts::detach_data();
+        self.mounted = None;
+        // No witness runs without its data.
+        self.stage = Stage::NoData;
     }
 
     /// Disks take a moment to appear; what is still missing then is said. Without
@@ -367,23 +408,19 @@ impl Machine {
     /// Ends the witness, takes the data partition off, and the machine with it.
     fn end(&mut self, end: End) {
         log::info!("ending: {end:?}");
-        let watchdog = &mut self.watchdog;
-        if let Some(witness) = &mut self.witness {
-            witness.end(|| {
-                if let Some(watchdog) = watchdog {
-                    watchdog.feed();
-                }
-            });
-        }
-        mounts::detach_data();
-        // Should the kernel refuse, no witness runs without its data.
-        self.stage = Stage::NoData;
+        self.detach_data();
         if let Some(watchdog) = self.watchdog.take() {
             watchdog.disarm();
         }
         // The last lines are on their way to the console.
         thread::sleep(TICK / 4);
         power::end(end);
+    }
+}
+
+fn feed(watchdog: &mut Option<Watchdog>) {
+    if let Some(watchdog) = watchdog {
+        watchdog.feed();
     }
 }
 

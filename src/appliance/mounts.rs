@@ -2,7 +2,7 @@
 //! wherever the disk is. Of all that is mounted only the data partition is ever
 //! written to.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -28,6 +28,9 @@ const FAT_OPTIONS: &CStr = c"uid=1000,gid=1000,umask=0077,iocharset=ascii";
 /// A damaged file system is not written to any more; the witness then says that it
 /// cannot write, and gives no vote.
 const EXT4_OPTIONS: &CStr = c"errors=remount-ro";
+
+/// The beginning of the record that `data` writes in front of the file system.
+pub const RECORD: &[u8] = b"pgw-data recreated ";
 
 /// How much of a partition tells what it is, in bytes.
 const BEGINNING_BYTES: usize = 2048;
@@ -61,28 +64,26 @@ pub fn kernel() {
     let _ = chmod("/tmp", Mode::from_raw_mode(0o1777));
 }
 
-/// Looks for a partition of ours and mounts it. None if there is no such
-/// partition yet.
-pub fn attach(part: Part) -> Option<io::Result<PathBuf>> {
-    let device = find(part)?;
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    let mounted = match part {
-        Part::Boot => mount(
-            &device,
-            BOOT,
-            "vfat",
-            flags | MountFlags::RDONLY,
-            FAT_OPTIONS,
-        ),
-        Part::Data => mount(
-            &device,
-            DATA,
-            "ext4",
-            flags | MountFlags::NOATIME,
-            EXT4_OPTIONS,
-        ),
-    };
+/// What is mounted from a card is data.
+const CARD: MountFlags = MountFlags::NOSUID
+    .union(MountFlags::NODEV)
+    .union(MountFlags::NOEXEC);
+
+/// Looks for the boot partition and mounts it. None if there is none yet.
+pub fn attach_boot() -> Option<io::Result<PathBuf>> {
+    let device = find(Part::Boot)?;
+    let flags = CARD | MountFlags::RDONLY;
+    let mounted = mount(&device, BOOT, "vfat", flags, FAT_OPTIONS);
     Some(mounted.map(|()| device).map_err(io::Error::from))
+}
+
+/// Mounts the data partition.
+///
+/// # Errors
+/// The kernel's: it is damaged, or cannot be read.
+pub fn mount_data(device: &Path) -> io::Result<()> {
+    let flags = CARD | MountFlags::NOATIME;
+    Ok(mount(device, DATA, "ext4", flags, EXT4_OPTIONS)?)
 }
 
 /// Takes the boot partition off, so that the card may be pulled out.
@@ -100,23 +101,61 @@ pub fn detach_data() {
     }
 }
 
-fn find(part: Part) -> Option<PathBuf> {
-    let entries = fs::read_dir("/sys/class/block").ok()?;
-    let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
-    names.sort();
-    let partition = |name: &&std::ffi::OsString| {
-        Path::new("/sys/class/block")
-            .join(name)
-            .join("partition")
-            .exists()
+/// Where the kernel lists disks and their partitions.
+const BLOCK: &str = "/sys/class/block";
+
+/// Sectors of the data partition, as `image/kit/card.py` makes it.
+const DATA_SECTORS: u64 = 23 * 2048;
+
+/// The partition's device, once it is there: by its label; the data partition without
+/// one, as the second on the disk of the boot partition, if it has the size of ours.
+pub fn find(part: Part) -> Option<PathBuf> {
+    let labelled = |part| {
+        let devices = partitions(Path::new(BLOCK)).into_iter();
+        let mut devices = devices.map(|name| Path::new("/dev").join(name));
+        devices.find(|device| beginning(device).is_ok_and(|bytes| identify(&bytes) == Some(part)))
     };
-    let devices = names
-        .iter()
-        .filter(partition)
-        .map(|name| Path::new("/dev").join(name));
-    devices
-        .into_iter()
-        .find(|device| beginning(device).is_ok_and(|bytes| identify(&bytes) == Some(part)))
+    let found = labelled(part);
+    if found.is_some() || part == Part::Boot {
+        return found;
+    }
+    let boot = labelled(Part::Boot)?;
+    let name = second(Path::new(BLOCK), boot.file_name()?.as_ref())?;
+    Some(Path::new("/dev").join(name))
+}
+
+/// Names of all partitions, in order.
+fn partitions(block: &Path) -> Vec<OsString> {
+    let entries = fs::read_dir(block).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name());
+    let mut names: Vec<_> = names
+        .filter(|name| block.join(name).join("partition").exists())
+        .collect();
+    names.sort();
+    names
+}
+
+/// The second partition of the disk of `boot`, if it can be ours.
+fn second(block: &Path, boot: &Path) -> Option<OsString> {
+    let number = |name: &OsStr, what: &str| -> Option<u64> {
+        let text = fs::read_to_string(block.join(name).join(what)).ok()?;
+        text.trim().parse().ok()
+    };
+    // Partitions are listed by links into the folder of their disk.
+    let disk = |name: &OsStr| {
+        Some(
+            fs::canonicalize(block.join(name))
+                .ok()?
+                .parent()?
+                .to_owned(),
+        )
+    };
+    let of_boot = disk(boot.as_ref())?;
+    partitions(block).into_iter().find(|name| {
+        number(name, "partition") == Some(2)
+            && number(name, "size") == Some(DATA_SECTORS)
+            && disk(name).as_ref() == Some(&of_boot)
+    })
 }
 
 fn beginning(device: &Path) -> io::Result<Vec<u8>> {
@@ -125,15 +164,16 @@ fn beginning(device: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What a partition is, by its first bytes: the label in FAT32's boot sector, or
-/// the one in the superblock of ext4.
+/// What a partition is, by its first bytes: the label in FAT32's boot sector, the one
+/// in the superblock of ext4, or the record of a recreated file system.
 fn identify(bytes: &[u8]) -> Option<Part> {
     let at =
         |from: usize, text: &[u8]| bytes.get(from..).is_some_and(|rest| rest.starts_with(text));
     if at(510, &[0x55, 0xaa]) && at(82, b"FAT32") && at(71, b"PGWITNESS  ") {
         return Some(Part::Boot);
     }
-    if at(1024 + 56, &[0x53, 0xef]) && at(1024 + 120, b"pgw-data\0") {
+    let labelled = at(1024 + 56, &[0x53, 0xef]) && at(1024 + 120, b"pgw-data\0");
+    if labelled || at(0, RECORD) {
         return Some(Part::Data);
     }
     None
@@ -164,6 +204,34 @@ mod tests {
         let ext4: [(usize, &[u8]); 2] = [(1024 + 56, &[0x53, 0xef]), (1024 + 120, b"pgw-data")];
         assert_eq!(identify(&with(&ext4)), Some(Part::Data));
         assert_eq!(identify(&with(&ext4)[..1100]), None);
+        assert_eq!(identify(&with(&[(0, RECORD)])), Some(Part::Data));
         assert_eq!(identify(&[]), None);
+    }
+
+    /// As sysfs has them: the disk's folder holds those of its partitions.
+    #[test]
+    fn the_data_partition_without_a_label_is_the_second_beside_boot() {
+        let folder = tempfile::tempdir().unwrap();
+        let block = folder.path().join("class");
+        fs::create_dir(&block).unwrap();
+        let ours = DATA_SECTORS.to_string();
+        for (disk, name, number, sectors) in [
+            ("sda", "sda1", "1", "81920"),
+            ("sda", "sda2", "2", &*ours),
+            ("sdb", "sdb1", "1", "81920"),
+            ("sdb", "sdb2", "2", "99999"),
+            ("sdc", "sdc1", "1", &*ours),
+        ] {
+            let real = folder.path().join(disk).join(name);
+            fs::create_dir_all(&real).unwrap();
+            fs::write(real.join("partition"), format!("{number}\n")).unwrap();
+            fs::write(real.join("size"), format!("{sectors}\n")).unwrap();
+            std::os::unix::fs::symlink(&real, block.join(name)).unwrap();
+        }
+        let second = |boot: &str| second(&block, Path::new(boot));
+        assert_eq!(second("sda1"), Some("sda2".into()));
+        for boot in ["sdb1", "sdc1", "sdd1"] {
+            assert_eq!(second(boot), None, "{boot}");
+        }
     }
 }

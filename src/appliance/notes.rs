@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::machine;
 
@@ -35,6 +36,9 @@ pub const NO_CARD: &str =
 /// No partition bears our label for data, or it cannot be mounted.
 pub const NO_DATA: &str = "The data partition cannot be used, so the witness is not started: without it a vote \
      would be forgotten. Flash the card anew; the witness then joins as one that lost its state";
+
+/// It was damaged; how often follows.
+pub const RECREATED: &str = "The data partition was damaged and has been recreated";
 
 /// The interface's driver has not found one.
 pub const NO_INTERFACE: &str = "Waiting for a network interface.";
@@ -68,6 +72,20 @@ pub fn refused(error: &str) -> String {
         "{error}{end} The witness does not run. Correct the file on the card: it is read again \
          every few seconds."
     )
+}
+
+/// The sentence for a data partition that was recreated so many times.
+pub fn recreated(count: u32) -> String {
+    format!(
+        "{RECREATED} (times so far: {count}). The witness lost its state and \
+         votes again once it has caught up with a leader. Replace the card when you can."
+    )
+}
+
+/// The sentence for a witness that does not stay up.
+pub fn ended(how: &str, pause: Duration) -> String {
+    let seconds = pause.as_secs();
+    format!("The witness ended: {how}. It is started again in {seconds} s.")
 }
 
 /// The sentences that hold now.
@@ -131,6 +149,7 @@ mod tests {
         for sentence in [
             NO_CARD,
             NO_DATA,
+            RECREATED,
             NO_INTERFACE,
             NO_LINK,
             NO_LEASE,

@@ -3,12 +3,13 @@
 //! not the kernel's, and it is back in a fraction of a second, where a board takes
 //! twenty. It tells how it is by systemd's protocol, as under systemd.
 
-use std::io;
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
@@ -16,6 +17,7 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 use super::mounts::WITNESS_ID;
 use super::watchdog::{PATIENCE, Policy};
 use crate::config::appliance::VARIABLE;
+use crate::config::limits::CONSOLE_LINE_BYTES_MAX;
 
 /// The name, in Linux's abstract space, at which news of the witness are heard:
 /// there are no permissions to get wrong, and nobody else on this machine.
@@ -35,6 +37,8 @@ const END_TIME_MAX: Duration = Duration::from_secs(10);
 pub struct Witness {
     news: UnixDatagram,
     running: Option<(Pid, Instant)>,
+    /// Passes on what it logs, and ends with it.
+    log: Option<JoinHandle<String>>,
     policy: Policy,
     pauses: Pauses,
     next: Instant,
@@ -49,6 +53,7 @@ impl Witness {
         Ok(Self {
             news: UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(NEWS)?)?,
             running: None,
+            log: None,
             policy: Policy::Unwatched,
             pauses: Pauses::default(),
             next: now,
@@ -65,13 +70,28 @@ impl Witness {
         self.policy
     }
 
-    /// Starts it if it does not run and it is time to.
-    pub fn keep_running(&mut self, config: &Path, now: Instant) -> io::Result<()> {
-        if self.running.is_some() || now < self.next {
-            return Ok(());
-        }
+    /// Whether it is time to start it.
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.running.is_none() && now >= self.next
+    }
+
+    /// How long it is until then.
+    pub fn due_in(&self, now: Instant) -> Duration {
+        self.next.saturating_duration_since(now)
+    }
+
+    /// Starts it. `lost`: its state was lost on this card, so that it must not found a
+    /// cluster, whoever else is silent (S7).
+    ///
+    /// # Errors
+    /// There is no process, pipe or thread to be had.
+    pub fn start(&mut self, config: &Path, lost: bool, now: Instant) -> io::Result<()> {
         self.next = now + self.pauses.next();
-        let child = Command::new("/proc/self/exe")
+        let mut command = Command::new("/proc/self/exe");
+        if lost {
+            command.env("PG_WITNESS_BOOTSTRAP", "join");
+        }
+        let mut child = command
             .arg0("pg-witness")
             .arg("run")
             .arg(config)
@@ -82,10 +102,15 @@ impl Witness {
             .gid(WITNESS_ID)
             .current_dir("/")
             .stdin(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         self.running = pid.map(|pid| (pid, now));
         self.policy = Policy::Starting(now);
+        if let Some(lines) = child.stderr.take() {
+            let thread = thread::Builder::new().name("log".into());
+            self.log = Some(thread.spawn(move || pass_on(lines, io::stderr()))?);
+        }
         Ok(())
     }
 
@@ -119,10 +144,16 @@ impl Witness {
                 self.pauses = Pauses::default();
             }
             self.next = self.next.min(now + AGAIN_MAX);
-            fate = Some(match (status.exit_status(), status.terminating_signal()) {
+            let how = match (status.exit_status(), status.terminating_signal()) {
                 (Some(code), _) => format!("exit status {code}"),
                 (_, Some(signal)) => format!("signal {signal}"),
                 _ => "no status".into(),
+            };
+            // The pipe has ended with the process.
+            let said = self.log.take().and_then(|log| log.join().ok());
+            fate = Some(match said.unwrap_or_default().as_str() {
+                "" => how,
+                said => format!("{how}, {said}"),
             });
         }
         fate
@@ -140,6 +171,27 @@ impl Witness {
                 self.reap(Instant::now());
             }
         }
+    }
+}
+
+/// Passes on what the witness logs, line by line. The last of it, bounded, which tells
+/// why it ended.
+fn pass_on(lines: impl io::Read, mut out: impl io::Write) -> String {
+    let mut lines = BufReader::new(lines);
+    let mut last = String::new();
+    loop {
+        let mut line = Vec::new();
+        let limit = u64::try_from(CONSOLE_LINE_BYTES_MAX).unwrap_or(u64::MAX);
+        match lines.by_ref().take(limit).read_until(b'\n', &mut line) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Ok(0) | Err(_) => return last,
+            Ok(_) => {}
+        }
+        let _ = out.write_all(&line);
+        let text = String::from_utf8_lossy(&line);
+        text.trim_end()
+            .trim_start_matches("pg-witness: ")
+            .clone_into(&mut last);
     }
 }
 
@@ -171,6 +223,17 @@ mod tests {
         assert!(!is_sign_of_life(b"READY=1"));
         assert!(!is_sign_of_life(b"STATUS=WATCHDOG=1"));
         assert!(!is_sign_of_life(b"WATCHDOG=trigger"));
+    }
+
+    #[test]
+    fn what_it_logs_is_passed_on_and_its_last_line_is_kept() {
+        let log = "2026-01-01T00:00:00.000Z INFO well\npg-witness: main: cannot open it\n";
+        let mut out = Vec::new();
+        assert_eq!(pass_on(log.as_bytes(), &mut out), "main: cannot open it");
+        assert_eq!(out, log.as_bytes());
+        let long = "x".repeat(CONSOLE_LINE_BYTES_MAX + 1);
+        assert_eq!(pass_on(long.as_bytes(), io::sink()), "x");
+        assert_eq!(pass_on(io::empty(), io::sink()), "");
     }
 
     #[test]
