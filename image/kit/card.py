@@ -65,10 +65,11 @@ PI_MODULES = [
 X86_MODULES = [
     # ext4 asks for crc32c by the name of an algorithm, which is no dependency.
     ("*", "nls_ascii nls_cp437 vfat crc32c_generic ext4 button evdev "
-          # Of Intel's chipsets the watchdog is a part of the bridge or of the SMBus,
-          # whose drivers make the device; newer ones are described by ACPI.
+          # In Intel's chipsets the watchdog is a part of the bridge or of the SMBus,
+          # whose drivers make the device; newer boards describe theirs by ACPI. Where
+          # the firmware ignores the first expiry of iTCO, the second resets.
           "lpc_ich i2c-i801 wdat_wdt:timeout=15 "
-          "i6300esb:heartbeat=15 iTCO_wdt:heartbeat=15 sp5100_tco:heartbeat=15 "
+          "i6300esb:heartbeat=15 iTCO_wdt:heartbeat=10 sp5100_tco:heartbeat=15 "
           "ahci sd_mod nvme mmc_block sdhci-pci sdhci-acpi xhci-pci ehci-pci usb-storage uas "
           "virtio_blk virtio_scsi virtio_net hv_storvsc hv_netvsc vmxnet3 "
           f"realtek r8169 e1000 e1000e igb igc tg3 {USB_ETHERNET} usbhid hid-generic"),

@@ -80,7 +80,7 @@ def test_a_board_whose_engine_alone_stands_still_is_reset(booted, card):
     witness.configure()
     witness.start("PG_WITNESS_STOP_ENGINES_AFTER_MS=1000", once=True)
     if witness.board == "intel":
-        witness.await_line("watchdog: iTCO_wdt, acts after 15 s")
+        witness.await_line("watchdog: iTCO_wdt, acts after 10 s")
     # So long it is fed.
     witness.await_line("no progress for 20 s in main")
     # Its process lives and says so; PID 1 lives too, and does not feed.
