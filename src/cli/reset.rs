@@ -6,10 +6,8 @@ use crate::member::offline;
 
 /// Sets the state of the cluster `name` aside and says where it is.
 pub fn main(config: &Config, name: &str) -> Result<(), Failure> {
-    let folder = with_cluster(config, name, async |cluster, worker| {
-        offline::reset(cluster, worker)
-            .await
-            .map_err(|error| error.to_string())
+    let folder = with_cluster(config, name, async |cluster, _| {
+        offline::reset(cluster).map_err(|error| error.to_string())
     })?;
     println!(
         "{name}: the state is kept in {}. Start the witness: it begins anew, and votes once an \

@@ -9,17 +9,21 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::limits::{DISK_FRAME_BYTES_MAX, DISK_SEGMENT_BYTES_MAX};
+use crate::config::limits::{DISK_FRAME_BYTES_MAX, DISK_ROUND_BYTES, DISK_SEGMENT_BYTES_MAX};
 use crate::wire::{LogIndex, Term};
 
 use super::folder::{at, free_damaged, set_aside, set_aside_before, take_lock};
-use super::format::{BLOCK, FrameBuilder, FrameHead, HardSlot, SegmentHeader};
+use super::format::{BLOCK, FrameBuilder, FrameHead, HardSlot, SegmentHeader, place};
 use super::recover::{Found, HARD_STATE, Log, SEGMENTS, State, recover};
 use super::segment::Segment;
 use super::storage::{File, Storage};
 use super::{
-    Arrival, Checkpoint, Condition, DiskError, HardState, Recovered, Standing, StoredEntry,
+    Arrival, Checkpoint, Condition, DiskError, HardState, Readable, Recovered, Standing,
+    StoredEntry,
 };
+
+/// Largest body of a checkpoint: with its header it is one frame.
+const CHECKPOINT_BYTES_MAX: u64 = (DISK_FRAME_BYTES_MAX - (1 << 10)) as u64;
 
 /// A cluster's durable state.
 pub(super) struct Cluster {
@@ -63,10 +67,16 @@ impl Cluster {
     pub(super) fn open(
         storage: Arc<dyn Storage>,
         dir: &Path,
+        readable: Readable,
     ) -> Result<(Self, Recovered), DiskError> {
         let lock = take_lock(storage.as_ref(), dir)?;
         let mut found = recover(storage.as_ref(), dir)?;
         let mut damage = None;
+        if let Ok(Some(state)) = &found.state
+            && let Err(what) = readable(&recovered(Some(state), None))
+        {
+            found.state = Err(what);
+        }
         if let Err(what) = found.state {
             let name = free_damaged(storage.as_ref(), dir)?;
             let set_aside = set_aside(storage.as_ref(), dir, &name)?;
@@ -189,7 +199,8 @@ impl Cluster {
             self.last = Some(index);
         }
         self.note_commit(commit);
-        within_cap("an append", self.staged.frame_len())
+        let len = self.staged.frame_len() as u64;
+        within_cap("an append", len, DISK_FRAME_BYTES_MAX as u64)
     }
 
     /// Stages a truncation for the next frame.
@@ -370,17 +381,10 @@ impl Cluster {
         self.last = last_of(checkpoint, tail)?;
         self.covered = checkpoint.map(|c| c.last.1.index);
         self.commit = commit.min(self.last.map_or(0, LogIndex::get));
-        let mut opening = FrameBuilder::default();
-        if let Some(checkpoint) = checkpoint {
-            opening.checkpoint(checkpoint);
-        }
-        let checkpoint_len = opening.frame_len() as u64;
-        for stored in tail {
-            opening.entry(stored);
-        }
-        within_cap("a checkpoint", opening.frame_len())?;
+        let checkpoint_len = checkpoint.map_or(0, |c| c.body.len()) as u64;
+        within_cap("a checkpoint", checkpoint_len, CHECKPOINT_BYTES_MAX)?;
         self.staged = FrameBuilder::default();
-        self.write_opening(opening)?;
+        self.write_opening(Opening::new(checkpoint, tail))?;
         self.commit_written = self.commit;
         self.reserve_for(checkpoint_len)
     }
@@ -388,7 +392,7 @@ impl Cluster {
     /// Writes the opening into the spare, and only when that is durable releases
     /// the segment before it. Until the release is durable too nothing is
     /// acknowledged in the new one: of two live segments the earlier counts.
-    fn write_opening(&mut self, opening: FrameBuilder) -> Result<(), DiskError> {
+    fn write_opening(&mut self, opening: Opening) -> Result<(), DiskError> {
         let head = self.head();
         let header = SegmentHeader {
             generation: self.generation.saturating_add(1),
@@ -399,12 +403,18 @@ impl Cluster {
         let spare_path = self.spare_path.clone();
         let failed = |action| at(&spare_path, action);
         self.spare.restart(header.nonce);
-        let end = self.spare.end_with(opening.frame_len());
+        let end = opening.end();
+        within_cap("a log segment", end, DISK_SEGMENT_BYTES_MAX)?;
         let mut written = self.spare.reserve(end).map_err(failed("extend"))?;
-        written += self
-            .spare
-            .write_frame(opening, head)
-            .map_err(failed("write"))?;
+        let mut last_seq = head.seq;
+        for (seq, frame) in (head.seq..).zip(opening.frames) {
+            last_seq = seq;
+            let head = FrameHead { seq, ..head };
+            written += self
+                .spare
+                .write_frame(frame, head)
+                .map_err(failed("write"))?;
+        }
         written += self.spare.write_header(&header).map_err(failed("write"))?;
         self.spare.file().sync().map_err(failed("sync"))?;
         if let Some(old) = self.live_header {
@@ -416,7 +426,7 @@ impl Cluster {
         self.written = self.written.saturating_add(written);
         self.live_header = Some(header);
         self.generation = header.generation;
-        self.synced_seq = head.seq;
+        self.synced_seq = last_seq;
         std::mem::swap(&mut self.live, &mut self.spare);
         std::mem::swap(&mut self.live_path, &mut self.spare_path);
         Ok(())
@@ -536,15 +546,45 @@ fn last_of(
     Ok(last.max(covered))
 }
 
-fn within_cap(what: &'static str, len: usize) -> Result<(), DiskError> {
-    if len <= DISK_FRAME_BYTES_MAX {
+/// What opens a segment: a checkpoint and the entries behind it, in as many frames
+/// as they take. All of them are durable before the segment counts, so that one
+/// that is missing later is damage as anywhere else.
+struct Opening {
+    frames: Vec<FrameBuilder>,
+}
+
+impl Opening {
+    fn new(checkpoint: Option<&Checkpoint>, tail: &[StoredEntry]) -> Self {
+        let mut frames = Vec::new();
+        let mut frame = FrameBuilder::default();
+        if let Some(checkpoint) = checkpoint {
+            frame.checkpoint(checkpoint);
+        }
+        for stored in tail {
+            if frame.frame_len() >= DISK_ROUND_BYTES {
+                frames.push(std::mem::take(&mut frame));
+            }
+            frame.entry(stored);
+        }
+        frames.push(frame);
+        Self { frames }
+    }
+
+    /// Where the block ends in its segment in which the last frame ends.
+    fn end(&self) -> u64 {
+        let lengths = self.frames.iter().map(FrameBuilder::frame_len);
+        let end = lengths.fold(BLOCK as u64, |end, len| {
+            place(end, len).saturating_add(len as u64)
+        });
+        end.next_multiple_of(BLOCK as u64)
+    }
+}
+
+fn within_cap(what: &'static str, bytes: u64, max: u64) -> Result<(), DiskError> {
+    if bytes <= max {
         return Ok(());
     }
-    Err(DiskError::TooLarge {
-        what,
-        bytes: len as u64,
-        max: DISK_FRAME_BYTES_MAX as u64,
-    })
+    Err(DiskError::TooLarge { what, bytes, max })
 }
 
 fn shown(index: Option<LogIndex>) -> String {

@@ -95,8 +95,8 @@ impl File for FaultyFile {
         self.file.len()
     }
 
-    fn read(&self, max: u64) -> io::Result<Vec<u8>> {
-        self.file.read(max)
+    fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        self.file.read_at(offset, len)
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {

@@ -32,8 +32,11 @@
 //! durable because it was found in the page cache, and no failed sync is
 //! repeated on the same data.
 //!
-//! Files: `format` (bytes), `storage` (system calls), `segment` (one file of the
-//! log), `recover` (reading), `folder` (lock, setting aside), `cluster` (one cluster's state on the medium),
+//! **Unreadable sectors** are damage where something is kept in them, and nothing
+//! where nothing is.
+//!
+//! Files: `format` (bytes), `storage` (system calls), `image` (a file as read),
+//! `segment` (one file of the log), `recover` (reading), `folder` (lock, setting aside), `cluster` (one cluster's state on the medium),
 //! `worker` (the thread that serves all clusters).
 
 mod cluster;
@@ -42,6 +45,7 @@ mod error;
 mod faults;
 mod folder;
 mod format;
+mod image;
 mod recover;
 mod segment;
 mod storage;
@@ -171,6 +175,9 @@ pub struct Recovered {
     pub set_aside: bool,
 }
 
+/// Judges whether the owner of a state can read it; else says what it cannot.
+pub type Readable = fn(&Recovered) -> Result<(), String>;
+
 /// How an opening found the files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Condition {
@@ -287,13 +294,27 @@ impl Disk {
         dir: &Path,
         worker: &Worker,
     ) -> impl Future<Output = Result<(Self, Recovered), DiskError>> + 'static {
-        Self::open_on(dir, worker, worker.storage())
+        Self::open_readable(dir, worker, |_| Ok(()))
+    }
+
+    /// As [`Disk::open_async`]. Where `readable` says what it cannot read of the
+    /// state, that state is damaged.
+    ///
+    /// # Errors
+    /// As [`Disk::open`].
+    pub fn open_readable(
+        dir: &Path,
+        worker: &Worker,
+        readable: Readable,
+    ) -> impl Future<Output = Result<(Self, Recovered), DiskError>> + 'static {
+        Self::open_on(dir, worker, worker.storage(), readable)
     }
 
     fn open_on(
         dir: &Path,
         worker: &Worker,
         storage: Arc<dyn Storage>,
+        readable: Readable,
     ) -> impl Future<Output = Result<(Self, Recovered), DiskError>> + 'static {
         let (done, opened) = oneshot::channel();
         let shared = Arc::new(Shared::default());
@@ -302,6 +323,7 @@ impl Disk {
             id,
             dir: dir.to_path_buf(),
             storage,
+            readable,
             shared: Arc::clone(&shared),
             done,
         });

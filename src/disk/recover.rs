@@ -1,7 +1,6 @@
 //! Reading what an earlier life left: which segment counts, what it holds, and
 //! whether what is missing was ever acknowledged. Writes nothing.
 
-use std::io::ErrorKind;
 use std::path::Path;
 
 use crate::config::limits::DISK_SEGMENT_BYTES_MAX;
@@ -11,6 +10,7 @@ use super::format::{
     BLOCK, FORMAT, Frame, HardSlot, Read, Record, SegmentHeader, find_frame, frame_at, frame_claim,
     records,
 };
+use super::image::Image;
 use super::storage::Storage;
 use super::{Checkpoint, DiskError, StoredEntry};
 
@@ -64,7 +64,8 @@ pub(super) fn recover(storage: &dyn Storage, dir: &Path) -> Result<Found, DiskEr
     let mut headers = Vec::new();
     for name in SEGMENTS {
         let path = dir.join(name);
-        let header = SegmentHeader::decode(&read(storage, &path, BLOCK as u64)?);
+        let image = Image::read(storage, &path, BLOCK)?;
+        let header = image.block(0).map_or(Read::Bad, SegmentHeader::decode);
         if let Read::Newer(found) = header {
             return Err(newer(&path, found));
         }
@@ -150,17 +151,17 @@ fn choose(
     })))
 }
 
-fn read_segment(storage: &dyn Storage, path: &Path) -> Result<Vec<u8>, DiskError> {
-    let max = DISK_SEGMENT_BYTES_MAX;
-    let bytes = read(storage, path, max.saturating_add(1))?;
-    if bytes.len() as u64 > max {
+fn read_segment(storage: &dyn Storage, path: &Path) -> Result<Image, DiskError> {
+    let max = usize::try_from(DISK_SEGMENT_BYTES_MAX).unwrap_or(usize::MAX);
+    let image = Image::read(storage, path, max.saturating_add(1))?;
+    if image.bytes.len() > max {
         return Err(DiskError::TooLarge {
             what: "a log segment",
-            bytes: bytes.len() as u64,
-            max,
+            bytes: image.bytes.len() as u64,
+            max: DISK_SEGMENT_BYTES_MAX,
         });
     }
-    Ok(bytes)
+    Ok(image)
 }
 
 /// What hard state and log say of one another: each notes how far the other had
@@ -192,12 +193,11 @@ struct HardRead {
 
 fn read_hard_state(storage: &dyn Storage, dir: &Path) -> Result<HardRead, DiskError> {
     let path = dir.join(HARD_STATE);
-    let bytes = read(storage, &path, 2 * BLOCK as u64)?;
-    let (first, second) = bytes.split_at(bytes.len().min(BLOCK));
+    let image = Image::read(storage, &path, 2 * BLOCK)?;
     let mut slots = Vec::new();
     let mut unreadable = false;
-    for block in [first, second] {
-        match HardSlot::decode(block) {
+    for number in [0, 1] {
+        match image.block(number).map_or(Read::Bad, HardSlot::decode) {
             Read::Newer(found) => return Err(newer(&path, found)),
             Read::Blank => {}
             Read::Bad => unreadable = true,
@@ -210,17 +210,6 @@ fn read_hard_state(storage: &dyn Storage, dir: &Path) -> Result<HardRead, DiskEr
         whole,
         unreadable,
     })
-}
-
-/// A file's bytes; a missing file has none.
-fn read(storage: &dyn Storage, path: &Path, max: u64) -> Result<Vec<u8>, DiskError> {
-    let file = match storage.open(path, false) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(DiskError::io(path, "open", &error)),
-    };
-    file.read(max)
-        .map_err(|error| DiskError::io(path, "read", &error))
 }
 
 fn newer(path: &Path, found: u32) -> DiskError {
@@ -240,7 +229,8 @@ enum Scan {
 
 /// Reads a segment's frames up to the first that is not there, and makes sure
 /// that none follows it.
-fn scan(segment: &[u8], header: &SegmentHeader) -> Scan {
+fn scan(image: &Image, header: &SegmentHeader) -> Scan {
+    let segment = image.bytes.as_slice();
     let mut log = Log::default();
     let mut offset = BLOCK;
     let mut expected = header.first_seq;
@@ -251,7 +241,15 @@ fn scan(segment: &[u8], header: &SegmentHeader) -> Scan {
         offset = frame.end;
         expected = expected.saturating_add(1);
     }
-    // A frame is written only after its predecessor is durable.
+    let next = places(offset).map(|at| reach(segment, at, expected)).max();
+    if image.is_lost(&(offset..next.unwrap_or(offset))) {
+        return Scan::Damaged(format!(
+            "the medium does not give back byte {offset} and what follows, where frame \
+             {expected} may be"
+        ));
+    }
+    // A frame is written only after its predecessor is durable. What cannot be
+    // read behind it was never in use, or two faults would have to meet.
     if let Some(later) = find_frame(segment, offset, header.nonce) {
         return Scan::Damaged(format!(
             "frame {expected} at byte {offset} is unreadable, frame {} is there",
@@ -272,6 +270,13 @@ fn scan(segment: &[u8], header: &SegmentHeader) -> Scan {
 /// Where a frame can begin whose predecessor ends at `offset`.
 fn places(offset: usize) -> impl Iterator<Item = usize> {
     [offset, offset.next_multiple_of(BLOCK)].into_iter()
+}
+
+/// Where the frame ends that begins at `at`, if it is `expected`; else that block.
+fn reach(segment: &[u8], at: usize, expected: u64) -> usize {
+    let claimed = frame_claim(segment, at).filter(|(seq, _)| *seq == expected);
+    let block = at.saturating_add(1).next_multiple_of(BLOCK);
+    claimed.map_or(block, |(_, len)| at.saturating_add(len).max(block))
 }
 
 fn next_frame(segment: &[u8], offset: usize, nonce: u64, expected: u64) -> Option<Frame<'_>> {

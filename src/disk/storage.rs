@@ -52,8 +52,8 @@ impl std::fmt::Debug for dyn Storage {
 pub(super) trait File: Send {
     /// Its size in bytes.
     fn len(&self) -> io::Result<u64>;
-    /// All of its bytes from the start, at most `max`.
-    fn read(&self, max: u64) -> io::Result<Vec<u8>>;
+    /// `len` of its bytes from `offset` on, fewer where the file ends.
+    fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>>;
     /// Writes at a byte offset; beyond the end the file grows.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Makes the contents, and the size, durable.
@@ -201,11 +201,21 @@ impl File for RealFile {
         Ok(self.file.metadata()?.len())
     }
 
-    fn read(&self, max: u64) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let mut from_start = fs::File::try_clone(&self.file)?;
-        io::Seek::rewind(&mut from_start)?;
-        from_start.take(max).read_to_end(&mut bytes)?;
+    fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        let mut filled = 0;
+        while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self
+                .file
+                .read_at(rest, offset.saturating_add(filled as u64))
+            {
+                Ok(0) => break,
+                Ok(count) => filled = filled.saturating_add(count),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        bytes.truncate(filled);
         Ok(bytes)
     }
 

@@ -25,7 +25,7 @@ use crate::wire::LogIndex;
 
 use super::cluster::Cluster;
 use super::storage::{File, RealStorage, Storage};
-use super::{Checkpoint, DiskError, HardState, Recovered, Stats, StoredEntry, today};
+use super::{Checkpoint, DiskError, HardState, Readable, Recovered, Stats, StoredEntry, today};
 
 /// From how many waiting clusters of one file system on its sync replaces their
 /// own. A `syncfs` also writes what others left dirty, and the inodes' times,
@@ -54,6 +54,7 @@ pub(super) enum Job {
         id: u64,
         dir: PathBuf,
         storage: Arc<dyn Storage>,
+        readable: Readable,
         shared: Arc<Shared>,
         done: Opened,
     },
@@ -234,12 +235,13 @@ pub(super) fn take(members: &mut Members, job: Job) {
             id,
             dir,
             storage,
+            readable,
             shared,
             done,
         } => {
             // What was asked for before comes before: a folder just released is free.
             while round(members) {}
-            let opened = Cluster::open(storage, &dir).map(|(cluster, recovered)| {
+            let opened = Cluster::open(storage, &dir, readable).map(|(cluster, recovered)| {
                 let member = Member::new(cluster, shared);
                 members.insert(id, member);
                 recovered

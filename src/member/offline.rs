@@ -8,8 +8,8 @@ use event_listener::Event;
 
 use super::run::{StartError, configured_members};
 use crate::config::ClusterConfig;
-use crate::disk::{self, Disk, DiskError, Standing, Worker};
-use crate::raft::replica::Replica;
+use crate::disk::{self, DiskError, Standing, Worker};
+use crate::raft::replica::{self, Replica};
 use crate::wire::{EntryId, LogIndex};
 
 /// Makes a witness that lost its state a voter at once (S7), with what its log
@@ -20,7 +20,7 @@ use crate::wire::{EntryId, LogIndex};
 ///
 /// The state is in use by a running witness, or cannot be written.
 pub async fn adopt(config: &ClusterConfig, worker: &Worker) -> Result<EntryId, StartError> {
-    let (disk, recovered) = Disk::open_async(&config.data_dir, worker).await?;
+    let (disk, recovered) = replica::open(&config.data_dir, worker).await?;
     let fresh = recovered.checkpoint.is_none();
     let members = configured_members(config);
     let me = config.self_addr.clone();
@@ -51,9 +51,7 @@ pub async fn adopt(config: &ClusterConfig, worker: &Worker) -> Result<EntryId, S
 /// # Errors
 ///
 /// The state is in use by a running witness, or cannot be moved.
-pub async fn reset(config: &ClusterConfig, worker: &Worker) -> Result<PathBuf, DiskError> {
-    // Opening it proves that no witness runs on it.
-    let (disk, _) = Disk::open_async(&config.data_dir, worker).await?;
-    disk.close().await?;
+pub fn reset(config: &ClusterConfig) -> Result<PathBuf, DiskError> {
+    // Nothing is read: it may be what cannot be read that has to go.
     disk::set_aside(&config.data_dir, "reset")
 }

@@ -15,13 +15,13 @@ use super::liveness::Pulse;
 use super::peerage::Peerage;
 use super::{Member, Trouble};
 use crate::config::{Bootstrap, ClusterConfig, Election, VotePolicy, limits};
-use crate::disk::{Condition, Disk, DiskError, Recovered, Standing, Worker};
+use crate::disk::{Condition, DiskError, Recovered, Standing, Worker};
 use crate::links::follower::Vouched;
 use crate::links::utility_client::ask;
 use crate::logging::tally::Tallies;
 use crate::raft::checkpoint::CheckpointError;
 use crate::raft::engine::{Engine, Role, Stopped};
-use crate::raft::replica::Replica;
+use crate::raft::replica::{self, Replica};
 use crate::raft::runtime;
 use crate::raft::types::Members;
 use crate::reactor::{TcpListener, Timer};
@@ -78,7 +78,7 @@ impl Member {
     ) -> Result<Rc<Self>, StartError> {
         let name: Rc<str> = config.name.as_str().into();
         let me = config.self_addr.clone();
-        let (disk, recovered) = Disk::open_async(&config.data_dir, worker).await?;
+        let (disk, recovered) = replica::open(&config.data_dir, worker).await?;
         report_condition(&name, &recovered);
         let untouched = recovered.condition == Condition::Fresh;
         let fresh = recovered.checkpoint.is_none() && recovered.entries.is_empty();
@@ -316,7 +316,7 @@ impl Member {
     }
 
     async fn reopen(self: &Rc<Self>) -> Result<(), StartError> {
-        let (disk, recovered) = Disk::open_async(&self.config.data_dir, &self.worker).await?;
+        let (disk, recovered) = replica::open(&self.config.data_dir, &self.worker).await?;
         report_condition(&self.name, &recovered);
         let untouched = recovered.condition == Condition::Fresh;
         let fresh = recovered.checkpoint.is_none() && recovered.entries.is_empty();

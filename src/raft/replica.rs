@@ -4,18 +4,21 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Instant;
 
 use event_listener::{Event, EventListener};
 use futures_channel::oneshot;
 
-use super::checkpoint;
+use super::checkpoint::{self, CheckpointError, State};
 use super::log::{Log, id_of};
 use super::proposals::Held;
 use super::types::{LogId, Members, StoredMembership, log_id, membership};
 use crate::config::limits::LEADERS_FREED_MAX;
-use crate::disk::{Arrival, Disk, Diverged, HardState, Recovered, Standing, StoredEntry};
+use crate::disk::{
+    Arrival, Disk, DiskError, Diverged, HardState, Recovered, Standing, StoredEntry, Worker,
+};
 use crate::kv::{Applied, Call, Change, Poison, Store};
 use crate::links::epoch::EpochTerm;
 use crate::links::follower::{EngineAppend, VoteView};
@@ -94,25 +97,14 @@ impl Replica {
         recovered: Recovered,
         changed: Rc<Event>,
         now: Instant,
-    ) -> Result<Self, checkpoint::CheckpointError> {
-        let mut store = Store::new(now);
-        let mut log = Log::initial(members);
-        let mut purged = None;
-        if let Some(saved) = &recovered.checkpoint {
-            let state = checkpoint::decode(&saved.body)?;
-            purged =
-                (state.last.entry.id.index > LogIndex::FIRST).then(|| log_id(id_of(&state.last)));
-            log = state.log();
-            store = Store::load(state.data, now);
-        }
+    ) -> Result<Self, CheckpointError> {
+        let (state, mut log) = history(&recovered, members)?;
         let applied = log.commit();
-        for entry in recovered.entries {
-            if entry.entry.id.index > log.last().index && !log.push(entry) {
-                return Err(checkpoint::CheckpointError);
-            }
-        }
         log.commit_to(recovered.commit.unwrap_or(LogIndex::FIRST));
         let replayed_to = log.last().index;
+        let last = state.as_ref().map(|state| id_of(&state.last));
+        let purged = last.filter(|last| last.index > LogIndex::FIRST).map(log_id);
+        let store = state.map_or_else(|| Store::new(now), |state| Store::load(state.data, now));
         let vote = recovered.hard_state.as_ref().map_or_else(
             || VoteView {
                 term: EpochTerm::default(),
@@ -325,7 +317,7 @@ impl Replica {
     }
 
     /// Replaces log and store by a leader's snapshot.
-    pub fn install(&mut self, state: checkpoint::State, now: Instant) {
+    pub fn install(&mut self, state: State, now: Instant) {
         self.log = state.log();
         self.applied = self.log.commit();
         self.purged = self.log.id_at(self.applied).map(log_id);
@@ -341,6 +333,43 @@ pub fn leader_path(key: &str) -> Option<&str> {
     let path = key.strip_suffix("/leader")?;
     // A member may be called leader.
     (!path.ends_with("/optime") && !path.ends_with("/members")).then_some(path)
+}
+
+/// Opens a cluster's folder. What no replica can be built from is damage as any
+/// other (S15).
+///
+/// # Errors
+/// As [`Disk::open`].
+pub fn open(
+    dir: &Path,
+    worker: &Worker,
+) -> impl Future<Output = Result<(Disk, Recovered), DiskError>> + 'static {
+    Disk::open_readable(dir, worker, |recovered| {
+        let history = history(recovered, Members::new());
+        history.map(drop).map_err(|error| error.to_string())
+    })
+}
+
+/// The state of the checkpoint, if there is one, and the log: committed as far as
+/// the checkpoint goes. `members`: of a log without one.
+fn history(
+    recovered: &Recovered,
+    members: Members,
+) -> Result<(Option<State>, Log), CheckpointError> {
+    let saved = recovered.checkpoint.as_ref();
+    let state = saved
+        .map(|saved| checkpoint::decode(&saved.body))
+        .transpose()?;
+    let mut log = state
+        .as_ref()
+        .map_or_else(|| Log::initial(members), State::log);
+    let behind = log.last().index;
+    for stored in &recovered.entries {
+        if stored.entry.id.index > behind && !log.push(stored.clone()) {
+            return Err(CheckpointError);
+        }
+    }
+    Ok((state, log))
 }
 
 fn nothing(poison: Option<Poison>) -> Applied {

@@ -15,14 +15,14 @@ use super::crash::history;
 use super::rig::{Image, Rig, entry, index, vote};
 use super::sim::{Event, Sim};
 
-const FILES: [&str; 3] = ["log-a", "log-b", "hard-state"];
+pub(super) const FILES: [&str; 3] = ["log-a", "log-b", "hard-state"];
 
-fn open(sim: &Sim) -> Result<Recovered, DiskError> {
-    Cluster::open(sim.storage(), Rig::folder()).map(|(_, recovered)| recovered)
+pub(super) fn open(sim: &Sim) -> Result<Recovered, DiskError> {
+    Cluster::open(sim.storage(), Rig::folder(), |_| Ok(())).map(|(_, recovered)| recovered)
 }
 
 /// The files after a history, and the state in them.
-fn written() -> (Vec<Vec<u8>>, Image) {
+pub(super) fn written() -> (Vec<Vec<u8>>, Image) {
     let mut rig = Rig::new(1);
     rig.open().unwrap().unwrap();
     history(&mut rig, Rig::settle);
@@ -30,7 +30,7 @@ fn written() -> (Vec<Vec<u8>>, Image) {
     (bytes.to_vec(), rig.latest().clone())
 }
 
-fn disk_with(files: &[Vec<u8>]) -> Sim {
+pub(super) fn disk_with(files: &[Vec<u8>]) -> Sim {
     let sim = Sim::new(9);
     for (name, bytes) in FILES.iter().zip(files) {
         sim.put(&Rig::folder().join(name), bytes);
@@ -191,7 +191,7 @@ fn amnesia_outlives_a_crash() {
         if what.contains("log-a") && set_aside.ends_with("damaged-1"))
     );
     sim.power_cut();
-    let (mut cluster, recovered) = Cluster::open(sim.storage(), Rig::folder()).unwrap();
+    let (mut cluster, recovered) = Cluster::open(sim.storage(), Rig::folder(), |_| Ok(())).unwrap();
     assert!(matches!(recovered.condition, Condition::Damaged { .. }));
     assert_eq!(recovered.hard_state.unwrap().standing, Standing::Amnesic);
     cluster.append(&[entry(5, 5, b"x")], index(5)).unwrap();
@@ -200,7 +200,7 @@ fn amnesia_outlives_a_crash() {
     cluster.log_synced();
     drop(cluster);
     // Entries alone make no voter.
-    let (mut cluster, recovered) = Cluster::open(sim.storage(), Rig::folder()).unwrap();
+    let (mut cluster, recovered) = Cluster::open(sim.storage(), Rig::folder(), |_| Ok(())).unwrap();
     assert_eq!(recovered.condition, Condition::Intact);
     assert_eq!(recovered.hard_state.unwrap().standing, Standing::Amnesic);
     cluster.write_hard_state(&vote(6, 1)).unwrap();
@@ -302,4 +302,32 @@ fn what_would_lose_entries_is_refused() {
         };
         assert_eq!(Image::of(&recovered), before);
     }
+}
+
+/// S15: a state whose bytes are sound and make no sense to its owner is damage too.
+#[test]
+fn what_its_owner_cannot_read_is_set_aside() {
+    let (files, _) = written();
+    let sim = disk_with(&files);
+    let opened = Cluster::open(sim.storage(), Rig::folder(), |recovered| {
+        let checkpoint = recovered.checkpoint.as_ref().unwrap();
+        assert_eq!((checkpoint.body.len(), recovered.entries.len()), (700, 2));
+        Err("the checkpoint is a riddle".into())
+    });
+    let (cluster, recovered) = opened.unwrap();
+    let hard_state = recovered.hard_state.unwrap();
+    assert_eq!(hard_state.standing, Standing::Amnesic);
+    assert_eq!(
+        recovered.condition,
+        Condition::Damaged {
+            what: "the checkpoint is a riddle".into(),
+            set_aside: Rig::folder().join("damaged-1"),
+        }
+    );
+    for (name, bytes) in FILES.iter().zip(&files) {
+        let kept = sim.bytes(&Rig::folder().join("damaged-1").join(name));
+        assert_eq!(kept.as_ref(), Some(bytes));
+    }
+    drop(cluster);
+    assert!(open(&sim).unwrap().entries.is_empty());
 }

@@ -214,7 +214,7 @@ fn many_clusters_share_a_sync() {
         .map(|n| {
             let dir = PathBuf::from(format!("/data/{n}"));
             sim.world().unlock();
-            block_on(Disk::open_on(&dir, &worker, sim.storage()))
+            block_on(Disk::open_on(&dir, &worker, sim.storage(), |_| Ok(())))
                 .unwrap()
                 .0
         })
@@ -257,7 +257,8 @@ fn many_clusters_share_a_sync() {
     assert!(again.is_err());
     sim.world().unlock();
     let dir = PathBuf::from("/data/0");
-    let (disk, recovered) = block_on(Disk::open_on(&dir, &worker, sim.storage())).unwrap();
+    let (disk, recovered) =
+        block_on(Disk::open_on(&dir, &worker, sim.storage(), |_| Ok(()))).unwrap();
     assert!(!recovered.entries.is_empty());
     let next = recovered.entries.len() as u64 + 1;
     block_on(disk.append(vec![entry(next, 1, b"x")], index(1))).unwrap();

@@ -116,6 +116,7 @@ impl Rig {
             id: self.life,
             dir: PathBuf::from(DIR),
             storage: self.sim.storage(),
+            readable: |_| Ok(()),
             shared: Arc::new(Shared::default()),
             done,
         };

@@ -3,7 +3,7 @@
 //! synced are lost from some point on, a failed sync drops what it pleases and
 //! calls it clean, and every call can be made to fail.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -12,6 +12,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use rustix::io::Errno;
 
+use crate::disk::format::BLOCK;
 use crate::disk::storage::{File, Lock, Storage};
 
 const SECTOR: usize = 512;
@@ -58,6 +59,11 @@ pub(super) struct World {
     pub calls: u64,
     /// From which call on, how many calls fail, and with what.
     pub fail: Option<(u64, u64, Errno)>,
+    /// Reads and openings to read so far, and which of them fails.
+    pub reads: u64,
+    pub fail_read: Option<u64>,
+    /// Blocks that the medium does not give back until they are written again.
+    pub bad_blocks: BTreeSet<(PathBuf, usize)>,
     /// Syncs report success and do nothing: a broken medium.
     pub lying: bool,
     /// Free space in bytes.
@@ -82,6 +88,9 @@ impl Sim {
             locked: false,
             calls: 0,
             fail: None,
+            reads: 0,
+            fail_read: None,
+            bad_blocks: BTreeSet::new(),
             lying: false,
             free: usize::MAX,
             shared_sync: false,
@@ -201,6 +210,16 @@ impl World {
         }
     }
 
+    /// A call that reads. What the medium has lost is told by `fail_read` and
+    /// `bad_blocks`; any other failure says nothing of it.
+    fn reading(&mut self) -> io::Result<()> {
+        self.reads += 1;
+        if self.fail_read == Some(self.reads) {
+            return Err(Errno::IO.into());
+        }
+        self.call().map_err(|_| Errno::NOMEM.into())
+    }
+
     fn settle_names(&mut self) {
         for op in self.name_ops.drain(..) {
             match op {
@@ -250,7 +269,11 @@ impl Storage for Sim {
 
     fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn File>> {
         let mut world = self.world();
-        world.call()?;
+        if create {
+            world.call()?;
+        } else {
+            world.reading()?;
+        }
         let inode = match world.names.get(path) {
             Some(Name::File(inode)) => *inode,
             Some(Name::Folder) => return Err(Errno::ISDIR.into()),
@@ -324,11 +347,18 @@ impl File for SimFile {
         Ok(world.inodes[self.inode].cached.len() as u64)
     }
 
-    fn read(&self, max: u64) -> io::Result<Vec<u8>> {
+    fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
         let mut world = self.sim.world();
-        world.call()?;
+        world.reading()?;
         let bytes = &world.inodes[self.inode].cached;
-        Ok(bytes[..bytes.len().min(usize::try_from(max).unwrap())].to_vec())
+        let start = usize::try_from(offset).unwrap().min(bytes.len());
+        let end = (start + len).min(bytes.len());
+        let path = world.path_of(self.inode);
+        let mut blocks = start / BLOCK..end.div_ceil(BLOCK);
+        if blocks.any(|block| world.bad_blocks.contains(&(path.clone(), block))) {
+            return Err(Errno::IO.into());
+        }
+        Ok(bytes[start..end].to_vec())
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -352,6 +382,9 @@ impl File for SimFile {
         if outcome.is_ok() {
             world.free -= grows;
             let path = world.path_of(self.inode);
+            for block in offset / BLOCK..(offset + bytes.len()).div_ceil(BLOCK) {
+                world.bad_blocks.remove(&(path.clone(), block));
+            }
             let event = Event::Write(path, offset, bytes.to_vec());
             world.events.push(event);
         }

@@ -200,3 +200,30 @@ fn an_append_has_a_cap() {
         matches!(rig.failure(), Some(DiskError::TooLarge { what, .. }) if *what == "an append");
     assert!(refused);
 }
+
+/// S15: a tail beyond what one frame takes opens the next segment all the same, and
+/// is read back, wherever the power goes meanwhile.
+#[test]
+fn a_long_tail_opens_a_segment_in_several_frames() {
+    let large: std::sync::Arc<[u8]> = vec![7; 3 << 20].into();
+    for calls in 0..12 {
+        let mut rig = Rig::new(calls);
+        rig.open().unwrap().unwrap();
+        for n in 1..=5 {
+            let mut stored = entry(n, 1, b"");
+            stored.entry.command = std::sync::Arc::clone(&large);
+            rig.append(vec![stored], 1);
+            assert!(rig.settle());
+        }
+        let tail = rig.latest().entries[1..].to_vec();
+        let mut world = rig.sim.world();
+        world.fail = (calls > 0).then_some((world.calls + calls, 1000, Errno::IO));
+        drop(world);
+        rig.begin_segment(checkpoint(1, b"state"), tail, 1, false);
+        assert!(rig.settle() || calls > 0);
+        rig.sim.power_cut();
+        rig.sim.world().fail = None;
+        rig.open().unwrap().unwrap();
+        assert_eq!(rig.latest().last(), 5);
+    }
+}
