@@ -16,6 +16,10 @@ pub const INFLATED_BYTES_MAX: usize = FRAME_BYTES_MAX;
 /// Deepest nesting of containers in a pickle.
 pub const PICKLE_DEPTH_MAX: usize = 64;
 
+/// Deepest nesting in a snapshot: there a value stands one level deeper than in
+/// the command that set it.
+pub const SNAPSHOT_DEPTH_MAX: usize = PICKLE_DEPTH_MAX + 1;
+
 /// Applied log entries kept in memory for peers that lag; a peer that needs
 /// older ones gets a snapshot.
 pub const LOG_ENTRIES_KEPT: u64 = 256;
@@ -245,9 +249,10 @@ pub const DISK_SEGMENT_BYTES: u64 = 1 << 20;
 /// memory.
 pub const DISK_SEGMENT_BYTES_MAX: u64 = 128 << 20;
 
-/// Largest frame of the log, in bytes: what one `append` or one checkpoint with
-/// its tail may come to. Above any frame a peer can send.
-pub const DISK_FRAME_BYTES_MAX: usize = 40 << 20;
+/// Largest frame of the log, in bytes: what one `append` or one checkpoint may come
+/// to. Above any frame a peer can send, and above a checkpoint of the greatest state
+/// with its two last commands.
+pub const DISK_FRAME_BYTES_MAX: usize = 72 << 20;
 
 /// How much of a cluster's queue one round of the disk thread takes, in bytes;
 /// a single larger operation goes alone.
@@ -294,9 +299,28 @@ pub const SECONDS_MAX: f64 = 86_400.0;
 /// has not heard the refreshes that came meanwhile.
 pub const TICK_GAP_MAX: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// Key-value state above this many bytes is worth a warning in `status`. It is
-/// no refusal: what is committed must be applied, or the replicas part.
-pub const KV_BYTES_WARN: u64 = 4 << 20;
+/// Key-value state above this many bytes, as [`kv::Store::bytes`] counts them, is
+/// worth a warning in `status`: Patroni's own takes some ten thousand.
+///
+/// [`kv::Store::bytes`]: crate::kv::Store::bytes
+pub const KV_BYTES_WARN: u64 = 2 << 20;
+
+/// The quota of the key-value state, in bytes: as leader we refuse what would make
+/// it grow beyond, and we vote for nobody while it is beyond because another leader
+/// let it grow. So a snapshot of ours is always within what a member takes in.
+pub const KV_BYTES_QUOTA: u64 = 5 << 20;
+
+/// The most key-value state that we hold, in bytes, with the commands that wait to
+/// be applied: beyond it, which only another leader can bring about, no entry is
+/// stored until a snapshot brings a smaller state. Its checkpoint fits one frame.
+pub const KV_BYTES_MAX: u64 = 32 << 20;
+
+/// How often the leader is asked for a snapshot while the state is beyond that.
+pub const KV_FULL_PAUSE: Duration = Duration::from_secs(60);
+
+/// Largest command that we append as leader, in bytes. Patroni's largest, a cluster's
+/// dynamic configuration or history, take some thousand.
+pub const PROPOSAL_BYTES_MAX: usize = 4 << 20;
 
 /// Commands in one append, in bytes; the entry that crosses it is included, as
 /// in Python's `appendEntriesBatchSizeBytes` (spec 5.5).

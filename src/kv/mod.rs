@@ -21,4 +21,4 @@ pub mod tail;
 pub use call::Call;
 pub use rules::Poison;
 pub use store::{Applied, Change, Life, Store, expire_command};
-pub use tail::Tail;
+pub use tail::{ProposalError, Tail};

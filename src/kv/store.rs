@@ -209,9 +209,9 @@ impl Store {
         self.table.len() == 0
     }
 
-    /// Memory that keys and values take, about, in bytes. Nothing bounds it
-    /// here: a committed entry has to be applied. See
-    /// [`KV_BYTES_WARN`](crate::config::limits::KV_BYTES_WARN).
+    /// Memory that keys and values take, about, in bytes; their pickle takes no
+    /// more. Nothing bounds it here, for a committed entry has to be applied; see
+    /// [`KV_BYTES_QUOTA`](crate::config::limits::KV_BYTES_QUOTA) for what does.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -321,10 +321,14 @@ pub fn expire_command(key: &Value, stored: &Value) -> Value {
     Value::Tuple([Value::Int(1), args].into())
 }
 
+/// What a value takes besides its text or its items, in bytes. No opcodes of ours
+/// for one value are longer.
+const VALUE_BYTES: u64 = 32;
+
 /// About how many bytes a value takes; what is shared counts each time.
-fn weight(value: &Value) -> u64 {
+pub(super) fn weight(value: &Value) -> u64 {
     let own = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX);
-    own(size_of::<Value>())
+    VALUE_BYTES
         + match value {
             Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) => 0,
             Value::BigInt(bytes) | Value::Bytes(bytes) => own(bytes.len()),

@@ -4,9 +4,19 @@
 
 use super::call::Call;
 use super::rules::{Decision, Effect, Poison, decide};
-use super::store::Store;
-use super::table::Table;
+use super::store::{Store, weight};
+use super::table::{Place, Table};
+use crate::config::limits::KV_BYTES_QUOTA;
 use crate::wire::ids::LogIndex;
+
+/// Why a proposal must not enter the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProposalError {
+    /// It would stop or harm Python nodes (H1, H6).
+    Poison(Poison),
+    /// The store would grow beyond its quota (S15).
+    Quota,
+}
 
 /// A speculative copy of a [`Store`], without ages.
 ///
@@ -23,6 +33,8 @@ use crate::wire::ids::LogIndex;
 #[derive(Debug, Clone)]
 pub struct Tail {
     table: Table<()>,
+    /// What keys and values take, as [`Store::bytes`] counts.
+    bytes: u64,
 }
 
 impl Tail {
@@ -30,6 +42,7 @@ impl Tail {
     pub fn of(store: &Store) -> Self {
         Self {
             table: store.bare(),
+            bytes: store.bytes(),
         }
     }
 
@@ -44,17 +57,42 @@ impl Tail {
     /// Judges a call that shall become entry `index`, the log's next, and takes
     /// it in if it may.
     ///
+    /// Beyond the quota whatever makes no key larger may enter: deletions and
+    /// expiry, by which the store shrinks, and the refresh of a leader key.
+    ///
     /// # Errors
     ///
-    /// Why it must not enter the log (H1, H6). Nothing has changed; the proposer
-    /// gets error 6, which its Patroni takes for the `False` that it is.
-    pub fn propose(&mut self, index: LogIndex, call: &Call) -> Result<(), Poison> {
-        let decision = decide(&self.table, index, call)?;
+    /// Why it must not enter the log. Nothing has changed.
+    pub fn propose(&mut self, index: LogIndex, call: &Call) -> Result<(), ProposalError> {
+        let decision = decide(&self.table, index, call).map_err(ProposalError::Poison)?;
         if let Some(harm) = decision.harm {
-            return Err(harm);
+            return Err(ProposalError::Poison(harm));
+        }
+        let after = self.bytes_after(&decision.effect);
+        if after > self.bytes.max(KV_BYTES_QUOTA) {
+            return Err(ProposalError::Quota);
         }
         self.carry_out(decision);
         Ok(())
+    }
+
+    /// What the store takes once this is carried out, in bytes.
+    fn bytes_after(&self, effect: &Effect<'_>) -> u64 {
+        let of_row = |place: Place| {
+            let row = self.table.at(place);
+            row.map_or(0, |row| weight(&row.key) + weight(&row.stored))
+        };
+        match effect {
+            Effect::Nothing => self.bytes,
+            Effect::Put(key, stored) => {
+                let old = self.table.find(key).map_or(0, of_row);
+                self.bytes - old + weight(key) + weight(stored)
+            }
+            Effect::Delete(places) => {
+                self.bytes - places.iter().map(|place| of_row(*place)).sum::<u64>()
+            }
+            Effect::Expire(place) => self.bytes - of_row(*place),
+        }
     }
 
     /// What [`Tail::propose`] would say, without taking the call in.
@@ -66,6 +104,7 @@ impl Tail {
     }
 
     fn carry_out(&mut self, decision: Decision<'_>) {
+        self.bytes = self.bytes_after(&decision.effect);
         match decision.effect {
             Effect::Nothing => {}
             Effect::Put(key, stored) => {

@@ -10,7 +10,7 @@ use super::log::{Log, members_after};
 use super::replica::call_of;
 use super::types::Members;
 use crate::config::limits;
-use crate::kv::{Store, Tail};
+use crate::kv::{ProposalError, Store, Tail};
 use crate::wire::command::Command;
 use crate::wire::message::ApplyError;
 use crate::wire::{Address, LogIndex, Value};
@@ -108,6 +108,9 @@ impl Proposals {
         if self.tail_is_wrong {
             return Err(ApplyError::QueueFull);
         }
+        if command.len() > limits::PROPOSAL_BYTES_MAX {
+            return Err(ApplyError::RequestDenied);
+        }
         let mut members = None;
         match call_of(command) {
             // S6: what would stop every Python node for good never enters the
@@ -115,7 +118,11 @@ impl Proposals {
             Some(call) => {
                 let call = call.map_err(|_| ApplyError::RequestDenied)?;
                 let judged = self.tail.propose(self.next, &call);
-                judged.map_err(|_| ApplyError::RequestDenied)?;
+                judged.map_err(|error| match error {
+                    ProposalError::Poison(_) => ApplyError::RequestDenied,
+                    // S15: to be tried again, for the store may shrink.
+                    ProposalError::Quota => ApplyError::QueueFull,
+                })?;
                 self.tail_bytes = self.tail_bytes.saturating_add(command.len());
             }
             None => match Command::parse(command) {

@@ -375,7 +375,10 @@ fn decode_body(
     };
     let pickled = &mut codec.pickle;
     codec.inflater.inflate(zlib, caps.bytes, pickled)?;
-    let value = codec.decoder.decode_within(pickled, caps.values);
+    let value = codec.decoder.decode_within(
+        pickled,
+        pickle::PickleCaps::MESSAGE.with_values(caps.values),
+    );
     value.map_err(SessionError::Pickle)
 }
 

@@ -14,7 +14,7 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 
 use super::message::entry_from_value;
-use super::pickle::{self, Encode, PickleError, Writer};
+use super::pickle::{self, Encode, PickleCaps, PickleError, Writer};
 use super::value::Value;
 use super::{Address, Entry};
 use crate::config::limits::INFLATED_BYTES_MAX;
@@ -71,7 +71,8 @@ impl Snapshot {
     /// What makes it unfit to be installed.
     pub fn decode(gzip: &[u8]) -> Result<Self, SnapshotError> {
         let pickled = inflate(gzip, INFLATED_BYTES_MAX)?;
-        let value = pickle::decode(&pickled).map_err(SnapshotError::Pickle)?;
+        let value =
+            pickle::decode_within(&pickled, PickleCaps::SNAPSHOT).map_err(SnapshotError::Pickle)?;
         drop(pickled);
         let Value::Tuple(parts) = &value else {
             return Err(SnapshotError::Shape("tuple"));

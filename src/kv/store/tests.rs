@@ -3,7 +3,11 @@
 //! the guard, order.
 
 use super::*;
-use crate::kv::Tail;
+use crate::config::limits::{
+    DISK_FRAME_BYTES_MAX, FRAME_BYTES_MAX, INFLATED_BYTES_MAX, KV_BYTES_MAX, KV_BYTES_QUOTA,
+    PICKLE_VALUES_MAX, PROPOSAL_BYTES_MAX,
+};
+use crate::kv::{ProposalError, Tail};
 use crate::wire::value::Str;
 
 const TTL: Duration = Duration::from_secs(30);
@@ -253,7 +257,8 @@ fn poison_changes_nothing_and_is_refused() {
     assert_eq!(tail.propose(first, &cancel), Ok(()));
     assert_eq!(bench.store.would_raise(second, &cancel), None);
     assert_eq!(tail.would_raise(second, &cancel), Some(Poison::MissingKey));
-    assert_eq!(tail.propose(second, &cancel), Err(Poison::MissingKey));
+    let refused = ProposalError::Poison(Poison::MissingKey);
+    assert_eq!(tail.propose(second, &cancel), Err(refused));
 
     assert!(matches!(&bench.apply(&cancel).change, Change::Deleted(keys) if keys.len() == 1));
     let again = bench.apply(&cancel);
@@ -306,7 +311,10 @@ fn harm_to_python_nodes_is_refused() {
     ] {
         let mut bench = Bench::new();
         let mut tail = Tail::of(&bench.store);
-        assert_eq!(tail.propose(bench.index.next(), &call), Err(poison));
+        assert_eq!(
+            tail.propose(bench.index.next(), &call),
+            Err(ProposalError::Poison(poison))
+        );
         assert_eq!(bench.apply(&call).poison, Some(poison));
         assert_eq!(bench.store.len(), keys, "{poison}");
     }
@@ -370,4 +378,62 @@ fn hostile_conditions_end() {
         let condition = call(0, &[str("k")], &[("prevValue", wanted)]);
         assert!(matches!(bench.apply(&condition).change, Change::Deleted(_)));
     }
+}
+
+/// S15: within the quota a snapshot is one that a member takes in, also while it is
+/// the leader's quota alone; the most that we hold has a checkpoint of one frame.
+#[test]
+fn the_quota_keeps_what_is_written_readable() {
+    let quota = usize::try_from(KV_BYTES_QUOTA).unwrap();
+    let most = usize::try_from(KV_BYTES_MAX).unwrap();
+    let rest = 64 << 10;
+    assert!(quota + 2 * PROPOSAL_BYTES_MAX + rest <= INFLATED_BYTES_MAX);
+    // A container counts twice as it is read, a key thrice.
+    assert!(3 * quota / usize::try_from(VALUE_BYTES).unwrap() + 1024 <= PICKLE_VALUES_MAX);
+    assert!(most + 2 * FRAME_BYTES_MAX + rest <= DISK_FRAME_BYTES_MAX);
+}
+
+/// S15: beyond the quota nothing may grow, and all that lets the store shrink, and
+/// the refresh of a leader key, goes on.
+#[test]
+fn a_quota_is_kept_by_the_leader() {
+    let mut bench = Bench::new();
+    let mut tail = Tail::of(&bench.store);
+    let big = "x".repeat(1 << 20);
+    let propose = |bench: &mut Bench, tail: &mut Tail, call: &Call| {
+        let judged = tail.propose(bench.index.next(), call);
+        if judged.is_ok() {
+            bench.apply(call);
+        }
+        judged
+    };
+    let refused = Err(ProposalError::Quota);
+    assert_eq!(propose(&mut bench, &mut tail, &lock(100.0)), Ok(()));
+    for n in 0..4 {
+        let junk = set(&format!("/junk/{n}"), writing(&big, 100.0, None));
+        assert_eq!(propose(&mut bench, &mut tail, &junk), Ok(()));
+    }
+    let one_more = set("/junk/4", writing(&big, 100.0, None));
+    assert_eq!(propose(&mut bench, &mut tail, &one_more), refused);
+    assert!(bench.store.bytes() <= KV_BYTES_QUOTA);
+    // Another leader has let it in.
+    bench.apply(&one_more);
+    assert!(bench.store.bytes() > KV_BYTES_QUOTA);
+    let mut tail = Tail::of(&bench.store);
+    let small = set("/s/b/sync", writing("{}", 100.0, None));
+    let larger = set("/s/b/leader", writing("another", 110.0, Some(30.0)));
+    for call in [&one_more, &lock(110.0)] {
+        assert_eq!(propose(&mut bench, &mut tail, call), Ok(()));
+    }
+    for call in [&small, &larger] {
+        assert_eq!(propose(&mut bench, &mut tail, call), refused);
+    }
+    bench.pass(TTL);
+    let expiry = bench.expiry();
+    let delete = call(0, &[str("/junk/"), Value::Bool(true)], &[]);
+    for call in [&expiry, &delete, &small, &larger] {
+        assert_eq!(propose(&mut bench, &mut tail, call), Ok(()));
+    }
+    assert_eq!(bench.keys(), ["/s/b/sync", "/s/b/leader"]);
+    assert!(bench.store.bytes() < 4096);
 }

@@ -45,6 +45,7 @@ impl Decoder {
     }
 
     pub(super) fn append_items(&mut self) -> Result<(), Error> {
+        let caps = self.budget.caps;
         let base = self.pop_mark()?;
         let (at, mut container, mut size) = self.take_target(base)?;
         let Container::List(items) = &mut container else {
@@ -53,7 +54,7 @@ impl Decoder {
         items.reserve(self.stack.len().saturating_sub(base));
         for item in self.stack.drain(base..) {
             let (value, held) = freeze(&mut self.open, &mut self.spare_pairs, item)?;
-            size.absorb(held)?;
+            size.absorb(held, &caps)?;
             items.push(value);
         }
         self.put_back(at, container, size);
@@ -61,6 +62,7 @@ impl Decoder {
     }
 
     pub(super) fn set_items(&mut self) -> Result<(), Error> {
+        let caps = self.budget.caps;
         let base = self.pop_mark()?;
         let (at, mut container, mut size) = self.take_target(base)?;
         let Container::Dict(pairs) = &mut container else {
@@ -74,10 +76,10 @@ impl Decoder {
         let mut items = self.stack.drain(base..);
         while let (Some(key), Some(value)) = (items.next(), items.next()) {
             let (key, held) = freeze(&mut self.open, &mut self.spare_pairs, key)?;
-            size.absorb(held)?;
+            size.absorb(held, &caps)?;
             self.budget.spend(held)?;
             let (value, held) = freeze(&mut self.open, &mut self.spare_pairs, value)?;
-            size.absorb(held)?;
+            size.absorb(held, &caps)?;
             pairs.insert(key, value)?;
         }
         drop(items);
@@ -102,9 +104,10 @@ impl Decoder {
         set: &mut Pairs,
         size: &mut Size,
     ) -> Result<(), Error> {
+        let caps = self.budget.caps;
         for item in self.stack.drain(base..) {
             let (value, held) = freeze(&mut self.open, &mut self.spare_pairs, item)?;
-            size.absorb(held)?;
+            size.absorb(held, &caps)?;
             self.budget.spend(held)?;
             set.insert(value, Value::None)?;
         }
@@ -116,11 +119,12 @@ impl Decoder {
             self.stack.truncate(base);
             return self.push(Slot::Global(Global::NewNode), Size::ONE);
         }
+        let caps = self.budget.caps;
         let mut size = Size::ONE;
         let mut failed = None;
         let items = self.stack.drain(base..).map(|item| {
             let frozen = freeze(&mut self.open, &mut self.spare_pairs, item);
-            match frozen.and_then(|(value, held)| size.absorb(held).map(|()| value)) {
+            match frozen.and_then(|(value, held)| size.absorb(held, &caps).map(|()| value)) {
                 Ok(value) => value,
                 Err(error) => {
                     failed = Some(error);
@@ -202,6 +206,7 @@ impl Decoder {
     /// Gives a new object its attributes, of which only the identity counts.
     pub(super) fn build(&mut self) -> Result<(), Error> {
         let state = self.pop()?;
+        let caps = self.budget.caps;
         let (state, held) = self.freeze(state)?;
         let Slot::Open(at) = self.top()?.slot else {
             return Err(Error::Type);
@@ -211,7 +216,7 @@ impl Decoder {
                 let Some(Value::Str(text)) = state.get("_id") else {
                     return Err(Error::Type);
                 };
-                size.absorb(held)?;
+                size.absorb(held, &caps)?;
                 *id = Some(text.clone());
                 Ok(())
             }

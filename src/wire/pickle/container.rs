@@ -4,12 +4,61 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::PickleError;
-use crate::config::limits::{PICKLE_BYTES_MAX, PICKLE_DEPTH_MAX, PICKLE_VALUES_MAX};
+use crate::config::limits::{
+    PICKLE_BYTES_MAX, PICKLE_DEPTH_MAX, PICKLE_MEMO_MAX, PICKLE_VALUES_MAX, SNAPSHOT_DEPTH_MAX,
+};
 use crate::wire::python_eq::Key;
 use crate::wire::value::{Str, Value};
 
 /// From this many pairs on, a dict finds its keys through an index.
 const INDEXED_FROM: usize = 8;
+
+/// What one pickle may hold, and may cost to read (S10).
+#[derive(Debug, Clone, Copy)]
+pub struct PickleCaps {
+    /// Values pushed, or held with shared parts written out.
+    values: usize,
+    /// Bytes of text and `bytes`, likewise.
+    bytes: usize,
+    /// Containers within containers.
+    depth: usize,
+    /// Slots of the memo.
+    memo: usize,
+}
+
+impl PickleCaps {
+    /// Of a message, and of the command in an entry.
+    pub const MESSAGE: Self = Self {
+        values: PICKLE_VALUES_MAX,
+        bytes: PICKLE_BYTES_MAX,
+        depth: PICKLE_DEPTH_MAX,
+        memo: PICKLE_MEMO_MAX,
+    };
+
+    /// Of a snapshot that a peer sends.
+    pub const SNAPSHOT: Self = Self {
+        depth: SNAPSHOT_DEPTH_MAX,
+        ..Self::MESSAGE
+    };
+
+    /// The same with another cap on the values.
+    pub const fn with_values(self, values: usize) -> Self {
+        Self { values, ..self }
+    }
+
+    /// Of what [`encode`](super::encode()) wrote in `len` bytes: it shares nothing
+    /// and uses no memo, so that each of them is one value or one byte of text at
+    /// most, looked at a few times.
+    pub const fn of_own(len: usize) -> Self {
+        const LOOKS: usize = 4;
+        Self {
+            values: len.saturating_mul(LOOKS),
+            bytes: len.saturating_mul(LOOKS),
+            depth: SNAPSHOT_DEPTH_MAX,
+            memo: 0,
+        }
+    }
+}
 
 /// What a value holds with all shared parts written out: a pickle of a hundred
 /// bytes can otherwise stand for 2^60 values.
@@ -35,16 +84,16 @@ impl Size {
     }
 
     /// Adds one more item to a container.
-    pub(super) fn absorb(&mut self, item: Self) -> Result<(), PickleError> {
+    pub(super) fn absorb(&mut self, item: Self, caps: &PickleCaps) -> Result<(), PickleError> {
         self.values = self.values.saturating_add(item.values);
         self.bytes = self.bytes.saturating_add(item.bytes);
         self.depth = self.depth.max(item.depth.saturating_add(1));
         let over = |got: u32, max: usize| usize::try_from(got).map_or(true, |got| got > max);
-        if usize::from(self.depth) > PICKLE_DEPTH_MAX {
+        if usize::from(self.depth) > caps.depth {
             Err(PickleError::Limit("depth"))
-        } else if over(self.values, PICKLE_VALUES_MAX) {
+        } else if over(self.values, caps.values) {
             Err(PickleError::Limit("values"))
-        } else if over(self.bytes, PICKLE_BYTES_MAX) {
+        } else if over(self.bytes, caps.bytes) {
             Err(PickleError::Limit("bytes"))
         } else {
             Ok(())
@@ -52,22 +101,21 @@ impl Size {
     }
 }
 
-/// What one pickle may spend on values pushed and on bytes made or hashed,
+/// What one pickle has spent on values pushed and on bytes made or hashed,
 /// counted again each time: opcodes that repeat costly work on a shared value
 /// would otherwise take hours.
 pub(super) struct Budget {
+    pub(super) caps: PickleCaps,
     values: usize,
     bytes: usize,
-    values_max: usize,
 }
 
 impl Budget {
-    /// A budget of `values_max` values.
-    pub(super) fn new(values_max: usize) -> Self {
+    pub(super) const fn new(caps: PickleCaps) -> Self {
         Self {
+            caps,
             values: 0,
             bytes: 0,
-            values_max,
         }
     }
 
@@ -81,13 +129,18 @@ impl Budget {
         let count = |more: u32| usize::try_from(more).unwrap_or(usize::MAX);
         self.values = self.values.saturating_add(count(size.values));
         self.bytes = self.bytes.saturating_add(count(size.bytes));
-        if self.values > self.values_max {
+        if self.values > self.caps.values {
             Err(PickleError::Limit("values"))
-        } else if self.bytes > PICKLE_BYTES_MAX {
+        } else if self.bytes > self.caps.bytes {
             Err(PickleError::Limit("bytes"))
         } else {
             Ok(())
         }
+    }
+
+    /// Whether the memo may have a slot at this place.
+    pub(super) const fn has_memo(&self, at: usize) -> bool {
+        at < self.caps.memo
     }
 }
 

@@ -5,9 +5,9 @@
 //! values, and recursion shows itself as a change of something frozen.
 
 use super::PickleError as Error;
-use super::container::{Budget, Container, Pairs, Size};
+use super::container::{Budget, Container, Pairs, PickleCaps, Size};
 use super::input::{Input, decimal, wide_int};
-use crate::config::limits::{KEPT_BUFFER_BYTES_MAX, PICKLE_MEMO_MAX, PICKLE_VALUES_MAX};
+use crate::config::limits::KEPT_BUFFER_BYTES_MAX;
 use crate::wire::value::{Str, Value};
 
 /// Texts that nearly every pickle of the wire holds: kept once, not allocated
@@ -124,7 +124,7 @@ impl Decoder {
             open: Vec::new(),
             common: COMMON.iter().map(|text| Str::from(*text)).collect(),
             spare_pairs: Vec::new(),
-            budget: Budget::new(PICKLE_VALUES_MAX),
+            budget: Budget::new(PickleCaps::MESSAGE),
         }
     }
 
@@ -133,16 +133,16 @@ impl Decoder {
     /// # Errors
     /// As [`decode`](super::decode()).
     pub fn decode(&mut self, bytes: &[u8]) -> Result<Value, Error> {
-        self.decode_within(bytes, PICKLE_VALUES_MAX)
+        self.decode_within(bytes, PickleCaps::MESSAGE)
     }
 
-    /// As [`Decoder::decode`], with a cap of its own on the values: what the
-    /// pickle may cost is known before it is read.
+    /// As [`Decoder::decode`], within other caps: what the pickle may cost is known
+    /// before it is read.
     ///
     /// # Errors
     /// As [`decode`](super::decode()).
-    pub fn decode_within(&mut self, bytes: &[u8], values_max: usize) -> Result<Value, Error> {
-        self.budget = Budget::new(values_max);
+    pub fn decode_within(&mut self, bytes: &[u8], caps: PickleCaps) -> Result<Value, Error> {
+        self.budget = Budget::new(caps);
         let mut input = Input { bytes };
         let result = self.run(&mut input);
         self.clear();
@@ -365,7 +365,7 @@ impl Decoder {
         if at > self.memo.len() + MEMO_GAP_MAX {
             return Err(Error::Memo);
         }
-        if at >= PICKLE_MEMO_MAX {
+        if !self.budget.has_memo(at) {
             return Err(Error::Limit("memo"));
         }
         if at >= self.memo.len() {

@@ -17,6 +17,7 @@ mod tests;
 
 use std::fmt;
 
+pub use container::PickleCaps;
 pub use decode::Decoder;
 pub use encode::{Encode, Writer};
 
@@ -29,6 +30,14 @@ use super::Value;
 /// What makes the bytes no pickle of plain data within the caps.
 pub fn decode(bytes: &[u8]) -> Result<Value, PickleError> {
     Decoder::new().decode(bytes)
+}
+
+/// Decodes as [`decode`], within other caps.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_within(bytes: &[u8], caps: PickleCaps) -> Result<Value, PickleError> {
+    Decoder::new().decode_within(bytes, caps)
 }
 
 /// Appends `value` to `out` as a pickle of protocol 2.
