@@ -77,6 +77,8 @@ pub struct Evidence {
     pub diverged: bool,
     /// All other members have forgotten what is committed here.
     pub estranged: bool,
+    /// The store is beyond its quota (S15).
+    pub store_full: bool,
     /// `vote: never`.
     pub never_votes: bool,
     /// `zone_policy: enforce`, and a data node shares its zone.
@@ -106,6 +108,8 @@ pub enum Reason {
     Diverged,
     /// See [`Evidence::estranged`].
     Estranged,
+    /// See [`Evidence::store_full`].
+    StoreFull,
     /// See [`Evidence::never_votes`].
     NeverVotes,
     /// See [`Evidence::shares_zone`].
@@ -128,6 +132,8 @@ pub const fn reason(evidence: &Evidence) -> Option<Reason> {
         Reason::Diverged
     } else if evidence.estranged {
         Reason::Estranged
+    } else if evidence.store_full {
+        Reason::StoreFull
     } else if evidence.never_votes {
         Reason::NeverVotes
     } else if evidence.shares_zone {
@@ -150,6 +156,7 @@ impl Reason {
             Self::DiskUnusable => "disk-unusable",
             Self::Diverged => "diverged",
             Self::Estranged => "estranged",
+            Self::StoreFull => "store-full",
             Self::NeverVotes => "never-votes",
             Self::SharedZone => "shared-zone",
             Self::NoMember => "no-member",
@@ -168,6 +175,9 @@ impl Reason {
             }
             Self::Estranged => {
                 "is the only member that holds the cluster's log; all others have forgotten it"
+            }
+            Self::StoreFull => {
+                "holds more keys and values than its quota allows, because another leader let them in"
             }
             Self::NeverVotes => "is configured never to vote",
             Self::SharedZone => "shares its zone with a data node, and zone_policy is enforce",
@@ -188,7 +198,11 @@ impl Reason {
     /// How bad it is.
     pub const fn level(self) -> Level {
         match self {
-            Self::DiskUnusable | Self::Diverged | Self::Estranged | Self::NoMember => Level::Alarm,
+            Self::DiskUnusable
+            | Self::Diverged
+            | Self::Estranged
+            | Self::StoreFull
+            | Self::NoMember => Level::Alarm,
             Self::SharedZone | Self::Recovering => Level::Warning,
             Self::NeverVotes | Self::Restarting => Level::Advice,
         }
@@ -207,6 +221,11 @@ impl Reason {
                 Some(commands.reset()),
             ),
             Self::Estranged => ("If the cluster was made anew, ", Some(commands.reset())),
+            Self::StoreFull => (
+                "Delete from the Raft store what Patroni did not write; the vote then comes back by \
+                 itself",
+                None,
+            ),
             Self::NeverVotes => (
                 "Nothing, if that is intended; else set vote to always and restart",
                 None,
@@ -278,6 +297,7 @@ mod tests {
         (Reason::DiskUnusable, |e| e.disk_unusable = true),
         (Reason::Diverged, |e| e.diverged = true),
         (Reason::Estranged, |e| e.estranged = true),
+        (Reason::StoreFull, |e| e.store_full = true),
         (Reason::NeverVotes, |e| e.never_votes = true),
         (Reason::SharedZone, |e| e.shares_zone = true),
         (Reason::NoMember, |e| e.no_member = true),
@@ -312,8 +332,8 @@ mod tests {
             assert!(evidence.may_acknowledge() || reason(&evidence).is_some());
             silent += usize::from(!evidence.may_acknowledge());
         }
-        // Four of the eight forbid it.
-        assert_eq!(silent, (1 << ORDER.len()) - (1 << 4));
+        // Four of the nine forbid it.
+        assert_eq!(silent, (1 << ORDER.len()) - (1 << 5));
         let for_where_it_stands = Evidence {
             never_votes: true,
             shares_zone: true,
@@ -323,7 +343,7 @@ mod tests {
     }
 
     /// Reason, name, level, remedy.
-    const TABLE: [(Reason, &str, Level, &str); 8] = [
+    const TABLE: [(Reason, &str, Level, &str); 9] = [
         (
             Reason::DiskUnusable,
             "disk-unusable",
@@ -342,6 +362,13 @@ mod tests {
             "estranged",
             Level::Alarm,
             "If the cluster was made anew, stop this witness and run: pg-witness reset orders",
+        ),
+        (
+            Reason::StoreFull,
+            "store-full",
+            Level::Alarm,
+            "Delete from the Raft store what Patroni did not write; the vote then comes back by \
+             itself",
         ),
         (
             Reason::NeverVotes,

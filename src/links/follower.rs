@@ -362,7 +362,7 @@ fn merge(log: &impl LocalLog, prev: EpochId, entries: &[Entry]) -> Result<Merged
 }
 
 /// Whether an entry is the one that stands in its place here, in term `ours`.
-fn is_same(log: &impl LocalLog, ours: EpochTerm, entry: &Entry) -> bool {
+pub(super) fn is_same(log: &impl LocalLog, ours: EpochTerm, entry: &Entry) -> bool {
     ours.term == entry.id.term && log.command_at(entry.id.index) == Some(&*entry.command)
 }
 

@@ -1,5 +1,5 @@
 //! Connections to the other members, in two halves: pure translation
-//! ([`follower`], [`leader`]), which does no I/O, reads no clock and spawns
+//! ([`follower`], [`leader`], [`reconcile`]), which does no I/O, reads no clock and spawns
 //! nothing, and the sockets that carry it.
 
 pub mod budget;
@@ -7,5 +7,6 @@ pub mod connection;
 pub mod epoch;
 pub mod follower;
 pub mod leader;
+pub mod reconcile;
 pub mod resolve;
 pub mod utility_client;

@@ -5,7 +5,8 @@
 //! is no more into the one that has just begun. So a witness that finds itself
 //! the only one to remember takes no part any more, keeps its state and says
 //! so: whether that state is rubbish or the last copy an operator must decide.
-//! The new nodes are a majority without it.
+//! The new nodes are a majority without it. If one of them shows that it remembers
+//! all the same, that is over ([`super::withdrawn`]).
 //!
 //! One member that has forgotten is no such case: it is taught. So as long as
 //! only such a one can be reached, it is not taught at once: the other may come
@@ -28,7 +29,7 @@ use super::peerage::Peerage;
 pub(super) struct Lack {
     /// When it first did so.
     since: Instant,
-    /// The end of its log.
+    /// The end of its log, as far as it shows it.
     end: u64,
     /// What was committed here at that moment.
     committed: u64,
@@ -40,6 +41,16 @@ impl Lack {
     const fn is_most(&self) -> bool {
         self.end < self.committed / 2
     }
+}
+
+/// Where a peer's log ends at least, by all that its `status` shows. Each number
+/// alone can be smaller: a log that was compacted has few entries left, and a node
+/// that has lost its `.meta` file in a power cut begins with commit index 1, though
+/// what its dump holds is applied. A leader also knows how far its followers are.
+fn end_shown(status: &StatusReply) -> u64 {
+    let followers = status.partners.iter().filter_map(|partner| partner.matched);
+    let own = [status.log_len, status.last_applied, status.commit_idx];
+    own.into_iter().chain(followers).max().unwrap_or(0)
 }
 
 impl Peerage {
@@ -61,6 +72,16 @@ impl Peerage {
             .is_some_and(|known| known.verified && known.lacks.is_none_or(|lack| !lack.is_most()))
     }
 
+    /// Whether the peer showed that it lacks something of what is committed here.
+    pub(super) fn lacks_something(&self, peer: &Address) -> bool {
+        self.lacks(peer).is_some()
+    }
+
+    /// Notes that the peer holds all that is committed here.
+    pub(super) fn remembers_again(&self, peer: &Address) {
+        self.update(peer, |known| known.lacks = None);
+    }
+
     fn lacks(&self, peer: &Address) -> Option<Lack> {
         self.0.borrow().get(peer).and_then(|known| known.lacks)
     }
@@ -70,11 +91,8 @@ impl Member {
     /// Compares what a peer shows of its log with what is committed here.
     pub(super) fn note_lack(&self, peer: &Address, status: &StatusReply) {
         let committed = self.replica.borrow().log.commit().get();
-        // A log that was compacted has fewer entries than are committed: what
-        // counts all of them is whole, and ends where it counts to.
-        let whole = status.commit_idx <= status.log_len;
-        let end = status.log_len;
-        let lacks = whole && end < committed;
+        let end = end_shown(status);
+        let lacks = end < committed;
         self.peerage.update(peer, |known| {
             let since = known.lacks.map_or_else(Instant::now, |lack| lack.since);
             known.lacks = lacks.then_some(Lack {
@@ -144,7 +162,9 @@ impl Member {
 
     /// Takes no part from now on, durably.
     fn estrange(&self) {
-        if self.standing() == Standing::Estranged {
+        // S7: one that is no voter has nothing to withhold, and must not come back as
+        // one.
+        if self.standing() != Standing::Voter {
             return;
         }
         // Should the disk fail, the next start finds the same again.

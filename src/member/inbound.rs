@@ -9,7 +9,6 @@ use super::standing::OtherLeader;
 use super::{Member, Trouble, terms};
 use crate::bugs::{Bug, planted};
 use crate::config::limits;
-use crate::disk::Standing;
 use crate::links::connection::Connection;
 use crate::links::follower::{
     self, EngineAppend, Ignored, Incoming, Verdict, Vouched, noncommittal,
@@ -19,7 +18,6 @@ use crate::raft::checkpoint::State;
 use crate::raft::engine::Stopped;
 use crate::raft::runtime;
 use crate::reactor::Timer;
-use crate::reason::Reason;
 use crate::wire::message::{
     Append, AppendBody, FragmentPart, Message, NextNodeIdx, SnapshotChunk, decode_entry,
 };
@@ -146,6 +144,7 @@ impl Member {
         last: EntryId,
     ) {
         self.saw_term(peer, term);
+        self.on_candidate_withdrawn(peer, last);
         if self.has_voice() {
             self.acquainted(peer).await;
         }
@@ -247,12 +246,8 @@ impl Member {
         append: Append,
     ) {
         self.saw_term(peer, append.term);
-        if self.diverged.get().is_some() || self.standing() == Standing::Estranged {
-            // Not followed, but known: it leads, whatever we think of it.
-            if append.term >= self.replica.borrow().vote.term.term {
-                *self.leader.borrow_mut() = Some((peer.clone(), append.term, Instant::now()));
-            }
-            return;
+        if self.is_withdrawn() {
+            return self.on_append_withdrawn(peer, connection, append);
         }
         let outdated = {
             let replica = self.replica.borrow();
@@ -287,6 +282,9 @@ impl Member {
                 return;
             }
         };
+        if !entries.is_empty() && self.is_store_full() {
+            return self.answer(peer, connection, self.refuse_for_size(), None);
+        }
         let incoming = Incoming {
             from: peer,
             term,
@@ -315,7 +313,7 @@ impl Member {
         }
     }
 
-    fn assemble_entry(
+    pub(super) fn assemble_entry(
         &self,
         peer: &Address,
         term: Term,
@@ -329,7 +327,7 @@ impl Member {
         Some(entry)
     }
 
-    fn assemble_snapshot(
+    pub(super) fn assemble_snapshot(
         &self,
         peer: &Address,
         term: Term,
@@ -394,7 +392,7 @@ impl Member {
                     self.vouch(from, connection, incoming.term, end.index);
                 }
             }
-            Verdict::Diverged(divergence) => self.diverge(from, divergence),
+            Verdict::Diverged(divergence) => self.diverge(from, incoming.term, divergence),
             Verdict::Install(_) => {}
         }
     }
@@ -548,18 +546,6 @@ impl Member {
         }
     }
 
-    fn diverge(&self, peer: &Address, divergence: follower::Divergence) {
-        if self.diverged.replace(Some(divergence)).is_none() {
-            let follower::Divergence { ours, theirs } = divergence;
-            log::error!(
-                "{}: DIVERGED: entry {ours} is committed here, but {peer} leads with entry \
-                 {theirs} in its place. This witness does not vote any more. {}",
-                self.name,
-                self.remedy(Reason::Diverged)
-            );
-        }
-    }
-
     async fn on_snapshot(
         self: &Rc<Self>,
         peer: &Address,
@@ -599,7 +585,7 @@ impl Member {
             Verdict::Ignore(why) => self.on_ignored(peer, term, why),
             Verdict::Answer(answer) => self.answer(peer, connection, answer, None),
             Verdict::Append(append) => self.take(peer, connection, append).await,
-            Verdict::Diverged(divergence) => self.diverge(peer, divergence),
+            Verdict::Diverged(divergence) => self.diverge(peer, term, divergence),
             Verdict::Install(install) => {
                 if self.cut(connection, None).await {
                     return;

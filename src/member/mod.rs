@@ -18,6 +18,7 @@
 //! * [`placement`]: where the members stand, and whether to vote there;
 //! * [`primaries`]: who is primary of what the store names, and who was;
 //! * [`propose`]: commands on their way into the log;
+//! * [`quota`]: the size of the key-value store;
 //! * [`sockets`]: which members are connected;
 //! * [`strangers`]: who dials us, until they have said who they are;
 //! * [`offline`]: what an operator does while it is stopped;
@@ -25,6 +26,7 @@
 //! * [`trouble`]: why the engine must be rebuilt;
 //! * [`utility`]: requests of operators and of other nodes;
 //! * [`whereabouts`]: whether `self_addr` still leads here;
+//! * [`withdrawn`]: while we take no part, and what ends that;
 //! * [`silence`]: why our word does not count, and what to do;
 //! * [`run`]: its life, from the disk to the last byte.
 //!
@@ -45,6 +47,7 @@ pub mod peerage;
 pub mod placement;
 pub mod primaries;
 pub mod propose;
+pub mod quota;
 pub mod run;
 pub mod silence;
 pub mod sockets;
@@ -54,6 +57,7 @@ pub mod terms;
 pub mod trouble;
 pub mod utility;
 pub mod whereabouts;
+pub mod withdrawn;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -74,7 +78,6 @@ pub use self::trouble::Trouble;
 use crate::config::ClusterConfig;
 use crate::disk::{Standing, Worker};
 use crate::links::connection::Connection;
-use crate::links::follower::Divergence;
 use crate::links::leader::{ConnId, Peer};
 use crate::logging::tally::Tallies;
 use crate::raft::engine::{Engine, Role};
@@ -111,7 +114,7 @@ pub struct Member {
     refused_appends: Cell<u64>,
     attendance: RefCell<Option<Attendance>>,
     elsewhere: RefCell<Option<campaign::Elsewhere>>,
-    diverged: Cell<Option<Divergence>>,
+    quota: RefCell<quota::Quota>,
     /// Why our state could not be opened again, when that was tried last.
     disk_error: RefCell<Option<Rc<str>>>,
     /// The greatest term in which a vote of ours has left.

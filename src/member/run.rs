@@ -119,7 +119,7 @@ impl Member {
             peerage: Peerage::default(),
             attendance: RefCell::default(),
             elsewhere: RefCell::default(),
-            diverged: Cell::default(),
+            quota: RefCell::default(),
             disk_error: RefCell::default(),
             voted: Cell::new(Term::ZERO),
             requests: RefCell::default(),
@@ -480,6 +480,7 @@ impl Member {
             self.replica.borrow_mut().store.tick(now);
             self.keep_alive();
             self.watch_progress();
+            self.watch_store();
             self.consider_placement();
             self.look_for_primaries();
             self.verify_peers();

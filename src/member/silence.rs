@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::Member;
 use super::placement::Withheld;
+use super::quota::Fill;
 use crate::config::limits;
 use crate::disk::Standing;
 use crate::reactor::Timer;
@@ -17,8 +18,9 @@ impl Member {
         let standing = self.standing();
         Evidence {
             disk_unusable: self.disk_error.borrow().is_some(),
-            diverged: self.diverged.get().is_some(),
+            diverged: self.has_diverged(),
             estranged: standing == Standing::Estranged,
+            store_full: self.store_fill() == Fill::BeyondQuota,
             never_votes: withheld == Some(Withheld::Configured),
             shares_zone: withheld == Some(Withheld::SharedZone),
             no_member: !self.is_member(&self.me),

@@ -16,6 +16,7 @@ use crate::links::budget::cpu::Account;
 use crate::links::connection::{Closed, Connection};
 use crate::links::follower::Vouched;
 use crate::links::leader::{ConnId, Peer};
+use crate::links::reconcile::Reconciliation;
 use crate::links::resolve;
 use crate::logging::tally::Tally;
 use crate::raft::runtime;
@@ -39,6 +40,8 @@ pub struct Link {
     pub unanswered: bool,
     /// How far it has shown, as leader, that its log is ours.
     pub vouched: Vouched,
+    /// What it has shown, as leader, while we take no part.
+    pub reconciliation: Reconciliation,
     /// What it sends in pieces.
     pub assembly: Assembly,
     /// Answers that wait for the disk.
@@ -103,6 +106,7 @@ impl Member {
             link.answers_waiting = waiting;
             link.assembly = Assembly::default();
             link.vouched = Vouched::default();
+            link.reconciliation = Reconciliation::default();
             link.unanswered = false;
             link.granted = Term::ZERO;
             link.fenced = None;

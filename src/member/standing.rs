@@ -69,14 +69,12 @@ impl Member {
     /// Asks every member that has not shown its `status` yet, once each at a
     /// time.
     pub(super) fn verify_peers(self: &Rc<Self>) {
-        if self.standing() == Standing::Estranged {
-            return;
-        }
         let members = self.replica.borrow().log.members().clone();
         for peer in members.into_iter().filter(|peer| *peer != self.me) {
             let ask = self.peerage.update(&peer, |known| {
                 let wanted = !known.verified
                     || known.lacks.is_some()
+                    || self.standing() == Standing::Estranged
                     || self.standing() == Standing::Amnesic;
                 let paused = known.pause.is_some_and(|until| until > Instant::now());
                 wanted && !paused && !std::mem::replace(&mut known.asking, true)
@@ -292,14 +290,8 @@ impl Member {
 
     /// Changes how we stand, durably: after all votes that are under way.
     pub(super) fn stand(&self, standing: Standing) {
-        let mut replica = self.replica.borrow_mut();
-        replica.standing = standing;
-        let saved = replica.disk.save_hard_state(replica.hard_state());
-        drop(replica);
-        runtime::spawn(async move {
-            let _ = saved.await;
-        })
-        .detach();
+        self.replica.borrow_mut().standing = standing;
+        self.save_hard_state();
     }
 
     /// Makes our word count from now on, durably.

@@ -153,6 +153,14 @@ impl Replica {
         }
     }
 
+    /// The first entry that a leader must show to prove that it holds what is
+    /// committed here: the one that was contradicted, or all that are retained.
+    pub fn compared_from(&self) -> LogIndex {
+        let contradicted = self.diverged.map(|diverged| diverged.ours.index);
+        let first = contradicted.unwrap_or_else(|| self.log.first().next());
+        first.min(self.log.commit())
+    }
+
     /// Resolves when anything here changed after this call.
     pub fn listen(&self) -> EventListener {
         self.changed.listen()

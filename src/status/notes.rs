@@ -4,7 +4,7 @@
 use super::candidacy::probes_see_nothing;
 use super::patroni::{PgMember, Scope, SyncMode};
 use super::{Level, Note, Raft, words};
-use crate::config::limits::{INFLATED_BYTES_MAX, KV_BYTES_WARN};
+use crate::config::limits::{KV_BYTES_QUOTA, KV_BYTES_WARN};
 
 /// From here on a clock is worth a word: half of what Patroni leaves between
 /// `ttl` and its own retries.
@@ -64,10 +64,10 @@ pub fn of_store(raft: &Raft) -> Option<Note> {
     let size = raft.counters.key_bytes;
     (size > KV_BYTES_WARN).then(|| {
         let text = format!(
-            "The key-value store takes {}, far more than Patroni writes. With more than {} a \
-             member that lost its state could not join.",
+            "The key-value store takes {}, far more than Patroni writes. Beyond {} this witness \
+             lets it grow no more and votes for nobody.",
             words::bytes(size),
-            words::bytes(INFLATED_BYTES_MAX as u64)
+            words::bytes(KV_BYTES_QUOTA)
         );
         Note::new(Level::Warning, text)
     })

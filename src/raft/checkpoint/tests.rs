@@ -139,7 +139,7 @@ fn the_deepest_value_is_read_back_and_sent() {
     let deepest = PICKLE_DEPTH_MAX - 4;
     let nested = (0..deepest).fold(Value::None, |inner, _| Value::list([inner]));
     let command = set(&Value::str("k"), &Value::dict([("value", nested.clone())]));
-    let store = is_read_back(&[command.clone()]);
+    let store = is_read_back(std::slice::from_ref(&command));
     assert_eq!(store.len(), 1);
     let one_more = Value::dict([("value", Value::list([nested]))]);
     assert!(is_read_back(&[set(&Value::str("k"), &one_more)]).is_empty());

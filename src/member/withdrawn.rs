@@ -1,0 +1,174 @@
+//! A witness that takes no part in its group: it has *diverged*, for a leader's log
+//! contradicts what is committed here (S2), or it is *estranged*, for all others
+//! have forgotten that. It gives no vote, does not campaign and acknowledges
+//! nothing, also after a restart.
+//!
+//! Both end by themselves when the evidence is gone (S15): a leader shows, entry by
+//! entry, that it holds what is committed here. For a divergence it must lead a term
+//! no earlier than the one that contradicted us; an older leader proves nothing
+//! against it. An operator ends them by `reset` or `adopt`.
+
+use std::time::Instant;
+
+use super::Member;
+use crate::disk::{Diverged, Standing};
+use crate::links::connection::Connection;
+use crate::links::follower::Divergence;
+use crate::links::reconcile::{Finding, Reconciliation};
+use crate::raft::replica::Replica;
+use crate::raft::runtime;
+use crate::reason::Reason;
+use crate::wire::message::{Append, AppendBody, Message, NextNodeIdx};
+use crate::wire::snapshot::Snapshot;
+use crate::wire::{Address, EntryId, Term};
+
+impl Member {
+    /// Whether we take no part.
+    pub(super) fn is_withdrawn(&self) -> bool {
+        self.has_diverged() || self.standing() == Standing::Estranged
+    }
+
+    pub(super) fn has_diverged(&self) -> bool {
+        self.replica.borrow().diverged.is_some()
+    }
+
+    /// A leader contradicts what is committed here. Takes no part from now on,
+    /// durably.
+    pub(super) fn diverge(&self, peer: &Address, leader_term: Term, divergence: Divergence) {
+        let Divergence { ours, theirs } = divergence;
+        let diverged = Diverged {
+            ours,
+            theirs,
+            leader_term,
+        };
+        let before = self.replica.borrow_mut().diverged.replace(diverged);
+        if before.is_some_and(|before| before.leader_term >= leader_term) {
+            self.replica.borrow_mut().diverged = before;
+            return;
+        }
+        self.save_hard_state();
+        if before.is_none() {
+            log::error!(
+                "{}: DIVERGED: entry {ours} is committed here, but {peer} leads with entry \
+                 {theirs} in its place. This witness does not vote any more. {}",
+                self.name,
+                self.remedy(Reason::Diverged)
+            );
+        }
+    }
+
+    /// Looks, while we take no part, whether a leader holds what is committed here.
+    pub(super) fn on_append_withdrawn(
+        &self,
+        peer: &Address,
+        connection: &Connection,
+        append: Append,
+    ) {
+        let Append { term, body, .. } = append;
+        // Not followed, but known: it leads, whatever we think of it.
+        if term >= self.replica.borrow().vote.term.term {
+            *self.leader.borrow_mut() = Some((peer.clone(), term, Instant::now()));
+        }
+        if !self.may_end_withdrawal(peer, term) {
+            return;
+        }
+        let found = match body {
+            AppendBody::Entries { prev, entries } => self.observe(peer, |seen, replica| {
+                seen.observe(&replica.log, replica.compared_from(), term, prev, &entries)
+            }),
+            AppendBody::Fragment { prev, part, data } => {
+                let entry = self.assemble_entry(peer, term, part, &data);
+                let entries: Vec<_> = entry.into_iter().collect();
+                self.observe(peer, |seen, replica| {
+                    seen.observe(&replica.log, replica.compared_from(), term, prev, &entries)
+                })
+            }
+            AppendBody::Snapshot(None) => return,
+            AppendBody::Snapshot(Some(chunk)) => {
+                let bytes = self.assemble_snapshot(peer, term, &chunk);
+                let Some(Ok(snapshot)) = bytes.map(|bytes| Snapshot::decode(&bytes)) else {
+                    return;
+                };
+                let entries = [&snapshot.prev, &snapshot.last];
+                self.observe(peer, |seen, replica| {
+                    seen.observe_snapshot(&replica.log, term, entries)
+                })
+            }
+        };
+        match found {
+            Finding::Nothing => {}
+            Finding::Ask(from) => connection.send(&Message::NextNodeIdx(NextNodeIdx {
+                next: from.get().cast_signed(),
+                reset: true,
+                success: false,
+            })),
+            Finding::Contradicts(divergence) if self.has_diverged() => {
+                self.diverge(peer, term, divergence);
+            }
+            // Of a cluster that was made anew nothing else is to be expected.
+            Finding::Contradicts(_) => {}
+            Finding::Agrees => self.take_part_again(peer, "leads with all"),
+        }
+    }
+
+    /// Whether what this leader holds could end it.
+    fn may_end_withdrawal(&self, peer: &Address, term: Term) -> bool {
+        match self.replica.borrow().diverged {
+            Some(diverged) => term >= diverged.leader_term,
+            None => self.peerage.is_verified(peer) && !self.peerage.lacks_something(peer),
+        }
+    }
+
+    fn observe(
+        &self,
+        peer: &Address,
+        look: impl FnOnce(&mut Reconciliation, &Replica) -> Finding,
+    ) -> Finding {
+        let mut links = self.links.borrow_mut();
+        let replica = self.replica.borrow();
+        let Some(link) = links.get_mut(peer) else {
+            return Finding::Nothing;
+        };
+        look(&mut link.reconciliation, &replica)
+    }
+
+    /// A candidate names the end of its log: an estranged witness is not the only
+    /// one to remember if that is its own.
+    pub(super) fn on_candidate_withdrawn(&self, peer: &Address, last: EntryId) {
+        let ours = self.replica.borrow().log.last();
+        let same = (ours.index, ours.term.term) == (last.index, last.term);
+        if same && self.standing() == Standing::Estranged && !self.has_diverged() {
+            self.take_part_again(peer, "holds all");
+        }
+    }
+
+    fn take_part_again(&self, peer: &Address, holds: &str) {
+        {
+            let mut replica = self.replica.borrow_mut();
+            replica.diverged = None;
+            if replica.standing == Standing::Estranged {
+                replica.standing = Standing::Voter;
+            }
+        }
+        self.save_hard_state();
+        self.peerage.remembers_again(peer);
+        log::warn!(
+            "{}: {peer} {holds} that is committed here: this witness takes part again",
+            self.name
+        );
+        self.clock.restart();
+        self.notify();
+    }
+
+    /// Saves vote and standing as they are now, behind all votes that are under way.
+    /// Should the disk fail, the next start finds what was saved before.
+    pub(super) fn save_hard_state(&self) {
+        let replica = self.replica.borrow();
+        let saved = replica.disk.save_hard_state(replica.hard_state());
+        drop(replica);
+        runtime::spawn(async move {
+            let _ = saved.await;
+        })
+        .detach();
+    }
+}
