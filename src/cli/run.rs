@@ -81,15 +81,28 @@ async fn serve(config: Config, source: ConfigSource) -> Result<(), Failure> {
         let site = site(&witness, &http);
         runtime::spawn(http::server::serve(Rc::new(site), http.listen))
     });
-    witness
-        .start()
-        .await
-        .map_err(|error| Failure::Failed(error.to_string()))?;
+    // Before the start, which takes seconds where a key is derived: a signal that
+    // nobody listens for ends the process.
+    let mut signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup])
+        .map_err(|error| Failure::Failed(format!("cannot receive signals: {error}")))?;
+    let mut reload_wanted = false;
+    let start = async { Some(witness.start().await) };
+    let told_to_end = async {
+        ended_early(&mut signals, &mut reload_wanted).await;
+        None
+    };
+    match smol::future::or(start, told_to_end).await {
+        None => return Ok(()),
+        Some(started) => started.map_err(|error| Failure::Failed(error.to_string()))?,
+    }
+    if reload_wanted {
+        witness.reload(&source).await;
+    }
     notify.ready();
     #[cfg(feature = "test-hooks")]
     runtime::spawn(stop_engines_when_told(witness.members.clone())).detach();
     let watched = runtime::spawn(watch_over(witness.members.vitals.clone(), notify.clone()));
-    let told = async { Ok(witness.until_told(&source, &notify).await) };
+    let told = async { Ok(witness.until_told(&mut signals, &source, &notify).await) };
     let stopped = async { Err(watched.await) };
     let ended = match smol::future::or(told, stopped).await {
         Ok(ended) => ended,
@@ -105,6 +118,22 @@ async fn serve(config: Config, source: ConfigSource) -> Result<(), Failure> {
         member.life.await;
     }
     ended
+}
+
+/// Resolves when a signal ends the program before it has started; a reload that is
+/// asked for meanwhile is noted.
+async fn ended_early(signals: &mut Signals, reload_wanted: &mut bool) {
+    loop {
+        match signals.next().await {
+            Some(Ok(Signal::Hup)) => *reload_wanted = true,
+            Some(Ok(signal)) => {
+                log::info!("ending: {signal:?}");
+                return;
+            }
+            // Told once the start is over.
+            Some(Err(_)) | None => return smol::future::pending().await,
+        }
+    }
 }
 
 /// What is served of this witness.
@@ -301,11 +330,11 @@ impl Witness {
     /// Serves signals until one ends the program.
     async fn until_told(
         &mut self,
+        signals: &mut Signals,
         source: &ConfigSource,
         notify: &Notifier,
     ) -> Result<(), Failure> {
         let failed = |error| Failure::Failed(format!("cannot receive signals: {error}"));
-        let mut signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup]).map_err(failed)?;
         loop {
             match signals.next().await {
                 Some(Ok(Signal::Hup)) => {
