@@ -7,7 +7,7 @@ Against a running witness of a group without a password, where anybody may speak
 Kinds (default: all): `bombs`, messages of some hundred bytes that inflate to half a
 million values, from read-only clients and from whom has not said hello; `pipeline`, 64
 connections that ask for `status` and read no answer; `partial`, 32 read-only clients with
-a message of 16 MiB that is never whole; `nonsense`, hellos in the name of the witness itself, frames
+a large message that is never whole; `nonsense`, hellos in the name of the witness itself, frames
 that are none and connections that end at once. It ends by itself.
 
 `measure` does the same beside two real nodes whose leader is killed in the midst of it:
@@ -50,15 +50,22 @@ def message(value):
     return frame(zlib.compress(pickle.dumps(value, 2)))
 
 
+def many_values(values):
+    """The pickle of a tuple of so many None."""
+    return b"\x80\x02(" + b"N" * (values - 2) + b"t."
+
+
 def bomb(values):
-    """A tuple of so many None."""
-    return frame(zlib.compress(b"\x80\x02(" + b"N" * (values - 2) + b"t.", 9))
+    return frame(zlib.compress(many_values(values), 9))
 
 
 READER = message("readonly")
 STATUS = message(["status"])
 #: As many values as any message may have, and as many as 16 KiB can hold.
 LARGE_BOMB, SMALL_BOMB = bomb(1 << 19), bomb(16_000)
+#: The same in the command of a message that is none itself, and not too large.
+PROPOSAL = message({"type": "apply_command", "command": b"\x00" + many_values(200_000),
+                    "request_id": 1})
 
 
 class Attack:
@@ -91,12 +98,19 @@ class Attack:
                 line.sendall(LARGE_BOMB)
                 time.sleep(1 / 60)
 
+        def as_proposer(line):
+            line.sendall(READER)
+            while not self.over():
+                line.sendall(PROPOSAL)
+                time.sleep(1 / 60)
+
         def before_hello(line):
             while not self.over():
                 line.sendall(SMALL_BOMB * 16)
                 time.sleep(1 / 400)
 
         return [lambda: self.again_and_again(as_reader, 0.01),
+                lambda: self.again_and_again(as_proposer, 0.01),
                 lambda: self.again_and_again(before_hello, 0.01)]
 
     def pipeline(self):
@@ -108,15 +122,18 @@ class Attack:
         return [lambda: self.again_and_again(ask, 0.05)] * 64
 
     def partial(self):
-        def begin(line):
-            line.settimeout(5)
-            line.sendall(READER + struct.pack("<i", 16 * MIB))
-            for _ in range(16 * 16 - 1):
-                line.sendall(bytes(MIB // 16))
-            while not self.over() and line.recv(1):
-                pass
+        def begin(size):
+            def talk(line):
+                line.settimeout(5)
+                line.sendall(READER + struct.pack("<i", size) + bytes(size - 1))
+                while not self.over() and line.recv(1):
+                    pass
 
-        return [lambda: self.again_and_again(begin, 0.05)] * 32
+            return talk
+
+        # Of the size that any message may have, and of one that a reader's may have.
+        return [lambda size=size: self.again_and_again(begin(size), 0.05)
+                for size in (16 * MIB, MIB // 5)] * 16
 
     def nonsense(self):
         def impostor(line):
@@ -189,17 +206,22 @@ class Peak:
         self._thread.join()
 
 
-def failover_s(cluster, key, limit_s):
-    """Kills the leading node; how long the other one cannot write, at most `limit_s`.
-    Afterwards all three run again, and the same node leads."""
+def prepare(cluster):
+    """All three run, and `a` leads."""
+    if not cluster.a.running:
+        cluster.a.start()
+    cluster.settle()
     cluster.lead(cluster.a)
     cluster.release()
-    cluster.must_write(cluster.b, f"{key}/before")
+
+
+def failover_s(cluster, key, limit_s):
+    """Kills the leading node; how long the other one cannot write, at most `limit_s`."""
     cluster.a.kill()
     began = time.monotonic()
     while time.monotonic() - began < limit_s:
         with contextlib.suppress(OSError):
-            if cluster.write(cluster.b, f"{key}/after") is True:
+            if cluster.write(cluster.b, key) is True:
                 break
     return time.monotonic() - began
 
@@ -216,14 +238,14 @@ def measure(folder, rounds, seconds, kinds=KINDS, limit_s=60):
         calm, attacked = [], []
         with Slowed(process.pid):
             for turn in range(rounds):
+                prepare(cluster)
                 calm.append(failover_s(cluster, f"calm{turn}", limit_s))
-                cluster.a.start()
-                cluster.settle()
+            prepare(cluster)
             idle_kib, lines = process.rss_kib(), len(cluster.witness.output().splitlines())
             cpu_s, began = process.cpu_s(), time.monotonic()
             with Peak(process) as peak:
                 for turn in range(rounds):
-                    cluster.lead(cluster.a)
+                    prepare(cluster)
                     attack = Process([sys.executable, __file__, cluster.witness.address, seconds,
                                       "--kinds", ",".join(kinds)],
                                      Path(folder) / "attack.log", cluster.witness.machine)
@@ -233,8 +255,6 @@ def measure(folder, rounds, seconds, kinds=KINDS, limit_s=60):
                     await_that(lambda: not attack.alive(), seconds + 30, "the attack to end")
                     if not process.alive():
                         break
-                    cluster.a.start()
-                    cluster.settle()
             figures = {
                 "alive": process.alive(),
                 "calm_s": [round(s, 2) for s in calm],

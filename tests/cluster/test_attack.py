@@ -6,6 +6,9 @@ import statistics
 import attack
 import pytest
 
+#: Longest that an election takes by itself, in seconds: two rounds, of PySyncObj's timeouts.
+ELECTION_S = 4
+
 #: rounds, and seconds of attack in each
 SIZES = {"quick": (1, 12), "normal": (2, 15), "long": (6, 60)}
 
@@ -20,7 +23,6 @@ def test_strangers_cost_no_failover(kind, size, tmp_path):
     assert figures["peak_mib"] - figures["idle_mib"] < 64
     # What it says of them, with what it says of the failovers.
     assert figures["log_lines"] < 100 * rounds
-    # An election takes 0.5 to 3 s by chance, so one time is not held against another one,
-    # but the usual one against the longest, and a second for the busy machine. What this
-    # is about takes 40 s and more.
-    assert statistics.median(figures["attacked_s"]) < 2 * max(figures["calm_s"]) + 1
+    # The usual time against the longest undisturbed one, which is by chance anything up to
+    # ELECTION_S. What this is about takes a minute, or for as long as the attack.
+    assert statistics.median(figures["attacked_s"]) < 2 * max(*figures["calm_s"], ELECTION_S)
