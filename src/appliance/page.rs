@@ -10,7 +10,6 @@ use futures_channel::oneshot::{Receiver, Sender, channel};
 use crate::config::{HttpConfig, ProbeConfig, appliance};
 use crate::http::answer::Site;
 use crate::http::server;
-use crate::machine;
 use crate::member::liveness::Vitals;
 use crate::probe::Prober;
 use crate::raft::runtime;
@@ -56,7 +55,6 @@ fn serve(config: &HttpConfig, probe: &ProbeConfig, ended: Receiver<()>) {
         (prober, Duration::ZERO),
         Vec::new,
         vitals,
-        Box::new(|| Box::pin(smol::unblock(machine::system))),
     );
     let serving = server::serve(Rc::new(site), config.listen.clone());
     runtime::block_on(smol::future::or(serving, async {

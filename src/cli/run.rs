@@ -155,8 +155,8 @@ fn site(witness: &Witness, http: &HttpConfig) -> Site {
         (witness.members.prober.clone(), config.probe.fresh()),
         move || running.borrow().iter().map(|r| r.member.clone()).collect(),
         witness.members.vitals.clone(),
-        Box::new(about),
     )
+    .with_about(Box::new(about))
     .known_as(
         config
             .clusters

@@ -56,11 +56,10 @@ impl Site {
         (prober, probe_fresh): (Prober, Duration),
         members: impl Fn() -> Vec<Rc<Member>> + 'static,
         vitals: Rc<Vitals>,
-        about: About,
     ) -> Self {
         Self {
             members: Box::new(members),
-            about,
+            about: Box::new(|| Box::pin(smol::unblock(machine::system))),
             configured,
             self_addrs: Vec::new(),
             notes: Rc::default(),
@@ -77,6 +76,13 @@ impl Site {
     #[must_use]
     pub fn known_as(mut self, self_addrs: Vec<String>) -> Self {
         self.self_addrs = self_addrs;
+        self
+    }
+
+    /// With what `about` tells under `/diagnose.txt`; without it, the machine alone.
+    #[must_use]
+    pub fn with_about(mut self, about: About) -> Self {
+        self.about = about;
         self
     }
 
