@@ -551,7 +551,6 @@ mod tests {
                 (Prober::default(), Duration::ZERO),
                 Vec::new,
                 Rc::default(),
-                Box::new(|| Box::pin(async { String::new() })),
             )
             .known_as(self_addrs.iter().map(|a| (*a).to_owned()).collect())
         };
