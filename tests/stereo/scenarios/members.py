@@ -24,6 +24,27 @@ def deployed(s, order):
     s.application.await_writes(50)
 
 
+@scenario(formed=False, order=("node first", "witness first", "together"),
+          ci=("deployed_in_steps[node first]",))
+def deployed_in_steps(s, order):
+    # The usual first deployment: the second data node comes when the first is primary.
+    first, second = s.nodes.values()
+    if order == "witness first":
+        s.witness.start()
+        await_that(lambda: s.ask(s.witness, "status", limit_s=1), 30, s.describe)
+    first.start()
+    s.watch()
+    if order == "node first":
+        await_that(lambda: s.ask(first, "status", limit_s=1), 30, s.describe)
+    if order != "witness first":
+        s.witness.start()
+    await_that(lambda: s.primary() is first, 60, s.describe)
+    second.start()
+    s.await_unchanged(first)
+    s.begin_to_write()
+    s.application.await_writes(50)
+
+
 @scenario(raft=("primary", "witness"), witness=("up", "away"),
           ci=("both_nodes_recreated[up, witness leads Raft]",),
           reference="the old cluster's keys are pushed onto the new one, which never bootstraps")
