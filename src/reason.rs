@@ -75,6 +75,8 @@ pub struct Evidence {
     pub disk_unusable: bool,
     /// A leader contradicted what is committed here (S2).
     pub diverged: bool,
+    /// Its state is of a group to which no configured partner belongs.
+    pub other_group: bool,
     /// All other members have forgotten what is committed here.
     pub estranged: bool,
     /// The store is beyond its quota (S15).
@@ -95,7 +97,8 @@ impl Evidence {
     /// Whether an entry may be acknowledged. A vote that is withheld for where
     /// the witness stands takes no durability from the group.
     pub const fn may_acknowledge(&self) -> bool {
-        !self.diverged && !self.estranged && !self.recovering && !self.no_member
+        let foreign = self.other_group || self.no_member;
+        !self.diverged && !self.estranged && !self.recovering && !foreign
     }
 }
 
@@ -106,6 +109,8 @@ pub enum Reason {
     DiskUnusable,
     /// See [`Evidence::diverged`].
     Diverged,
+    /// See [`Evidence::other_group`].
+    OtherGroup,
     /// See [`Evidence::estranged`].
     Estranged,
     /// See [`Evidence::store_full`].
@@ -130,6 +135,8 @@ pub const fn reason(evidence: &Evidence) -> Option<Reason> {
         Reason::DiskUnusable
     } else if evidence.diverged {
         Reason::Diverged
+    } else if evidence.other_group {
+        Reason::OtherGroup
     } else if evidence.estranged {
         Reason::Estranged
     } else if evidence.store_full {
@@ -155,6 +162,7 @@ impl Reason {
         match self {
             Self::DiskUnusable => "disk-unusable",
             Self::Diverged => "diverged",
+            Self::OtherGroup => "other-group",
             Self::Estranged => "estranged",
             Self::StoreFull => "store-full",
             Self::NeverVotes => "never-votes",
@@ -173,6 +181,9 @@ impl Reason {
                 "has diverged: the leader has other entries in the place of some that are committed \
                  here"
             }
+            Self::OtherGroup => {
+                "holds the state of another Raft group: no member of it is among partner_addrs"
+            }
             Self::Estranged => {
                 "is the only member that holds the cluster's log; all others have forgotten it"
             }
@@ -182,9 +193,7 @@ impl Reason {
             Self::NeverVotes => "is configured never to vote",
             Self::SharedZone => "shares its zone with a data node, and zone_policy is enforce",
             Self::NoMember => "is not a member of the Raft group",
-            Self::Recovering => {
-                "has new or lost state, and no entry was committed since without its help"
-            }
+            Self::Recovering => "has new or lost state, and no proof yet that its vote is safe",
             Self::Restarting => "is restarting its Raft engine from disk",
         }
     }
@@ -200,6 +209,7 @@ impl Reason {
         match self {
             Self::DiskUnusable
             | Self::Diverged
+            | Self::OtherGroup
             | Self::Estranged
             | Self::StoreFull
             | Self::NoMember => Level::Alarm,
@@ -218,6 +228,11 @@ impl Reason {
             ),
             Self::Diverged => (
                 "If the data nodes hold the data that counts, ",
+                Some(commands.reset()),
+            ),
+            Self::OtherGroup => (
+                "If the state is the right one, correct partner_addrs and restart; if \
+                 partner_addrs is right, ",
                 Some(commands.reset()),
             ),
             Self::Estranged => ("If the cluster was made anew, ", Some(commands.reset())),
@@ -293,9 +308,10 @@ mod tests {
     type Ground = (Reason, fn(&mut Evidence));
 
     /// One thing at a time, most urgent first: the order of precedence.
-    const ORDER: [Ground; 8] = [
+    const ORDER: [Ground; 10] = [
         (Reason::DiskUnusable, |e| e.disk_unusable = true),
         (Reason::Diverged, |e| e.diverged = true),
+        (Reason::OtherGroup, |e| e.other_group = true),
         (Reason::Estranged, |e| e.estranged = true),
         (Reason::StoreFull, |e| e.store_full = true),
         (Reason::NeverVotes, |e| e.never_votes = true),
@@ -332,7 +348,7 @@ mod tests {
             assert!(evidence.may_acknowledge() || reason(&evidence).is_some());
             silent += usize::from(!evidence.may_acknowledge());
         }
-        // Four of the nine forbid it.
+        // Five of the ten forbid it.
         assert_eq!(silent, (1 << ORDER.len()) - (1 << 5));
         let for_where_it_stands = Evidence {
             never_votes: true,
@@ -343,7 +359,7 @@ mod tests {
     }
 
     /// Reason, name, level, remedy.
-    const TABLE: [(Reason, &str, Level, &str); 9] = [
+    const TABLE: [(Reason, &str, Level, &str); 10] = [
         (
             Reason::DiskUnusable,
             "disk-unusable",
@@ -356,6 +372,13 @@ mod tests {
             Level::Alarm,
             "If the data nodes hold the data that counts, stop this witness and run: \
              pg-witness reset orders",
+        ),
+        (
+            Reason::OtherGroup,
+            "other-group",
+            Level::Alarm,
+            "If the state is the right one, correct partner_addrs and restart; if partner_addrs is \
+             right, stop this witness and run: pg-witness reset orders",
         ),
         (
             Reason::Estranged,

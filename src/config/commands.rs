@@ -170,7 +170,16 @@ impl Commands {
 
     /// Has the Raft group of `member` take this witness in.
     pub fn add_to(&self, member: &str) -> Step {
-        let (program, self_addr) = (&self.program, &self.self_addr);
+        self.raft("add", member, &self.self_addr)
+    }
+
+    /// Has the Raft group of `member` give up another member for good.
+    pub fn remove_from(&self, member: &str, other: &str) -> Step {
+        self.raft("remove", member, &shell_word(other))
+    }
+
+    fn raft(&self, word: &str, member: &str, about: &str) -> Step {
+        let program = &self.program;
         let (how, config) = match self.on_a_board {
             true if self.has_password => ("run on another host", " --password-file FILE"),
             true => ("run on another host", ""),
@@ -179,7 +188,7 @@ impl Commands {
         let member = shell_word(member);
         Step {
             how,
-            command: Some(format!("{program} raft add {member} {self_addr}{config}")),
+            command: Some(format!("{program} raft {word} {member} {about}{config}")),
         }
     }
 

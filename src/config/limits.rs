@@ -76,6 +76,10 @@ pub const SILENCE_REMINDER: Duration = Duration::from_secs(600);
 /// than two nodes take that are started together.
 pub const ESTRANGED_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long the hosts of all silent members must refuse connections before the
+/// others found a new cluster (S7 b): longer than a node takes to restart.
+pub const FOUNDING_REFUSED_FOR: Duration = Duration::from_secs(30);
+
 /// How often to look whether `self_addr` still leads to this machine.
 pub const SELF_ADDR_PERIOD: Duration = Duration::from_secs(60);
 

@@ -89,7 +89,7 @@ pub struct ClusterConfig {
     pub password: Option<Secret>,
     /// The file it came from, if it came from one.
     pub password_file: Option<PathBuf>,
-    /// Whether an empty state may found the cluster (S7).
+    /// What an empty state means (S7).
     pub bootstrap: Bootstrap,
     /// How eagerly to campaign.
     pub election: Election,
@@ -145,15 +145,19 @@ impl std::fmt::Display for Bind {
 /// What an empty state means (S7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bootstrap {
-    /// The cluster exists; no vote until it is caught up with.
+    /// Nobody says: a first deployment in steps is possible, where the hosts of
+    /// the nodes that are missing refuse connections for a while.
+    Unset,
+    /// The cluster exists: only all members together can show that it is new.
     Join,
-    /// The operator says that the cluster is new.
+    /// The operator says that the cluster is new: refused once is enough.
     New,
 }
 
 impl std::fmt::Display for Bootstrap {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Self::Unset => "unset",
             Self::Join => "join",
             Self::New => "new",
         })

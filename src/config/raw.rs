@@ -15,6 +15,9 @@ use super::timing::{self, Timing};
 use super::{Bootstrap, ClusterConfig, Commands, Election};
 use crate::wire::{Address, Secret};
 
+/// Says `bootstrap` for every cluster, over what the file says.
+const BOOTSTRAP: &str = "PG_WITNESS_BOOTSTRAP";
+
 /// What was written; all of it optional until it is asked for.
 pub struct RawCluster {
     /// Where the cluster stands in its file.
@@ -91,7 +94,7 @@ impl RawCluster {
                 return Err(self.missing("name", "give the cluster a short name, such as main"));
             }
         };
-        let bootstrap = self.bootstrap(dialect, partner_addrs.is_empty())?;
+        let bootstrap = self.bootstrap(dialect, partner_addrs.is_empty(), env)?;
         let election = match &self.election {
             None => Election::Reluctant,
             Some(said) => choice(
@@ -175,24 +178,28 @@ impl RawCluster {
         Ok(partners)
     }
 
-    /// Without partners there is nobody to join: Patroni's controller then
-    /// founds a cluster of its own, and our file must say so.
-    fn bootstrap(&self, dialect: Dialect, alone: bool) -> Result<Bootstrap, ConfigError> {
-        let said = match &self.bootstrap {
-            None => None,
-            Some(said) => Some(choice(
-                said,
-                &[("join", Bootstrap::Join), ("new", Bootstrap::New)],
-            )?),
-        };
+    /// Without partners there is nobody to join: Patroni's controller then founds
+    /// a cluster of its own, and our file must say so.
+    fn bootstrap(
+        &self,
+        dialect: Dialect,
+        alone: bool,
+        env: &Env,
+    ) -> Result<Bootstrap, ConfigError> {
+        let variable = env.text(BOOTSTRAP)?.map(|text| Said {
+            value: text.to_owned(),
+            place: Place::variable(BOOTSTRAP),
+        });
+        let words = [("join", Bootstrap::Join), ("new", Bootstrap::New)];
+        let said = variable.as_ref().or(self.bootstrap.as_ref());
+        let said = said.map(|said| choice(said, &words)).transpose()?;
         match (said, alone, dialect) {
-            (None, true, Dialect::Patroni) => Ok(Bootstrap::New),
-            (None | Some(Bootstrap::Join), true, Dialect::Own) => Err(self.missing(
+            (Some(Bootstrap::Join), true, _) | (None, true, Dialect::Own) => Err(self.missing(
                 "partner_addrs",
                 "list the data nodes, such as [\"10.0.0.1:2222\", \"10.0.0.2:2222\"], or set \
                  bootstrap to \"new\" to found a cluster alone",
             )),
-            (said, ..) => Ok(said.unwrap_or(Bootstrap::Join)),
+            (said, ..) => Ok(said.unwrap_or(Bootstrap::Unset)),
         }
     }
 

@@ -88,7 +88,6 @@ impl ReloadPlan {
         let fixed = [
             ("self_addr", old.self_addr != new.self_addr),
             ("bind_addr", old.bind_addr != new.bind_addr),
-            ("partner_addrs", old.partner_addrs != new.partner_addrs),
             ("data_dir", old.data_dir != new.data_dir),
             ("bootstrap", old.bootstrap != new.bootstrap),
             ("election", old.election != new.election),
@@ -98,6 +97,13 @@ impl ReloadPlan {
         ];
         for (key, _) in fixed.iter().filter(|(_, changed)| *changed) {
             self.refuse(&old.name, &format!("{key} changed"));
+        }
+        if old.partner_addrs != new.partner_addrs {
+            self.refused.push(format!(
+                "{}: partner_addrs changed; it is read at the next start, and counts only as long as \
+                 this witness has stored nothing: after that use pg-witness raft add and raft remove",
+                old.name
+            ));
         }
         match (&old.password, &new.password) {
             (Some(before), Some(after)) if before != after => {

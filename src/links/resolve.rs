@@ -18,17 +18,22 @@ async fn resolve(address: &Address) -> io::Result<Vec<SocketAddr>> {
 }
 
 /// Connects to a member, within [`limits::CONNECT_TIME_MAX`]: a black-holed
-/// SYN must not hold the next attempt for two minutes (H22).
+/// SYN must not hold the next attempt for two minutes (H22). Of several addresses
+/// each must refuse for it to be a refusal (S7 b).
 pub async fn connect(address: &Address) -> io::Result<TcpStream> {
     let connect = async {
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        let mut worst: Option<io::Error> = None;
         for target in resolve(address).await? {
             match TcpStream::connect(target).await {
                 Ok(stream) => return Ok(stream),
-                Err(error) => last = error,
+                Err(error) => {
+                    let refused = error.kind() == io::ErrorKind::ConnectionRefused;
+                    worst = worst.filter(|_| refused).or(Some(error));
+                }
             }
         }
-        Err(last)
+        let none = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        Err(worst.unwrap_or_else(none))
     };
     smol::future::or(connect, async {
         Timer::after(limits::CONNECT_TIME_MAX).await;

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use super::{Member, Trouble};
 use crate::config::limits;
 use crate::links::follower;
-use crate::links::utility_client::ask;
+use crate::links::utility_client::ask_status;
 use crate::raft::engine::{Engine, Stopped};
 use crate::raft::runtime;
 use crate::reactor::Timer;
-use crate::wire::utility::{Request, StatusReply};
+use crate::wire::utility::StatusReply;
 use crate::wire::{Address, EntryId};
 
 /// When to look again at a deadline that has passed while the clock was held.
@@ -117,7 +117,8 @@ impl Member {
         // Nor to teach a past that everybody else may have left.
         // A cluster of one has nobody to teach.
         let remembered = others == 0 || up.iter().any(|a| self.may_teach(a));
-        members.contains(&self.me) && heard && enough && remembered
+        // S7 c: one that was just added waits until that is committed.
+        self.is_member_as_committed() && members.contains(&self.me) && heard && enough && remembered
     }
 
     /// Asks who is linked to us whether they follow a leader. One that does is
@@ -131,8 +132,9 @@ impl Member {
             }
             let (answers, keys) = (answers.clone(), self.keys.borrow().clone());
             runtime::spawn(async move {
-                let reply = ask(&peer, &keys, Request::Status, limits::CANVASS_TIME_MAX).await;
-                let status = reply.and_then(|reply| StatusReply::decode(&reply).ok());
+                let status = ask_status(&peer, &keys, limits::CANVASS_TIME_MAX)
+                    .await
+                    .ok();
                 // Nobody listens any more once one has said yes.
                 let _ = answers.send((peer, status)).await;
             })

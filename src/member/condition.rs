@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::Member;
 use crate::config::limits;
-use crate::links::utility_client::ask;
+use crate::links::utility_client::ask_status;
 use crate::probe::MemberReport;
 use crate::raft::engine::Role;
 use crate::raft::runtime;
@@ -17,7 +17,6 @@ use crate::status::{
     Cluster, Counters, Disk, Level, Note, Raft, RaftMember, Scope, Verdict, shown,
 };
 use crate::wire::Address;
-use crate::wire::utility::{Request, StatusReply};
 
 fn ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
@@ -88,9 +87,9 @@ impl Member {
                 let member = self.clone();
                 let task = runtime::spawn(async move {
                     let keys = member.keys.borrow().clone();
-                    let reply = ask(&peer, &keys, Request::Status, limits::TOLD_TIME_MAX).await;
-                    let answer = reply.and_then(|reply| StatusReply::decode(&reply).ok());
-                    member.peerage.end_refresh(&peer, answer.as_ref());
+                    let answer = ask_status(&peer, &keys, limits::TOLD_TIME_MAX).await;
+                    member.note_responder(&peer, answer.as_ref().err());
+                    member.peerage.end_refresh(&peer, answer.as_ref().ok());
                 });
                 (awaited, Detached(Some(task)))
             })
@@ -120,6 +119,7 @@ impl Member {
             format!("{}{}.", first.unwrap_or_default(), chars.as_str())
         };
         let each = advice.into_iter().map(sentence);
+        let each = each.chain(self.partners_note());
         each.map(|text| Note::new(Level::Warning, text)).collect()
     }
 

@@ -116,7 +116,7 @@ impl fmt::Display for Proof {
 }
 
 /// Addresses, separated by commas.
-struct List<'a>(&'a [Address]);
+pub(super) struct List<'a>(pub &'a [Address]);
 
 impl fmt::Display for List<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -197,6 +197,21 @@ impl Eligibility {
                 ..arrival
             },
             empty,
+            round: Round::default(),
+            term: Term::ZERO,
+            attendance: None,
+        }
+    }
+
+    /// Of a member whose word counts.
+    pub fn voter() -> Self {
+        let arrival = Arrival::default();
+        Self {
+            recovering: false,
+            founding: Founding::WithAll,
+            arrival,
+            empty: false,
+            partners: BTreeMap::new(),
             round: Round::default(),
             term: Term::ZERO,
             attendance: None,
@@ -428,24 +443,21 @@ pub enum Awaits {
 
 impl fmt::Display for Awaits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (text, unheard) = match self {
-            Self::Membership => ("the group does not list this witness as a member yet", None),
-            Self::Commit { unheard } => (
-                "its state is new or lost; it votes once the data nodes commit an entry without it",
-                Some(unheard),
-            ),
-            Self::Members { unheard } => (
-                "its state is new or lost; it votes once every member has shown that the cluster is new",
-                Some(unheard),
-            ),
-        };
-        f.write_str(text)?;
-        match unheard {
-            Some(unheard) if !unheard.is_empty() => {
-                write!(f, " (no answer from {})", List(unheard))
+        let unheard = match self {
+            Self::Membership => return f.write_str("the group is to add this witness first"),
+            Self::Commit { unheard } => {
+                f.write_str("the data nodes are to commit an entry without this witness")?;
+                unheard
             }
-            _ => Ok(()),
+            Self::Members { unheard } => {
+                f.write_str("every member is to show what it holds")?;
+                unheard
+            }
+        };
+        if unheard.is_empty() {
+            return Ok(());
         }
+        write!(f, "; no answer from {}", List(unheard))
     }
 }
 

@@ -256,11 +256,12 @@ impl Member {
         if let Some(why) = outdated {
             self.peerage.ignore(peer);
             self.on_ignored(peer, append.term, why);
-            self.consider_stale(OtherLeader {
+            let other = OtherLeader {
                 address: peer.clone(),
                 term: append.term,
                 commit: append.commit.get(),
-            });
+            };
+            self.consider_stale(peer, other);
             return;
         }
         self.contact(peer, append.term);
@@ -374,7 +375,7 @@ impl Member {
             }
             _ => None,
         };
-        self.attend(from, incoming.term, end.map(|prev| prev.index));
+        self.note_append(from, incoming.term, end.map(|prev| prev.index));
         match verdict {
             Verdict::Ignore(why) => self.on_ignored(from, incoming.term, why),
             Verdict::Answer(answer) => {

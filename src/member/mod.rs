@@ -6,7 +6,9 @@
 //!
 //! * [`clock`]: when to campaign;
 //! * [`campaign`]: whether to;
-//! * [`standing`]: whether our word counts (S7, S13);
+//! * [`standing`]: what the peers' `status` says (S13);
+//! * [`recovery`]: feeds `eligibility` and carries out what it decides (S7);
+//! * [`joining`]: how we become a member (S17);
 //! * [`condition`]: all of it, for whoever looks;
 //! * [`eligibility`]: what proves that our word counts (S7);
 //! * [`estranged`]: whether all others have forgotten what we hold;
@@ -14,6 +16,7 @@
 //! * [`leading`]: what we send while we lead;
 //! * [`liveness`]: whether its engine makes progress;
 //! * [`nodes`]: the PostgreSQL servers that the store names;
+//! * [`partners`]: the configured partners against the group's members;
 //! * [`peerage`]: what the peers have shown of themselves;
 //! * [`placement`]: where the members stand, and whether to vote there;
 //! * [`primaries`]: who is primary of what the store names, and who was;
@@ -39,15 +42,18 @@ pub mod condition;
 pub mod eligibility;
 pub mod estranged;
 pub mod inbound;
+pub mod joining;
 pub mod leading;
 pub mod liveness;
 pub mod nodes;
 pub mod offline;
+pub mod partners;
 pub mod peerage;
 pub mod placement;
 pub mod primaries;
 pub mod propose;
 pub mod quota;
+pub mod recovery;
 pub mod run;
 pub mod silence;
 pub mod sockets;
@@ -69,11 +75,13 @@ use event_listener::{Event, EventListener};
 use futures_channel::oneshot;
 
 use self::clock::ElectionClock;
+use self::eligibility::Eligibility;
+use self::joining::Obstacle;
 use self::leading::Leadership;
 use self::liveness::Pulse;
 use self::peerage::Peerage;
+use self::recovery::Foundation;
 use self::sockets::Link;
-use self::standing::Attendance;
 pub use self::trouble::Trouble;
 use crate::config::ClusterConfig;
 use crate::disk::{Standing, Worker};
@@ -112,7 +120,17 @@ pub struct Member {
     accepted: Cell<Instant>,
     /// Appends that the engine did not accept.
     refused_appends: Cell<u64>,
-    attendance: RefCell<Option<Attendance>>,
+    /// What proves that our word counts (S7).
+    eligibility: RefCell<Eligibility>,
+    /// What the next engine is to begin with, where that changes.
+    foundation: RefCell<Option<Foundation>>,
+    /// Why we do not ask to be added (S17).
+    obstacle: RefCell<Option<Obstacle>>,
+    /// The leader did not list us when it was asked last, and we have not asked it
+    /// to add us since.
+    unlisted: Cell<bool>,
+    /// Our state is of a group to which no configured partner belongs.
+    other_group: Cell<bool>,
     elsewhere: RefCell<Option<campaign::Elsewhere>>,
     quota: RefCell<quota::Quota>,
     /// Why our state could not be opened again, when that was tried last.

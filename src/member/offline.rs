@@ -8,7 +8,7 @@ use event_listener::Event;
 
 use super::run::{StartError, configured_members};
 use crate::config::ClusterConfig;
-use crate::disk::{self, DiskError, Standing, Worker};
+use crate::disk::{self, Arrival, DiskError, Standing, Worker};
 use crate::raft::replica::{self, Replica};
 use crate::wire::{EntryId, LogIndex};
 
@@ -35,6 +35,7 @@ pub async fn adopt(config: &ClusterConfig, worker: &Worker) -> Result<EntryId, S
             .await?;
     }
     replica.standing = Standing::Voter;
+    replica.arrival = Arrival::default();
     replica.diverged = None;
     replica.disk.save_hard_state(replica.hard_state()).await?;
     replica.disk.close().await?;

@@ -38,8 +38,10 @@ pub(super) struct Known {
     pub(super) takes_leadership: bool,
     /// Begins again at term 0 when it restarts (0.3.15 and earlier; H7).
     pub(super) forgets_terms: bool,
-    /// It holds nothing but the entry that every log starts with.
-    pub(super) new: bool,
+    /// Who answered last in its place, unknown if it named no address.
+    answered_by: Option<Option<Address>>,
+    /// How often that has changed to somebody.
+    misdirected: u64,
     /// What it lacks of what is committed here.
     pub(super) lacks: Option<Lack>,
     /// We lead, and it is not told anything yet.
@@ -150,6 +152,17 @@ impl Peerage {
     /// Notes that the peer claims a leadership that we do not follow.
     pub fn ignore(&self, peer: &Address) {
         self.update(peer, |known| known.ignored = Some(Instant::now()));
+    }
+
+    /// Notes who answered at the peer's address, if another did. How often that
+    /// was news, if it is now.
+    pub fn answered_by(&self, peer: &Address, other: Option<Option<Address>>) -> Option<u64> {
+        self.update(peer, |known| {
+            let news = other.is_some() && known.answered_by != other;
+            known.answered_by = other;
+            known.misdirected = known.misdirected.saturating_add(u64::from(news));
+            news.then_some(known.misdirected)
+        })
     }
 
     /// Whether it did so within this time.

@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use event_listener::Event;
 
 use super::clock::ElectionClock;
+use super::eligibility::Eligibility;
 use super::liveness::Pulse;
 use super::peerage::Peerage;
 use super::{Member, Trouble};
-use crate::config::{Bootstrap, ClusterConfig, Election, VotePolicy, limits};
+use crate::config::{ClusterConfig, Election, limits};
 use crate::disk::{Condition, DiskError, Recovered, Standing, Worker};
 use crate::links::follower::Vouched;
-use crate::links::utility_client::ask;
 use crate::logging::tally::Tallies;
 use crate::raft::checkpoint::CheckpointError;
 use crate::raft::engine::{Engine, Role, Stopped};
@@ -25,8 +25,7 @@ use crate::raft::replica::{self, Replica};
 use crate::raft::runtime;
 use crate::raft::types::Members;
 use crate::reactor::{TcpListener, Timer};
-use crate::wire::utility::{MembersReply, Request, Target};
-use crate::wire::{Address, Key, LogIndex, Term, Value};
+use crate::wire::{Key, Term};
 
 /// Why a member cannot start.
 #[derive(Debug)]
@@ -80,14 +79,11 @@ impl Member {
         let me = config.self_addr.clone();
         let (disk, recovered) = replica::open(&config.data_dir, worker).await?;
         report_condition(&name, &recovered);
-        let untouched = recovered.condition == Condition::Fresh;
+        let lost = recovered.set_aside;
         let fresh = recovered.checkpoint.is_none() && recovered.entries.is_empty();
-        let members = if fresh {
-            initial_members(&config, &keys).await
-        } else {
-            configured_members(&config)
-        };
+        let members = configured_members(&config);
         let changed = Rc::new(Event::new());
+        let eligibility = Eligibility::voter();
         let replica = Replica::new(
             me.clone(),
             members,
@@ -117,7 +113,11 @@ impl Member {
             accepted: Cell::new(Instant::now()),
             refused_appends: Cell::default(),
             peerage: Peerage::default(),
-            attendance: RefCell::default(),
+            eligibility: RefCell::new(eligibility),
+            foundation: RefCell::default(),
+            obstacle: RefCell::default(),
+            unlisted: Cell::default(),
+            other_group: Cell::default(),
             elsewhere: RefCell::default(),
             quota: RefCell::default(),
             disk_error: RefCell::default(),
@@ -139,37 +139,20 @@ impl Member {
             known_nodes: RefCell::default(),
             placement: RefCell::default(),
         });
-        if fresh {
-            member.found(untouched).await?;
+        if fresh || member.has_yet_to_begin() {
+            member.found(configured_members(&member.config)).await?;
         }
+        member.begin_recovery(lost);
+        if member.is_recovering()
+            && let Some((leader, reply)) = member.find_leader(MEMBERS_WAIT).await
+        {
+            member.read_members(&leader, &reply).await;
+        }
+        member.compare_partners();
         // Before the first vote.
         member.consider_placement();
         member.start_engine().await?;
         Ok(member)
-    }
-
-    /// Writes down the members with which an empty member begins: the
-    /// configuration may say something else at the next start. `untouched`:
-    /// there never was a state in this folder.
-    async fn found(&self, untouched: bool) -> Result<(), StartError> {
-        let written = {
-            let replica = self.replica.borrow();
-            let (checkpoint, tail) = replica.checkpoint();
-            replica.disk.install(checkpoint, tail, LogIndex::FIRST)
-        };
-        written.await?;
-        // S7: where a state was lost or set aside, `bootstrap: new` was said of
-        // the cluster's first day.
-        match self.first_standing().filter(|_| untouched) {
-            Some(why) => self.become_voter(why),
-            None => log::info!(
-                "{}: no state in {}: this witness votes once the cluster is known to be new, or \
-                 once an entry was committed without it",
-                self.name,
-                self.config.data_dir.display()
-            ),
-        }
-        Ok(())
     }
 
     pub(super) async fn stop_engine(&self) {
@@ -254,15 +237,23 @@ impl Member {
             let mut troubles = self.reports.borrow_mut().take();
             troubles.retain(|trouble| match trouble {
                 // Two peers showed it one after the other: it is set aside already.
-                Trouble::StalePast { other, .. } => self.is_stale(other),
+                Trouble::StalePast { peer, other } => self.is_stale(peer, other),
                 _ => true,
             });
+            // It may have been found while the engine was rebuilt for another reason.
+            if troubles.is_empty() && self.foundation.borrow().is_some() {
+                troubles.push(Trouble::NewFoundation);
+            }
             if troubles.is_empty() {
                 listener.await;
                 continue;
             }
             for trouble in &troubles {
-                log::warn!("{}: starting again from disk: {trouble}", self.name);
+                let level = match trouble {
+                    Trouble::NewFoundation => log::Level::Info,
+                    _ => log::Level::Warn,
+                };
+                log::log!(level, "{}: starting again from disk: {trouble}", self.name);
             }
             self.rebuild(&troubles).await;
         }
@@ -272,6 +263,7 @@ impl Member {
         self.rebuilds.set(self.rebuilds.get().saturating_add(1));
         self.stop_leading();
         self.stop_engine().await;
+        self.lay_foundation().await;
         let closed = self.replica.borrow().disk.close();
         let _ = closed.await;
         let mut stale = troubles.iter().any(Trouble::is_of_the_log);
@@ -318,12 +310,12 @@ impl Member {
     async fn reopen(self: &Rc<Self>) -> Result<(), StartError> {
         let (disk, recovered) = replica::open(&self.config.data_dir, &self.worker).await?;
         report_condition(&self.name, &recovered);
-        let untouched = recovered.condition == Condition::Fresh;
+        let lost = recovered.set_aside;
         let fresh = recovered.checkpoint.is_none() && recovered.entries.is_empty();
         let members = self.replica.borrow().log.members().clone();
         let replica = Replica::new(
             self.me.clone(),
-            members,
+            members.clone(),
             disk,
             recovered,
             self.changed.clone(),
@@ -338,10 +330,10 @@ impl Member {
             link.vouched = Vouched::default();
         }
         if fresh {
-            // S7: what we listened to before, we may have helped to commit.
-            self.attendance.take();
-            self.found(untouched).await?;
+            self.found(members).await?;
         }
+        // S7: what we listened to before, we may have helped to commit.
+        self.begin_recovery(lost);
         self.start_engine().await
     }
 
@@ -501,31 +493,6 @@ impl Member {
             }
         }
     }
-
-    /// Gets into the group: asks the members for us to be added until we are
-    /// (H20). A witness that was removed while it ran does not ask, nor one that
-    /// never votes: the majority would be reckoned with it.
-    async fn join(self: Rc<Self>) {
-        let never = self.config.placement.vote == VotePolicy::Never;
-        while !never && !self.config.partner_addrs.is_empty() && self.leadership.borrow().is_none()
-        {
-            for partner in self.config.partner_addrs.clone() {
-                let keys = self.keys.borrow().clone();
-                let reply = ask(&partner, &keys, Request::Members, limits::STATUS_TIME_MAX).await;
-                let members = reply.and_then(|reply| addresses(&reply));
-                let Some(members) = members.filter(|members| !members.is_empty()) else {
-                    continue;
-                };
-                if members.contains(&self.me) {
-                    return;
-                }
-                log::info!("{}: asking {partner} to add us", self.name);
-                let request = Request::Add(Target::Address(self.me.clone()));
-                ask(&partner, &keys, request, limits::MEMBERSHIP_TIME_MAX).await;
-            }
-            Timer::after(Duration::from_secs(1)).await;
-        }
-    }
 }
 
 fn report_condition(name: &str, recovered: &Recovered) {
@@ -560,32 +527,6 @@ pub(super) fn configured_members(config: &ClusterConfig) -> Members {
         .cloned()
         .chain([config.self_addr.clone()])
         .collect()
-}
-
-/// The members as the partners know them, or as the configuration says.
-async fn initial_members(config: &ClusterConfig, keys: &[Arc<Key>]) -> Members {
-    let mut members = configured_members(config);
-    if config.bootstrap == Bootstrap::New {
-        return members;
-    }
-    for partner in &config.partner_addrs {
-        let reply = ask(partner, keys, Request::Members, MEMBERS_WAIT).await;
-        let found = reply.and_then(|reply| addresses(&reply));
-        if let Some(found) = found.filter(|found| !found.is_empty()) {
-            members = found
-                .into_iter()
-                .chain([config.self_addr.clone()])
-                .collect();
-            break;
-        }
-    }
-    members
-}
-
-/// Who stands in a reply to `members`.
-fn addresses(reply: &Value) -> Option<Vec<Address>> {
-    let reply = MembersReply::decode(reply).ok()?;
-    Some(reply.0.into_iter().map(|member| member.address).collect())
 }
 
 /// What the time without a leader is drawn from.

@@ -19,6 +19,7 @@ impl Member {
         Evidence {
             disk_unusable: self.disk_error.borrow().is_some(),
             diverged: self.has_diverged(),
+            other_group: self.is_of_other_group(),
             estranged: standing == Standing::Estranged,
             store_full: self.store_fill() == Fill::BeyondQuota,
             never_votes: withheld == Some(Withheld::Configured),
@@ -38,12 +39,27 @@ impl Member {
     pub(super) fn reason_in_words(&self, reason: Reason) -> String {
         match self.disk_error.borrow().as_deref() {
             Some(error) if reason == Reason::DiskUnusable => format!("{}: {error}", reason.words()),
-            _ => reason.words().into(),
+            _ => match self.detail(reason) {
+                Some(detail) => format!("{}: {detail}", reason.words()),
+                None => reason.words().into(),
+            },
+        }
+    }
+
+    /// What the reason is about, where that is known.
+    fn detail(&self, reason: Reason) -> Option<String> {
+        match reason {
+            Reason::NoMember => self.obstacle.borrow().as_ref().map(ToString::to_string),
+            Reason::Recovering => Some(self.eligibility.borrow().awaits().to_string()),
+            _ => None,
         }
     }
 
     /// What ends it.
     pub(super) fn remedy(&self, reason: Reason) -> Remedy {
+        if let (Reason::NoMember, Some(obstacle)) = (reason, &*self.obstacle.borrow()) {
+            return obstacle.remedy(&self.config.commands);
+        }
         let replica = self.replica.borrow();
         let mut members = replica.log.members().iter();
         let other = members.find(|address| **address != self.me);

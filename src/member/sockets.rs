@@ -227,6 +227,10 @@ impl Member {
         let mut refused = 0;
         loop {
             let began = Instant::now();
+            if !self.may_dial() {
+                Timer::after(pause).await;
+                continue;
+            }
             match resolve::connect(&peer).await {
                 Ok(stream) => {
                     // While a password is being changed the peer may have the old one.

@@ -1,10 +1,8 @@
-//! Whether our word counts.
+//! What the peers say of themselves when they are asked for their `status`, and
+//! what follows from it. Only the answer of the member that was asked counts.
 //!
-//! S7: a witness that may have lost what it once promised stores what it is
-//! sent, but gives no vote, does not campaign and acknowledges nothing until an
-//! entry that the current leader made meanwhile is committed without its help.
 //! S13: peers up to 0.3.15 may have begun a new past while we were away; each
-//! is asked for its `status` before it is voted for or acknowledged.
+//! is asked before it is voted for or acknowledged.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -12,15 +10,13 @@ use std::time::{Duration, Instant};
 use super::peerage::Told;
 use super::{Member, Trouble};
 use crate::bugs::{Bug, planted};
-use crate::config::Bootstrap;
 use crate::config::limits;
 use crate::disk::Standing;
-use crate::links::utility_client::ask;
+use crate::links::utility_client::{NoReply, ask_status};
 use crate::raft::runtime;
 use crate::reactor::Timer;
-use crate::wire::message::Message;
-use crate::wire::utility::{Request, StatusReply};
-use crate::wire::{Address, LogIndex, Term, command};
+use crate::wire::utility::StatusReply;
+use crate::wire::{Address, LogIndex, Term};
 
 /// A leader that we do not follow, as it or a follower of it shows it.
 #[derive(Debug, Clone)]
@@ -31,20 +27,6 @@ pub struct OtherLeader {
     pub term: Term,
     /// What it has committed.
     pub commit: u64,
-}
-
-/// How long an amnesic witness has been listening to a leader (S7).
-///
-/// A commit proves that a majority is there without us only if no promise of
-/// ours that we have forgotten can be in it, nor an old answer that a leader
-/// which was paused finds in its sockets. Both concern entries that were in its
-/// log when we began to listen.
-#[derive(Debug)]
-pub struct Attendance {
-    leader: Address,
-    term: Term,
-    /// The end of its log when it first was seen whole; none before.
-    since: Option<LogIndex>,
 }
 
 /// The first pysyncobj that keeps its term and understands `timeout_now` (spec
@@ -69,13 +51,17 @@ impl Member {
     /// Asks every member that has not shown its `status` yet, once each at a
     /// time.
     pub(super) fn verify_peers(self: &Rc<Self>) {
-        let members = self.replica.borrow().log.members().clone();
-        for peer in members.into_iter().filter(|peer| *peer != self.me) {
+        let mut peers = self.replica.borrow().log.members().clone();
+        if self.is_recovering() {
+            // S7 b: every configured member is to show what it holds.
+            peers.extend(self.config.partner_addrs.iter().cloned());
+        }
+        for peer in peers.into_iter().filter(|peer| *peer != self.me) {
             let ask = self.peerage.update(&peer, |known| {
                 let wanted = !known.verified
                     || known.lacks.is_some()
                     || self.standing() == Standing::Estranged
-                    || self.standing() == Standing::Amnesic;
+                    || self.is_recovering();
                 let paused = known.pause.is_some_and(|until| until > Instant::now());
                 wanted && !paused && !std::mem::replace(&mut known.asking, true)
             });
@@ -88,30 +74,13 @@ impl Member {
 
     async fn verify(self: Rc<Self>, peer: Address) {
         let keys = self.keys.borrow().clone();
-        let reply = ask(&peer, &keys, Request::Status, limits::STATUS_TIME_MAX).await;
-        let answer = reply.and_then(|reply| StatusReply::decode(&reply).ok());
-        match answer {
-            Some(status) => self.on_status(&peer, &status),
-            None => {
-                let tries = self.peerage.update(&peer, |known| {
-                    known.unanswered = known.unanswered.saturating_add(1);
-                    known.unanswered
-                });
-                // It is not there, or cannot be asked. If it is connected all
-                // the same, it is heard after some attempts.
-                let heard = tries >= ASK_ATTEMPTS && self.connection(&peer).is_some();
-                let news = heard
-                    && self
-                        .peerage
-                        .update(&peer, |known| !std::mem::replace(&mut known.verified, true));
-                if news {
-                    log::warn!(
-                        "{}: {peer} does not tell its status; trusting it",
-                        self.name
-                    );
-                    self.notify();
-                }
-            }
+        let asked = Instant::now();
+        let answer = ask_status(&peer, &keys, limits::STATUS_TIME_MAX).await;
+        self.note_responder(&peer, answer.as_ref().err());
+        self.note_status(&peer, asked, answer.as_ref());
+        match &answer {
+            Ok(status) => self.on_status(&peer, status),
+            Err(error) => self.on_no_status(&peer, error),
         }
         self.peerage.update(&peer, |known| {
             known.asking = false;
@@ -119,31 +88,72 @@ impl Member {
         });
     }
 
-    fn on_status(&self, peer: &Address, status: &StatusReply) {
-        let established = status.leader.is_some();
-        let other = status.leader.clone().map(|address| OtherLeader {
-            address,
-            term: status.raft_term,
-            commit: status.commit_idx,
-        });
-        if let Some(other) = other.filter(|other| self.is_stale(other)) {
-            let peer = peer.clone();
-            self.report(Trouble::StalePast { peer, other });
+    /// The peer is not there, or cannot be asked. If it is connected all the same,
+    /// it is heard after some attempts. Not where another answers at the address
+    /// that we dial: then the connection leads there too.
+    fn on_no_status(&self, peer: &Address, error: &NoReply) {
+        let another = matches!(error, NoReply::AnotherNode(_)) && *peer < self.me;
+        if another || self.connection(peer).is_none() {
             return;
         }
-        let new = status.commit_idx == LogIndex::FIRST.get() && status.log_len == 1;
+        let news = self.peerage.update(peer, |known| {
+            known.unanswered = known.unanswered.saturating_add(1);
+            known.unanswered >= ASK_ATTEMPTS && !std::mem::replace(&mut known.verified, true)
+        });
+        if news {
+            log::warn!(
+                "{}: {peer} does not tell its status; trusting it",
+                self.name
+            );
+            self.notify();
+        }
+    }
+
+    /// Says when another node answers than the one that was asked. A name that
+    /// leads here and there in turn is said less and less often.
+    pub(super) fn note_responder(&self, asked: &Address, error: Option<&NoReply>) {
+        let other = match error {
+            None => None,
+            Some(NoReply::AnotherNode(other)) => Some(other.clone()),
+            // Nobody answered: it may be the same as before.
+            Some(_) => return,
+        };
+        let who = match &other {
+            Some(Some(other)) if *other == self.me => "this witness itself".into(),
+            Some(Some(other)) => other.to_string(),
+            _ => "a node without an address".into(),
+        };
+        let news = self.peerage.answered_by(asked, other);
+        if let Some(count) = news.filter(|count| count.is_power_of_two()) {
+            log::error!(
+                "{}: {asked} is answered by {who}: what it says does not count. Check where that \
+                 address leads from here, and self_addr there ({count} so far)",
+                self.name
+            );
+        }
+    }
+
+    fn on_status(&self, peer: &Address, status: &StatusReply) {
+        let established = status.leader.is_some();
         let version = pysyncobj(&status.version);
         let forgets_terms = version.is_some_and(|version| version < KEEPS_ITS_TERM);
         let restarted = !self.peerage.is_verified(peer);
         let disowns = established && !status.partners.iter().any(|p| p.address == self.me);
         self.peerage.update(peer, |known| {
-            known.verified = true;
-            known.new = new;
             known.disowns = disowns;
             known.takes_leadership = version.is_some_and(|version| version >= KEEPS_ITS_TERM);
             known.forgets_terms = forgets_terms;
             known.told = Some(Told::of(status));
         });
+        let other = status.leader.clone().map(|address| OtherLeader {
+            address,
+            term: status.raft_term,
+            commit: status.commit_idx,
+        });
+        if other.is_some_and(|other| self.consider_stale(peer, other)) {
+            return;
+        }
+        self.peerage.update(peer, |known| known.verified = true);
         // Once: who lacks something is asked again and again.
         if restarted
             && forgets_terms
@@ -154,19 +164,32 @@ impl Member {
             self.clock.defer(limits::FORGETFUL_PEER_TIME);
         }
         self.note_lack(peer, status);
-        self.consider_new();
         self.notify();
     }
 
-    /// S13: whether our log is from before this leader began.
-    pub(super) fn is_stale(&self, other: &OtherLeader) -> bool {
+    /// S13, the one test: whether our log is from before this leader began, as
+    /// `peer` shows it, which follows it or is it. Only members that forget their
+    /// terms can make that so. A leader that was merely paused leads an earlier
+    /// term too, but our log holds all that it committed.
+    pub(super) fn is_stale(&self, peer: &Address, other: &OtherLeader) -> bool {
+        let forgets = [peer, &other.address]
+            .into_iter()
+            .any(|address| self.peerage.forgets_terms(address));
         let replica = self.replica.borrow();
         let log = &replica.log;
+        if !forgets
+            || replica.standing != Standing::Voter
+            || other.commit <= log.commit().get()
+            || planted(Bug::StaleLogKept)
+        {
+            return false;
+        }
+        // What a leader of the past committed has no later term than its own.
+        let commit = LogIndex::new(other.commit);
+        let known = commit.and_then(|commit| log.id_at(commit));
+        let unknown = known.is_none_or(|ours| ours.term.term > other.term);
         let earlier = other.term < log.last().term.term;
-        replica.standing == Standing::Voter
-            && (earlier || self.is_of_our_term(other))
-            && other.commit > log.commit().get()
-            && !planted(Bug::StaleLogKept)
+        (earlier && unknown) || self.is_of_our_term(other)
     }
 
     /// Whether it leads the very term of our last entries, in which we led or
@@ -181,20 +204,14 @@ impl Member {
             && self.known_leader().is_none()
     }
 
-    /// S13, once more: a leader of a term that is over for us, among peers that
-    /// forget their terms. Is it one of the past, of which our log knows all
-    /// that it committed, or one after it, whose commits our log would erase?
-    pub(super) fn consider_stale(&self, other: OtherLeader) {
-        if !self.peerage.forgets_terms(&other.address) || !self.is_stale(&other) {
-            return;
-        }
-        // What a leader of the past committed has no later term than its own.
-        let commit = LogIndex::new(other.commit);
-        let known = commit.and_then(|commit| self.replica.borrow().log.id_at(commit));
-        if self.is_of_our_term(&other) || known.is_none_or(|ours| ours.term.term > other.term) {
-            let peer = other.address.clone();
+    /// Gives way to that leader if our log is stale; whether it is.
+    pub(super) fn consider_stale(&self, peer: &Address, other: OtherLeader) -> bool {
+        let stale = self.is_stale(peer, &other);
+        if stale {
+            let peer = peer.clone();
             self.report(Trouble::StalePast { peer, other });
         }
+        stale
     }
 
     /// Resolves when the peer has shown its status, or has had time enough: a
@@ -215,99 +232,9 @@ impl Member {
         .await;
     }
 
-    /// S7: provably new is a cluster of which every partner holds nothing.
-    fn consider_new(&self) {
-        let replica = self.replica.borrow();
-        let untouched = replica.log.last().index == LogIndex::FIRST;
-        let members = replica.log.members();
-        let partners = members.iter().filter(|address| **address != self.me);
-        let all_new = {
-            let known = self.peerage.0.borrow();
-            partners.clone().count() > 0
-                && partners
-                    .clone()
-                    .all(|p| known.get(p).is_some_and(|k| k.verified && k.new))
-        };
-        let amnesic = replica.standing == Standing::Amnesic;
-        drop(replica);
-        if amnesic && untouched && all_new {
-            self.become_voter("every member is new");
-        }
-    }
-
-    /// Listens to a leader while our word does not count. `end`: where its log
-    /// ends, if its message shows that: one without entries that fits.
-    pub(super) fn attend(&self, leader: &Address, term: Term, end: Option<LogIndex>) {
-        if self.standing() != Standing::Amnesic {
-            return;
-        }
-        let mut attendance = self.attendance.borrow_mut();
-        let attendance = match &mut *attendance {
-            Some(known) if known.leader == *leader && known.term == term => known,
-            other => other.insert(Attendance {
-                leader: leader.clone(),
-                term,
-                since: None,
-            }),
-        };
-        if attendance.since.is_some() || end.is_none() {
-            return;
-        }
-        attendance.since = end;
-        // An idle cluster would commit nothing for long; this changes nothing
-        // and proves as much as any write.
-        if let Some(connection) = self.connection(leader) {
-            connection.send(&Message::ApplyCommand {
-                command: command::noop(),
-                request_id: None,
-            });
-        }
-    }
-
-    /// S7: our word counts when an entry of the leader's own term, younger than
-    /// our listening, is committed without it; that leader then is our vote of
-    /// that term.
-    pub(super) fn consider_voice(&self, leader: &Address) {
-        let replica = self.replica.borrow();
-        if replica.standing != Standing::Amnesic {
-            return;
-        }
-        let vote = &replica.vote;
-        let follows = vote.committed && vote.node == *leader;
-        let commit = replica.log.commit();
-        let committed = replica.log.id_at(commit);
-        let of_its_term = committed.is_some_and(|id| id.term.term == vote.term.term);
-        let attended = self.attendance.borrow().as_ref().is_some_and(|attendance| {
-            attendance.leader == *leader
-                && attendance.term == vote.term.term
-                && attendance.since.is_some_and(|since| commit > since)
-        });
-        drop(replica);
-        if follows && of_its_term && attended {
-            self.become_voter("an entry of the leader's own term was committed without us");
-        }
-    }
-
     /// Changes how we stand, durably: after all votes that are under way.
     pub(super) fn stand(&self, standing: Standing) {
         self.replica.borrow_mut().standing = standing;
         self.save_hard_state();
-    }
-
-    /// Makes our word count from now on, durably.
-    pub(super) fn become_voter(&self, why: &str) {
-        // Should the disk fail, the next start is amnesic again, which is safe.
-        self.stand(Standing::Voter);
-        log::info!("{}: this witness is a voter now: {why}", self.name);
-        self.clock.restart();
-        self.notify();
-    }
-
-    /// The standing of a member that starts with an empty disk.
-    pub(super) fn first_standing(&self) -> Option<&'static str> {
-        if self.config.bootstrap == Bootstrap::New {
-            return Some("the configuration says that the cluster is new");
-        }
-        None
     }
 }

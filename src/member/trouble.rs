@@ -29,6 +29,8 @@ pub enum Trouble {
     VoteWithheld,
     /// No other member holds what is committed here.
     Estranged,
+    /// What a log that is still empty begins with has changed (S7).
+    NewFoundation,
 }
 
 /// The kinds of trouble, the worst first.
@@ -41,6 +43,7 @@ enum Kind {
     MembersTruncated,
     Stopped,
     Stalled,
+    NewFoundation,
 }
 
 impl Trouble {
@@ -53,6 +56,7 @@ impl Trouble {
             Self::MembersTruncated => Kind::MembersTruncated,
             Self::Stopped(_) => Kind::Stopped,
             Self::Stalled => Kind::Stalled,
+            Self::NewFoundation => Kind::NewFoundation,
         }
     }
 
@@ -74,6 +78,7 @@ impl fmt::Display for Trouble {
             ),
             Self::Estranged => f.write_str("no other member holds what is committed here"),
             Self::Stalled => f.write_str("the leader is heard of, but nothing of it is accepted"),
+            Self::NewFoundation => f.write_str("the group is known now"),
             Self::VoteWithheld => f.write_str("this witness must not lead"),
             Self::MembersTruncated => f.write_str("changes of the members were undone"),
         }

@@ -175,6 +175,17 @@ impl Log {
         found.map(|(_, members)| members)
     }
 
+    /// The retained entries that added this member, in order.
+    pub fn additions(&self, member: &Address) -> impl Iterator<Item = LogIndex> {
+        let pairs = self.members.windows(2).filter_map(|pair| match pair {
+            [(_, before), (at, after)] => Some((*at, before, after)),
+            _ => None,
+        });
+        pairs
+            .filter(move |(_, before, after)| !before.contains(member) && after.contains(member))
+            .map(|(at, ..)| at)
+    }
+
     /// How many changes of the members are not committed yet (H17, E10).
     pub fn pending_changes(&self) -> usize {
         self.members

@@ -196,6 +196,11 @@ pub struct MemberStatus {
 pub struct MembersReply(pub Vec<MemberStatus>);
 
 impl MembersReply {
+    /// The node that answered.
+    pub fn this(&self) -> Option<&MemberStatus> {
+        self.0.last()
+    }
+
     /// Reads a peer's reply.
     ///
     /// # Errors

@@ -87,7 +87,7 @@ fn config(cluster: usize, folder: &Path) -> ClusterConfig {
         data_dir: folder.join(cluster.to_string()),
         password: None,
         password_file: None,
-        bootstrap: Bootstrap::New,
+        bootstrap: Bootstrap::Unset,
         election: Election::Reluctant,
         timing: Timing::default(),
         placement: PlacementConfig::default(),

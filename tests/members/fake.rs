@@ -16,7 +16,7 @@ use pg_witness::reactor::{TcpListener, TcpStream};
 use pg_witness::wire::message::{
     Append, AppendBody, ApplyOutcome, Hello, Message, NextNodeIdx, SnapshotChunk,
 };
-use pg_witness::wire::utility::{MemberStatus, MembersReply, Request, State, StatusReply};
+use pg_witness::wire::utility::{MemberStatus, MembersReply, Request, State, StatusReply, Target};
 use pg_witness::wire::value::Str;
 use pg_witness::wire::{Address, Entry, EntryId, Key, LogIndex, Session, Term, Value, command};
 
@@ -114,6 +114,8 @@ pub struct Fake {
     /// What it answers to `status`; none: it keeps silent.
     pub status: RefCell<Option<StatusReply>>,
     pub members: RefCell<Vec<Address>>,
+    /// Whom it was asked to add.
+    pub added: RefCell<Vec<Address>>,
     pub plain: Plain,
     link: RefCell<Option<Rc<Connection>>>,
     linked: Event,
@@ -134,6 +136,7 @@ impl Fake {
             asked: Cell::new(0),
             status: RefCell::new(Some(fresh_status(address))),
             members: RefCell::default(),
+            added: RefCell::default(),
             plain: Plain {
                 term: Cell::new(0),
                 votes: Cell::new(true),
@@ -251,7 +254,8 @@ impl Fake {
         if !linked.get() {
             match Hello::decode(value).unwrap() {
                 Hello::Utility(request) => self.on_utility(connection, &request),
-                Hello::Member(_) | Hello::ReadOnly => {
+                Hello::ReadOnly => self.show_end(connection),
+                Hello::Member(_) => {
                     connection.admit(Class::Member, Class::Member.account());
                     linked.set(true);
                     self.take_link(connection);
@@ -272,6 +276,21 @@ impl Fake {
         self.arrived.notify(usize::MAX);
     }
 
+    /// What a leader sends a new read-only client: an append at its log's end.
+    fn show_end(&self, connection: &Connection) {
+        let Some(status) = self.status.borrow().clone() else {
+            return;
+        };
+        connection.send(&Message::AppendEntries(Append {
+            term: status.raft_term,
+            commit: index(status.commit_idx),
+            body: AppendBody::Entries {
+                prev: Some(id(status.log_len, status.raft_term.get())),
+                entries: Vec::new(),
+            },
+        }));
+    }
+
     fn take_link(&self, connection: &Rc<Connection>) {
         *self.link.borrow_mut() = Some(connection.clone());
         self.links.set(self.links.get() + 1);
@@ -287,13 +306,23 @@ impl Fake {
                 }
             }
             Request::Members => {
+                let status = self.status.borrow();
+                let leader = status.as_ref().and_then(|s| s.leader.clone());
+                let this = status.as_ref().and_then(|s| s.this.clone());
+                let this = this.unwrap_or_else(|| self.address.clone());
                 let members = self.members.borrow();
-                let all = members.iter().map(|address| MemberStatus {
+                let others = members.iter().filter(|a| **a != this);
+                // Ourselves last, as Python does.
+                let all = others.chain([&this]).map(|address| MemberStatus {
                     address: address.clone(),
-                    leader: false,
+                    leader: leader.as_ref() == Some(address),
                     connected: true,
                 });
                 connection.send(&MembersReply(all.collect()));
+            }
+            Request::Add(Target::Address(address)) => {
+                self.added.borrow_mut().push(address.clone());
+                connection.send(&Value::str(&request.outcome(true)));
             }
             request => connection.send(&Value::str(&request.outcome(true))),
         }

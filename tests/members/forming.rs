@@ -70,7 +70,7 @@ fn a_cluster_of_one_leads_itself() {
     run(async {
         let rig = Rig::new();
         let [me, _, _] = addresses();
-        let one = rig.start(rig.voter(&me, &[])).await;
+        let one = rig.start(rig.config(&me, &[])).await;
         leader_of(&[&one]).await;
         let client = Fake::client(&one.address).await;
         let id = client.write(set("x", 60.0)).await;

@@ -17,6 +17,7 @@ mod estranged;
 mod fake;
 mod forming;
 mod hostile;
+mod joining;
 mod liveness;
 mod memory;
 mod placement;

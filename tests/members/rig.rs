@@ -12,7 +12,7 @@ use pg_witness::config::{
 };
 use pg_witness::disk::{Faults, Worker};
 use pg_witness::links::utility_client::ask;
-use pg_witness::member::Member;
+use pg_witness::member::{Member, offline};
 use pg_witness::raft::runtime;
 use pg_witness::wire::utility::{MembersReply, Request, State, StatusReply};
 use pg_witness::wire::{Address, Key, Value};
@@ -55,15 +55,27 @@ impl log::Log for Lines {
 /// dials the earlier. All of 127.0.0.0/8 is this machine; the process id keeps
 /// test runs apart.
 pub fn addresses<const N: usize>() -> [Address; N] {
-    static NEXT: AtomicU32 = AtomicU32::new(1);
+    const HOSTS: u32 = 250;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
     let pid = std::process::id();
     let taken = u32::try_from(N).unwrap();
-    let first = NEXT.fetch_add(taken, Ordering::Relaxed);
-    assert!(first + taken <= 250, "more tests than addresses");
+    // Those of one call share a port, so that their order is that of their hosts.
+    let next = |first: u32| {
+        let fits = first % HOSTS + taken <= HOSTS;
+        if fits {
+            first
+        } else {
+            first.next_multiple_of(HOSTS)
+        }
+    };
+    let update = |first: u32| Some(next(first) + taken);
+    let first = NEXT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update);
+    let first = next(first.unwrap());
+    let port = 5010 + first / HOSTS;
     let net = (1 + (pid >> 8) % 254, pid & 0xff);
     std::array::from_fn(|n| {
-        let host = first + u32::try_from(n).unwrap();
-        format!("127.{}.{}.{host}:5010", net.0, net.1)
+        let host = 1 + first % HOSTS + u32::try_from(n).unwrap();
+        format!("127.{}.{}.{host}:{port}", net.0, net.1)
             .parse()
             .unwrap()
     })
@@ -100,7 +112,7 @@ impl Rig {
         }
     }
 
-    /// A member's configuration: equal among equals, joining.
+    /// A member's configuration: equal among equals, its state empty.
     pub fn config(&self, me: &Address, partners: &[&Address]) -> ClusterConfig {
         ClusterConfig {
             name: me.host().into(),
@@ -113,7 +125,7 @@ impl Rig {
             data_dir: self.folder.path().join(me.host()),
             password: None,
             password_file: None,
-            bootstrap: Bootstrap::Join,
+            bootstrap: Bootstrap::Unset,
             election: Election::Equal,
             timing: quick(),
             placement: PlacementConfig::default(),
@@ -122,12 +134,17 @@ impl Rig {
         }
     }
 
-    /// A member whose vote counts from the start.
+    /// A member whose vote counts from the start: its folder, if it has none, holds
+    /// the empty state of a voter.
     pub fn voter(&self, me: &Address, partners: &[&Address]) -> ClusterConfig {
-        ClusterConfig {
+        let config = ClusterConfig {
             bootstrap: Bootstrap::New,
             ..self.config(me, partners)
+        };
+        if !config.data_dir.exists() {
+            smol::block_on(offline::adopt(&config, &self.worker)).unwrap();
         }
+        config
     }
 
     pub async fn start(&self, config: ClusterConfig) -> Running {

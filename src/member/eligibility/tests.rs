@@ -492,18 +492,13 @@ fn says_what_it_waits_for() {
     for (line, wanted) in [
         (
             "0 B silent",
-            "its state is new or lost; it votes once every member has shown that the cluster is \
-             new (no answer from B:2222)",
+            "every member is to show what it holds; no answer from B:2222",
         ),
         (
             "1 A data",
-            "its state is new or lost; it votes once the data nodes commit an entry without it \
-             (no answer from B:2222)",
+            "the data nodes are to commit an entry without this witness; no answer from B:2222",
         ),
-        (
-            "2 A unlisted 7",
-            "the group does not list this witness as a member yet",
-        ),
+        ("2 A unlisted 7", "the group is to add this witness first"),
     ] {
         table.decide(line);
         assert_eq!(table.eligibility.awaits().to_string(), wanted);

@@ -1,0 +1,277 @@
+//! Feeds [`Eligibility`] with what happens and carries out what it decides (S7).
+//! Which proof counts is decided there alone.
+
+use std::time::{Duration, Instant};
+
+use super::eligibility::{Answer, Eligibility, Founding, Proof, Shown};
+use super::{Member, Trouble};
+use crate::config::{Bootstrap, limits};
+use crate::disk::{Reading, Standing};
+use crate::links::epoch::EpochTerm;
+use crate::links::follower::VoteView;
+use crate::links::utility_client::NoReply;
+use crate::raft::log::Log;
+use crate::raft::types::Members;
+use crate::wire::message::Message;
+use crate::wire::utility::StatusReply;
+use crate::wire::{Address, LogIndex, Term, command};
+
+use super::run::StartError;
+
+/// A change of what an engine stands on: made while none runs.
+#[derive(Debug, Clone)]
+pub(super) enum Foundation {
+    /// The log is still empty, and its members are these.
+    Members(Members),
+    /// We found the cluster: a voter, whose vote of this term is spent.
+    Voter(Term),
+}
+
+/// What a peer's `status` shows of what it holds.
+fn shown(status: &StatusReply) -> Shown {
+    let connected = status.partners.iter().filter(|p| p.connected);
+    Shown {
+        holds_nothing: status.commit_idx <= 1 && status.log_len <= 1 && status.last_applied <= 1,
+        term: status.raft_term,
+        connected: connected.map(|p| p.address.clone()).collect(),
+    }
+}
+
+impl Member {
+    pub(super) fn is_recovering(&self) -> bool {
+        self.standing() == Standing::Amnesic
+    }
+
+    /// Whether our log holds nothing but the entry that every log begins with.
+    pub(super) fn holds_nothing(&self) -> bool {
+        self.replica.borrow().log.last().index == LogIndex::FIRST
+    }
+
+    /// Judges anew from what is on disk. `lost`: state was set aside in this
+    /// folder, so that this is no first deployment.
+    pub(super) fn begin_recovery(&self, lost: bool) {
+        let founding = match self.config.bootstrap {
+            Bootstrap::Join => Founding::WithAll,
+            _ if lost => Founding::WithAll,
+            Bootstrap::New => Founding::WithMajority {
+                refused_for: Duration::ZERO,
+            },
+            Bootstrap::Unset => Founding::WithMajority {
+                refused_for: limits::FOUNDING_REFUSED_FOR,
+            },
+        };
+        let eligibility = {
+            let replica = self.replica.borrow();
+            let configured = self.config.partner_addrs.iter();
+            Eligibility::new(
+                &self.me,
+                configured.chain(replica.log.members()).cloned(),
+                founding,
+                replica.standing == Standing::Amnesic,
+                replica.arrival,
+                replica.log.last().index == LogIndex::FIRST,
+            )
+        };
+        let alone = eligibility.alone();
+        *self.eligibility.borrow_mut() = eligibility;
+        if let Some(proof) = alone {
+            self.become_voter(&proof);
+        }
+    }
+
+    /// Whether the members are the configuration's still: the log is empty, and no
+    /// leader has named others.
+    pub(super) fn has_yet_to_begin(&self) -> bool {
+        let unread = self.replica.borrow().arrival.reading.is_none();
+        unread && self.is_recovering() && self.holds_nothing()
+    }
+
+    /// Writes down the members with which an empty log begins.
+    pub(super) async fn found(&self, members: Members) -> Result<(), StartError> {
+        self.replica.borrow_mut().log = Log::initial(members);
+        self.save_initial().await?;
+        log::info!(
+            "{}: no state in {}: no vote until the cluster has proven to be new, or that it does \
+             not need this witness's word",
+            self.name,
+            self.config.data_dir.display()
+        );
+        Ok(())
+    }
+
+    async fn save_initial(&self) -> Result<(), StartError> {
+        let written = {
+            let replica = self.replica.borrow();
+            let (checkpoint, tail) = replica.checkpoint();
+            replica.disk.install(checkpoint, tail, LogIndex::FIRST)
+        };
+        Ok(written.await?)
+    }
+
+    /// Makes a change that waits for the engine to be stopped. Should the disk
+    /// fail, the next opening finds us recovering still, which is safe.
+    pub(super) async fn lay_foundation(&self) {
+        let Some(foundation) = self.foundation.take() else {
+            return;
+        };
+        let laid = match foundation {
+            Foundation::Members(members) => self.set_initial_members(members).await,
+            Foundation::Voter(term) => self.spend_vote(term).await,
+        };
+        if let Err(error) = laid {
+            log::error!("{}: {error}", self.name);
+        }
+    }
+
+    pub(super) async fn set_initial_members(&self, members: Members) -> Result<(), StartError> {
+        if !(self.is_recovering() && self.holds_nothing()) {
+            return Ok(());
+        }
+        self.replica.borrow_mut().log = Log::initial(members);
+        self.save_initial().await?;
+        // The reading after the members: alone it would speak of a set that is not
+        // written down.
+        self.save_arrival();
+        Ok(())
+    }
+
+    async fn spend_vote(&self, term: Term) -> Result<(), StartError> {
+        self.voted.set(self.voted.get().max(term));
+        let saved = {
+            let mut replica = self.replica.borrow_mut();
+            if term > replica.vote.term.term {
+                let epoch = replica.vote.term.epoch;
+                replica.vote = VoteView {
+                    term: EpochTerm { epoch, term },
+                    node: self.me.clone(),
+                    committed: false,
+                };
+            }
+            replica.standing = Standing::Voter;
+            replica.arrival = Default::default();
+            replica.disk.save_hard_state(replica.hard_state())
+        };
+        Ok(saved.await?)
+    }
+
+    /// A member was asked for its `status` at `asked`.
+    pub(super) fn note_status(
+        &self,
+        peer: &Address,
+        asked: Instant,
+        reply: Result<&StatusReply, &NoReply>,
+    ) {
+        if !self.is_recovering() {
+            return;
+        }
+        let answer = match reply {
+            Ok(status) => Answer::Status(shown(status)),
+            Err(error) if error.is_refusal() => Answer::Refused,
+            Err(_) => Answer::Silent,
+        };
+        let now = Instant::now();
+        let proof = {
+            let mut eligibility = self.eligibility.borrow_mut();
+            eligibility.on_status(peer, asked, now, answer)
+        };
+        self.conclude(proof);
+    }
+
+    /// A leader answered `members`: whether that was the reading that counts.
+    pub(super) fn note_members(&self, leads: bool, listed: bool, end: LogIndex) -> bool {
+        let mut eligibility = self.eligibility.borrow_mut();
+        eligibility.on_members(leads, listed, end)
+    }
+
+    /// A leader was heard of while our word does not count. `end`: where its log
+    /// ends, if its message shows that: one without entries that fits.
+    pub(super) fn note_append(&self, leader: &Address, term: Term, end: Option<LogIndex>) {
+        let first = self.eligibility.borrow_mut().on_append(leader, term, end);
+        // An idle cluster would commit nothing for long; this changes nothing
+        // and proves as much as any write.
+        if first && let Some(connection) = self.connection(leader) {
+            connection.send(&Message::ApplyCommand {
+                command: command::noop(),
+                request_id: None,
+            });
+        }
+    }
+
+    /// What the leader sent is durable here: is it a proof?
+    pub(super) fn consider_voice(&self, leader: &Address) {
+        if !self.is_recovering() {
+            return;
+        }
+        let proof = {
+            let replica = self.replica.borrow();
+            let mut eligibility = self.eligibility.borrow_mut();
+            let stored = (replica.log.last().index > LogIndex::FIRST)
+                .then(|| eligibility.on_stored(replica.log.additions(&self.me)))
+                .flatten();
+            let vote = &replica.vote;
+            let follows = vote.committed && vote.node == *leader;
+            let commit = replica.log.commit();
+            let caught_up = || {
+                let of_term = replica.log.id_at(commit)?.term.term;
+                eligibility.on_commit(leader, vote.term.term, commit, of_term)
+            };
+            stored.or_else(|| follows.then(caught_up).flatten())
+        };
+        self.conclude(proof);
+    }
+
+    fn conclude(&self, proof: Option<Proof>) {
+        match proof {
+            Some(proof) => self.become_voter(&proof),
+            None => {
+                let arrival = self.eligibility.borrow().arrival();
+                if self.replica.borrow().arrival != arrival && self.foundation.borrow().is_none() {
+                    self.save_arrival();
+                }
+            }
+        }
+    }
+
+    /// Keeps what was shown, for the next start.
+    fn save_arrival(&self) {
+        let arrival = self.eligibility.borrow().arrival();
+        self.replica.borrow_mut().arrival = arrival;
+        self.stand(self.standing());
+    }
+
+    /// Makes our word count from now on, durably.
+    fn become_voter(&self, proof: &Proof) {
+        self.eligibility.borrow_mut().become_voter();
+        match proof {
+            Proof::NewCluster { refused, .. } if !refused.is_empty() => log::warn!(
+                "{}: this witness is a voter now: {proof}. If it replaces one that was lost, \
+                 bootstrap should be join",
+                self.name
+            ),
+            _ => log::info!("{}: this witness is a voter now: {proof}", self.name),
+        }
+        if let Proof::NewCluster { term, .. } = proof {
+            *self.foundation.borrow_mut() = Some(Foundation::Voter(*term));
+            self.report(Trouble::NewFoundation);
+            return;
+        }
+        // Should the disk fail, the next start is recovering again, which is safe.
+        self.replica.borrow_mut().arrival = Default::default();
+        self.stand(Standing::Voter);
+        self.clock.restart();
+        self.notify();
+    }
+
+    /// Whether we joined by an `add` that is not committed yet: no campaign (S7 c).
+    pub(super) fn is_member_as_committed(&self) -> bool {
+        let replica = self.replica.borrow();
+        let log = &replica.log;
+        log.members_at(log.commit()).contains(&self.me)
+    }
+
+    /// Whether a leader has told us that its group does not list us.
+    pub(super) fn is_unlisted(&self) -> bool {
+        let reading = self.eligibility.borrow().arrival().reading;
+        matches!(reading, Some(Reading::Unlisted { .. }))
+    }
+}
