@@ -509,3 +509,39 @@ pub fn host_and_port(url: &str) -> (Option<String>, Option<u16>) {
     let port = port.map_or(Some(5432), |port| port.parse().ok());
     (Some(shown(host)).filter(|host| !host.is_empty()), port)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn a_large_value_is_gone_through_once() {
+        let padding = "x".repeat(58_000);
+        let json = format!(
+            r#"{{"conn_url":"postgres://10.0.0.1:5432/postgres","state":"running","pad":"{padding}",
+                "role":"replica","version":"4.1.5","timeline":1,"tags":{{"zone":"a"}}}}"#
+        );
+        let keys: Vec<_> = (0..20).map(|n| format!("/service/s/members/{n}")).collect();
+        let row = |key| Row {
+            key,
+            value: &json,
+            age: Duration::ZERO,
+            remaining: None,
+            clock_ahead_ms: None,
+        };
+        let began = Instant::now();
+        for _ in &keys {
+            assert!(Object::parse(&json).is_some());
+        }
+        let once = began.elapsed();
+        let began = Instant::now();
+        let found = scopes(keys.iter().map(|key| row(key)));
+        let all = began.elapsed();
+        let members = &found.first().unwrap().members;
+        assert_eq!(members.len(), keys.len());
+        assert!(members.iter().all(|m| m.zone.as_deref() == Some("a")));
+        println!("once through {once:?}, all fields {all:?}");
+        assert!(all < once * 4, "{all:?} against {once:?}");
+    }
+}

@@ -437,3 +437,30 @@ fn a_quota_is_kept_by_the_leader() {
     assert_eq!(bench.keys(), ["/s/b/sync", "/s/b/leader"]);
     assert!(bench.store.bytes() < 4096);
 }
+
+/// How long 500 writes take in a store of this many keys, the best of three.
+fn time_of_writes(keys: usize) -> Duration {
+    let name = |n: usize| format!("/s/b/{n}");
+    let mut bench = Bench::new();
+    let pairs = (0..keys).map(|n| (str(&name(n)), writing("x", 1.0, Some(30.0))));
+    bench.store = Store::load(pairs, bench.now);
+    let calls: Vec<_> = (keys - 500..keys)
+        .map(|n| set(&name(n), writing("y", 2.0, Some(30.0))))
+        .collect();
+    let mut time = || {
+        let began = Instant::now();
+        for call in &calls {
+            assert!(matches!(bench.apply(call).change, Change::Set(_)));
+            assert!(bench.store.next_due(bench.now).is_some());
+        }
+        began.elapsed()
+    };
+    (0..3).map(|_| time()).min().unwrap()
+}
+
+#[test]
+fn a_write_costs_the_same_at_any_size() {
+    let (few, many) = (time_of_writes(500), time_of_writes(25_000));
+    println!("500 writes at 500 keys {few:?}, at 25,000 {many:?}");
+    assert!(many < few * 10, "{many:?} against {few:?}");
+}
