@@ -171,8 +171,7 @@ def run(folder, seconds, seed, versions=(paths.NEWEST, paths.NEWEST), password="
         cluster.start()
         faults = Faults(cluster, network, seed)
         until = time.monotonic() + seconds
-        # At most some twenty thousand keys, however long: Patroni has tens, which are
-        # searched in line, and a debug build with more takes minutes to start.
+        # At most some twenty thousand keys, however long: Patroni has tens.
         with Writers(cluster, pause_s=max(0.03, seconds / 5000)) as writers:
             while time.monotonic() < until:
                 faults.one()
