@@ -291,8 +291,8 @@ mod tests {
 
     /// Three parts and a bit, no two bytes in a row alike.
     fn empty() -> Vec<u8> {
-        let bytes = 0..3 * PART_BYTES + 4096;
-        bytes.map(|at| (at % 251) as u8).collect()
+        let bytes = (0..251).cycle();
+        bytes.take(3 * PART_BYTES + 4096).collect()
     }
 
     fn device(folder: &Path) -> PathBuf {
