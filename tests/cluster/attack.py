@@ -143,7 +143,8 @@ class Attack:
             line.sendall(frame(b"\x00" * 64))
             line.recv(1)
 
-        return [lambda: self.again_and_again(talk, 0.001) for talk in (impostor, garbage, lambda _: None)]
+        return [lambda talk=talk: self.again_and_again(talk, 0.001)
+                for talk in (impostor, garbage, lambda _: None)]
 
     def run(self, kind):
         threads = [threading.Thread(target=work, daemon=True) for work in getattr(self, kind)()]
