@@ -3,11 +3,11 @@
 
 use std::collections::HashSet;
 
-use super::ClusterConfig;
 use super::address::{ip, is_loopback};
 use super::appliance::{Addressing, ApplianceConfig};
 use super::error::{Place, shown};
 use super::raw::RawCluster;
+use super::{Bootstrap, ClusterConfig};
 
 /// The doubts about one cluster: `raw` is what was written of it.
 pub fn of_cluster(raw: &RawCluster, cluster: &ClusterConfig) -> Vec<String> {
@@ -35,7 +35,7 @@ fn partners(raw: &RawCluster, cluster: &ClusterConfig) -> Vec<String> {
             }
         }
     }
-    if cluster.partner_addrs.is_empty() && raw.bootstrap.is_none() {
+    if cluster.partner_addrs.is_empty() && cluster.bootstrap != Bootstrap::New {
         doubts.push(format!(
             "{}: no data node is listed, so this witness founds a cluster of its own and is \
              nobody's third vote; list the data nodes, such as 10.0.0.1:2222, 10.0.0.2:2222",

@@ -51,13 +51,17 @@ const OF_OTHERS: [&str; 8] = [
 
 /// One line for each variable that means nothing.
 pub fn strays(env: &Env) -> Vec<String> {
+    let known: Vec<&str> = KNOWN
+        .iter()
+        .filter_map(|k| k.strip_prefix(PREFIX))
+        .collect();
     env.names(PREFIX)
         .filter(|name| !KNOWN.contains(name))
         .filter(|name| !name.starts_with("PG_WITNESS_PROBE_"))
         .filter(|name| !OF_OTHERS.iter().any(|other| name.starts_with(other)))
         .map(|name| {
-            let advice = match nearest(name, &KNOWN) {
-                Some(meant) => format!("did you mean {meant}?"),
+            let advice = match nearest(name.strip_prefix(PREFIX).unwrap_or(name), &known) {
+                Some(meant) => format!("did you mean {PREFIX}{meant}?"),
                 None => "remove it".into(),
             };
             format!("environment: {name}: no setting of pg-witness, ignored; {advice}")
