@@ -162,7 +162,7 @@ mod tests {
 
     /// Entries 2 to 6 of term 3, of which 5 are committed.
     fn ours() -> (Log, Vec<Entry>) {
-        let entries: Vec<_> = (2..=6).map(|i| entry(i, 3, &[0, i as u8])).collect();
+        let entries: Vec<_> = (2..=6).map(|i| entry(i, 3, &i.to_le_bytes())).collect();
         (Log(entries.clone()), entries)
     }
 
