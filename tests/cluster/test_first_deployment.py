@@ -15,13 +15,13 @@ FOUNDED_S = 30 + LIMIT_S
 
 
 @pytest.fixture(params=["0.3.14", paths.NEWEST])
-def versions(request):
+def releases(request):
     return (request.param, request.param)
 
 
 @pytest.mark.parametrize("order", ["node first", "witness first"])
-def test_the_first_node_and_the_witness_found_a_cluster(tmp_path, versions, order):
-    with Cluster(tmp_path, versions) as cluster:
+def test_the_first_node_and_the_witness_found_a_cluster(tmp_path, releases, order):
+    with Cluster(tmp_path, releases) as cluster:
         begin = [cluster.a, cluster.witness]
         for member in begin if order == "node first" else reversed(begin):
             member.start()
@@ -93,8 +93,8 @@ def test_a_witness_under_an_unexpected_address_costs_no_write(tmp_path, kind):
 
 
 @pytest.mark.parametrize("witness_dials", [True, False])
-def test_a_group_of_one_takes_the_witness_in(tmp_path, versions, witness_dials):
-    with Cluster(tmp_path, versions, witness_dials=witness_dials) as cluster:
+def test_a_group_of_one_takes_the_witness_in(tmp_path, releases, witness_dials):
+    with Cluster(tmp_path, releases, witness_dials=witness_dials) as cluster:
         cluster.a.start(partners=[cluster.a.address])
         cluster.await_leader([cluster.a])
         cluster.must_write(cluster.a, "/alone")
