@@ -17,6 +17,7 @@
 //! * [`machine`]: what PID 1 of a board has to say, for whoever shows it;
 //! * [`reason`]: why this witness does not vote, in words and with the remedy;
 //! * [`reactor`]: the one thread's sockets and timers;
+//! * [`text`]: which characters of somebody else's text may be shown;
 //! * [`wire`]: PySyncObj's bytes, without I/O.
 //!
 //! [`bugs`]: what the tests plant in these rooms to see whether they notice.
@@ -38,4 +39,5 @@ pub mod raft;
 pub mod reactor;
 pub mod reason;
 pub mod status;
+pub mod text;
 pub mod wire;

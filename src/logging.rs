@@ -15,6 +15,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use rustix::fs::fstat;
 
 use self::ring::{Event, Kept, Ring};
+use crate::text::escaped;
 
 pub mod ring;
 pub mod tally;
@@ -109,13 +110,7 @@ fn line(level: Level, message: &str, now: Option<SystemTime>) -> String {
         Some(now) => write!(line, "{} {level} ", utc(now)),
         None => write!(line, "<{}>{level} ", priority(level)),
     };
-    for c in message.chars() {
-        if c.is_control() {
-            line.extend(c.escape_default());
-        } else {
-            line.push(c);
-        }
-    }
+    line.push_str(&escaped(message));
     line.push('\n');
     line
 }
@@ -199,6 +194,9 @@ mod tests {
 
     #[test]
     fn one_record_is_one_line_with_a_time_or_a_priority() {
+        let hidden = "a\u{202e}b\u{2028}c";
+        let expected = "<4>WARN a\\u{202e}b\\u{2028}c\n";
+        assert_eq!(line(Level::Warn, hidden, None), expected);
         let message = "peer said \"a\n<0>b\"";
         assert_eq!(
             line(Level::Warn, message, Some(at(0))),

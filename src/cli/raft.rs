@@ -199,6 +199,9 @@ async fn carry_out(order: &Order, keys: &[Arc<Key>]) -> Result<Shown, String> {
             Err(format!("{node} does not remove itself; ask another member"))
         }
         Question::Remove(member) => {
+            // A node says SUCCESS, or waits in vain, for one that is no member.
+            let reply = ask(Request::Members, QUESTION_TIME).await?;
+            is_listed(member, node, &MembersReply::decode(&reply).map_err(odd)?)?;
             let request = Request::Remove(Target::Address(member.clone()));
             let reply = ask(request, limits::MEMBERSHIP_TIME_MAX).await?;
             Ok(outcome(&reply, "is there a majority, and a leader?"))
@@ -212,6 +215,19 @@ async fn carry_out(order: &Order, keys: &[Arc<Key>]) -> Result<Shown, String> {
             Ok(outcome(&reply, why))
         }
     }
+}
+
+/// Whether the node knows the member that it is to remove.
+fn is_listed(member: &Address, node: &Address, reply: &MembersReply) -> Result<(), String> {
+    let members = || reply.0.iter().map(|member| &member.address);
+    if members().any(|listed| listed == member) {
+        return Ok(());
+    }
+    let listed: Vec<&str> = members().map(Address::as_str).collect();
+    Err(format!(
+        "{member} is not a member, so nothing was removed; the members that {node} lists: {}",
+        listed.join(", ")
+    ))
 }
 
 /// H2: a node that does not know `transfer` dies of it; and only the leader can.

@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use crate::text::escaped;
+
 /// Where a value was said: a file and the path inside it, or a variable of the
 /// environment. Displays as `pg-witness.json: clusters[1].self_addr`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -235,11 +237,7 @@ pub fn shown(text: &str) -> String {
             line.push_str("...");
             break;
         }
-        if c.is_control() {
-            line.extend(c.escape_default());
-        } else {
-            line.push(c);
-        }
+        line.push_str(&escaped(c.encode_utf8(&mut [0; 4])));
     }
     line
 }

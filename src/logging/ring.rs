@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::utc;
 use crate::config::limits::{EVENT_CHARS_MAX, EVENTS_MAX};
+use crate::text::escaped;
 
 /// One line of the log, kept for the page, a bundle or a console.
 #[derive(Debug, Clone, Serialize)]
@@ -20,7 +21,7 @@ pub struct Event {
     pub time: String,
     /// `INFO`, `WARN` or `ERROR`.
     pub level: &'static str,
-    /// What, bounded and without control characters.
+    /// What, bounded, with harmful characters escaped.
     pub text: String,
     /// How often it was logged, word for word, while it was kept.
     pub times: u64,
@@ -60,12 +61,7 @@ impl Ring {
 
     /// Keeps one more; if it is kept already, once more.
     pub(super) fn keep(&mut self, time: SystemTime, level: Level, message: &str) {
-        let harmless = |c: char| if c.is_control() { ' ' } else { c };
-        let text: String = message
-            .chars()
-            .take(EVENT_CHARS_MAX)
-            .map(harmless)
-            .collect();
+        let text: String = escaped(message).chars().take(EVENT_CHARS_MAX).collect();
         let before = self.remove(level, &text);
         self.push(Kept {
             number: 0,
@@ -147,7 +143,7 @@ mod tests {
         let all = ring.after(0);
         assert_eq!(all.len(), EVENTS_MAX);
         let last = all.last().unwrap();
-        let begin = format!("event {} [2J", EVENTS_MAX * 2 - 1);
+        let begin = format!("event {}\\u{{1b}}[2J", EVENTS_MAX * 2 - 1);
         assert!(last.text.starts_with(&begin));
         assert_eq!(last.text.chars().count(), EVENT_CHARS_MAX);
         assert_eq!(ring.after(last.number - 3).len(), 3);

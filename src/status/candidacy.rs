@@ -167,7 +167,7 @@ pub fn nobody(scope: &Scope) -> String {
         [] => "there is no replica".into(),
         [only] => {
             let why = only.candidacy.why.as_deref().unwrap_or("is not ready");
-            format!("{}, the only replica, {why}", only.name)
+            format!("the only replica, {}, {why}", only.name)
         }
         several => {
             let each: Vec<String> = several

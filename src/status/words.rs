@@ -1,6 +1,7 @@
 //! Figures as a person says them, and somebody else's text made harmless.
 
 use crate::config::limits::STATUS_TEXT_MAX;
+use crate::text::is_harmful;
 
 /// Whole seconds, as a person says them.
 pub fn seconds(ms: u64) -> String {
@@ -23,7 +24,7 @@ pub fn bytes(count: u64) -> String {
     }
 }
 
-/// With a capital letter in front.
+/// With a capital letter in front: of our own words, never of a name.
 pub fn capital(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| {
@@ -49,16 +50,7 @@ pub fn shown(text: &str) -> String {
 /// Without control characters: one line, whatever somebody else wrote into it.
 pub fn harmless(text: impl Iterator<Item = char>) -> String {
     let harmless = |c: char| {
-        if c.is_control() || is_bidi(c) {
-            '\u{fffd}'
-        } else {
-            c
-        }
+        if is_harmful(c) { '\u{fffd}' } else { c }
     };
     text.map(harmless).collect()
-}
-
-/// Characters that turn the direction of what follows them.
-fn is_bidi(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

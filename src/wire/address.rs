@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::text::is_harmful;
+
 /// A member's advertised `host:port`. It is an identity, compared byte for byte
 /// and never normalised: `10.0.0.1:5010` and `db1:5010` are two members (spec
 /// 0). The order is Python's order of strings, which decides who dials.
@@ -53,7 +55,7 @@ impl FromStr for Address {
         let (host, port) = text.rsplit_once(':').ok_or(AddressError)?;
         let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
         let port = port.parse::<u16>().map_err(|_| AddressError)?;
-        let printable = host.chars().all(|c| !c.is_control() && !c.is_whitespace());
+        let printable = host.chars().all(|c| !is_harmful(c) && !c.is_whitespace());
         if host.is_empty() || !printable || !digits || port == 0 || text.len() > ADDRESS_BYTES_MAX {
             return Err(AddressError);
         }

@@ -25,7 +25,7 @@ const JSON_BYTES_MAX: usize = 256 << 10;
 #[serde(rename_all = "kebab-case")]
 struct StatusJson<'a> {
     node: Option<&'a str>,
-    version: &'a str,
+    version: String,
     state: &'static str,
     leader: Option<&'a str>,
     has_quorum: bool,
@@ -112,7 +112,7 @@ impl<'a> From<&'a StatusReply> for StatusJson<'a> {
         };
         Self {
             node: status.this.as_ref().map(|address| address.as_str()),
-            version: &status.version,
+            version: shown(&status.version),
             state: state(status.state),
             leader: status.leader.as_ref().map(|address| address.as_str()),
             has_quorum: status.has_quorum,

@@ -131,3 +131,28 @@ fn replies_are_shown_to_people_and_programs() {
     };
     assert_eq!((success, why.as_str()), (false, "FAIL TRANSFER: why?"));
 }
+
+#[test]
+fn only_a_member_can_be_removed() {
+    let member = |address: &str| MemberStatus {
+        address: addr(address),
+        leader: false,
+        connected: true,
+    };
+    let reply = MembersReply(vec![member("a:1"), member("b:2")]);
+    assert_eq!(is_listed(&addr("b:2"), &addr("a:1"), &reply), Ok(()));
+    let told = is_listed(&addr("B:2"), &addr("a:1"), &reply).unwrap_err();
+    let expected =
+        "B:2 is not a member, so nothing was removed; the members that a:1 lists: a:1, b:2";
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn a_version_that_could_deceive_is_shown_harmless() {
+    let status = status("0.3.17\u{202e}\u{2028}\u{1b}[2J", State::Leader);
+    let shown = Shown::Status(Box::new(status));
+    for text in [shown.json(), shown.text()] {
+        let harmful = |c: char| crate::text::is_harmful(c) && c != '\n';
+        assert!(!text.contains(harmful), "{text:?}");
+    }
+}

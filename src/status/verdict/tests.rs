@@ -292,7 +292,7 @@ const TABLE: &[Row3] = &[
     (
         "a replica that is silent",
         |c| c.age("members/b", 20, 10),
-        "No. B, the only replica, was last heard of 20 s ago.",
+        "No. The only replica, b, was last heard of 20 s ago.",
     ),
     (
         "the replica was silent while nobody led the Raft group",
@@ -308,7 +308,7 @@ const TABLE: &[Row3] = &[
             c.age("members/b", 20, 10);
             c.raft.leader_since_ms = Some(17_000);
         },
-        "No. B, the only replica, was last heard of 20 s ago.",
+        "No. The only replica, b, was last heard of 20 s ago.",
     ),
     (
         "the primary's machine led the Raft group and is gone",
@@ -328,27 +328,27 @@ const TABLE: &[Row3] = &[
                 replica("").replace("\"running\"", "\"stopped\""),
             )
         },
-        "No. B, the only replica, is stopped.",
+        "No. The only replica, b, is stopped.",
     ),
     (
         "a replica without a word",
         |c| c.set("members/b", "{}"),
-        "No. B, the only replica, wrote what cannot be read.",
+        "No. The only replica, b, wrote what cannot be read.",
     ),
     (
         "a replica that is a riddle",
         |c| c.set("members/b", "\u{0}{{{{"),
-        "No. B, the only replica, wrote what cannot be read.",
+        "No. The only replica, b, wrote what cannot be read.",
     ),
     (
         "nofailover",
         |c| c.set("members/b", replica(r#", "tags": {"nofailover": true}"#)),
-        "No. B, the only replica, is tagged never to be promoted.",
+        "No. The only replica, b, is tagged never to be promoted.",
     ),
     (
         "nofailover, said as a text",
         |c| c.set("members/b", replica(r#", "tags": {"nofailover": "yes"}"#)),
-        "No. B, the only replica, is tagged never to be promoted.",
+        "No. The only replica, b, is tagged never to be promoted.",
     ),
     (
         "failover_priority 0",
@@ -358,7 +358,7 @@ const TABLE: &[Row3] = &[
                 replica(r#", "tags": {"failover_priority": 0}"#),
             )
         },
-        "No. B, the only replica, is tagged never to be promoted.",
+        "No. The only replica, b, is tagged never to be promoted.",
     ),
     (
         "failover_priority over nofailover",
@@ -373,7 +373,7 @@ const TABLE: &[Row3] = &[
     (
         "not in sync",
         |c| c.set("sync", r#"{"leader": "a", "sync_standby": null}"#),
-        "No. B, the only replica, is not in sync.",
+        "No. The only replica, b, is not in sync.",
     ),
     (
         "in sync, in other letters",
@@ -399,7 +399,7 @@ const TABLE: &[Row3] = &[
                 r#"{"leader": "a", "sync_standby": "b,c", "quorum": 1}"#,
             );
         },
-        "No. B, the only replica, cannot be shown to have every commit.",
+        "No. The only replica, b, cannot be shown to have every commit.",
     ),
     (
         "lag beyond the limit",
@@ -407,7 +407,7 @@ const TABLE: &[Row3] = &[
             c.config("\"x\": 1");
             c.set("status", r#"{"optime": 87108960}"#);
         },
-        "No. B, the only replica, is 20 MB behind, and 1048 kB are allowed.",
+        "No. The only replica, b, is 20 MB behind, and 1048 kB are allowed.",
     ),
     (
         "lag within it",
@@ -425,7 +425,7 @@ const TABLE: &[Row3] = &[
                 replica("").replace("\"timeline\": 3", "\"timeline\": 2"),
             )
         },
-        "No. B, the only replica, is on timeline 2, the primary on 3.",
+        "No. The only replica, b, is on timeline 2, the primary on 3.",
     ),
     (
         "no timeline, and Patroni asks for one",
@@ -436,12 +436,12 @@ const TABLE: &[Row3] = &[
                 replica("").replace("\"timeline\": 3", "\"x\": 2"),
             );
         },
-        "No. B, the only replica, shows no timeline.",
+        "No. The only replica, b, shows no timeline.",
     ),
     (
         "no position in the log",
         |c| c.set("members/b", replica("").replace("xlog_location", "x")),
-        "No. B, the only replica, shows no position in the log.",
+        "No. The only replica, b, shows no position in the log.",
     ),
     (
         "failsafe_mode does not know it",
@@ -449,7 +449,7 @@ const TABLE: &[Row3] = &[
             c.config("\"failsafe_mode\": true");
             c.set("failsafe", r#"{"a": "http://10.0.0.1:8008/patroni"}"#);
         },
-        "No. B, the only replica, is not yet known to failsafe_mode.",
+        "No. The only replica, b, is not yet known to failsafe_mode.",
     ),
     (
         "failsafe_mode knows it",
@@ -509,7 +509,7 @@ const TABLE: &[Row3] = &[
     (
         "the replica refuses connections",
         |c| c.probe("b", "unhealthy", "refused"),
-        "No. B, the only replica, does not accept connections (refused).",
+        "No. The only replica, b, does not accept connections (refused).",
     ),
     (
         "the replica was refused once",
@@ -519,7 +519,7 @@ const TABLE: &[Row3] = &[
     (
         "the replica is silent to us, the primary is not",
         |c| c.probe("b", "unhealthy", "silent"),
-        "No. B, the only replica, does not accept connections (silent).",
+        "No. The only replica, b, does not accept connections (silent).",
     ),
     (
         "no server answers us, both Patronis are well",
