@@ -300,6 +300,81 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// What an operator should know and that takes no vote away by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Concern {
+    /// The Raft port cannot be opened.
+    PortUnusable,
+    /// What a member sends cannot be decrypted, or it hangs up on what we send.
+    PasswordMismatch,
+    /// The group has no password, and the port can be reached by others.
+    NoPassword,
+    /// Another member is a witness too.
+    SecondWitness,
+}
+
+impl Concern {
+    /// For scripts, as [`Reason::name`].
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PortUnusable => "port-unusable",
+            Self::PasswordMismatch => "password-mismatch",
+            Self::NoPassword => "no-password",
+            Self::SecondWitness => "second-witness",
+        }
+    }
+
+    /// How bad it is.
+    pub const fn level(self) -> Level {
+        match self {
+            Self::PortUnusable => Level::Alarm,
+            Self::PasswordMismatch | Self::SecondWitness => Level::Warning,
+            Self::NoPassword => Level::Advice,
+        }
+    }
+
+    /// A sentence. `about`: the port and the error; what became of which connection;
+    /// our port; the other witness.
+    pub fn sentence(self, about: &str) -> String {
+        match self {
+            Self::PortUnusable => format!("Members cannot connect to this witness: {about}."),
+            Self::PasswordMismatch => about.into(),
+            Self::NoPassword => format!(
+                "This Raft group has no password: whoever reaches {about} can write and change the \
+                 members."
+            ),
+            Self::SecondWitness => format!(
+                "{about} is a second witness: with both, one more member must be up for a majority."
+            ),
+        }
+    }
+
+    /// What ends it.
+    pub fn remedy(self) -> Remedy {
+        let advice = match self {
+            Self::PortUnusable => {
+                "Stop the program that uses the port, or correct bind_addr; pg-witness retries \
+                 every second"
+            }
+            Self::PasswordMismatch => {
+                "Set the same raft password on all nodes, and restart those that were changed"
+            }
+            Self::NoPassword => {
+                "Set the same raft password on all nodes and restart them, or allow only the \
+                 members with allow_from and a firewall"
+            }
+            Self::SecondWitness => {
+                "Stop the witness that is not needed, remove it with pg-witness raft remove, and \
+                 take it out of partner_addrs on the data nodes"
+            }
+        };
+        Remedy {
+            advice: advice.into(),
+            command: None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -524,6 +524,10 @@ pub const GONE_SERVER_TIME: Duration = Duration::from_secs(3600);
 /// replica before the answer to "would a failover work?" is a plain no.
 pub const FAILED_OVER_TIME: Duration = Duration::from_secs(300);
 
+/// How long it is shown that somebody sent what cannot be read while a member is
+/// not connected.
+pub const UNREADABLE_NEWS_TIME: Duration = Duration::from_secs(60);
+
 /// Leader keys that were freed and not looked at yet.
 pub const LEADERS_FREED_MAX: usize = 64;
 

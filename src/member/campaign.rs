@@ -168,10 +168,11 @@ impl Member {
         let now = Instant::now();
         let mut elsewhere = self.elsewhere.borrow_mut();
         let known = elsewhere.get_or_insert_with(|| {
-            log::info!(
-                "{}: {peer} follows {leader}, of whom nothing is heard here; no campaign",
-                self.name
-            );
+            let says = match peer == leader {
+                true => format!("{peer} leads, but what it sends does not arrive here"),
+                false => format!("{peer} follows {leader}, which is unreachable from here"),
+            };
+            log::info!("{}: {says}; not starting an election", self.name);
             Elsewhere {
                 leader: leader.clone(),
                 commit: status.commit_idx,

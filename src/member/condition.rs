@@ -39,7 +39,7 @@ impl Member {
             failover: Verdict::default(),
             raft: self.raft(),
             postgresql: self.postgresql(reports, fresh),
-            notes: self.advice(),
+            notes: self.advice().into_iter().chain(self.concerns()).collect(),
         };
         judge(&mut cluster);
         cluster
@@ -54,8 +54,13 @@ impl Member {
         }
         if self.known_leader().is_none() {
             return Some(match raft.leader {
-                Some(leader) => format!("others follow {leader}, of whom nothing is heard here"),
-                None => "no leader is heard of".into(),
+                Some(leader) => format!("others follow {leader}, which is unreachable from here"),
+                None => {
+                    let concerns = self.concerns().into_iter();
+                    let worse = concerns.filter(|note| note.level > Level::Advice);
+                    let told = worse.map(|note| format!(" {}", note.text));
+                    format!("no leader is heard of.{}", told.collect::<String>())
+                }
             });
         }
         (!raft.quorum).then(|| {
@@ -153,7 +158,11 @@ impl Member {
                 },
                 told_ms: match this {
                     true => Some(0),
-                    false => told.map(|told| ms(told.at.elapsed())),
+                    // The leader tells with each message, not only when asked.
+                    false => told.map(|told| {
+                        let heard = self.heard_from(address);
+                        ms(told.at.elapsed().min(heard.unwrap_or(Duration::MAX)))
+                    }),
                 },
             }
         });
@@ -200,6 +209,13 @@ impl Member {
         };
         raft.count();
         raft
+    }
+
+    /// How long ago the peer was heard as leader, if it was the last to lead.
+    fn heard_from(&self, peer: &Address) -> Option<Duration> {
+        let leader = self.leader.borrow();
+        let (address, _, at) = leader.as_ref()?;
+        (address == peer).then(|| at.elapsed())
     }
 
     fn counters(&self) -> Counters {

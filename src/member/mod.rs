@@ -9,6 +9,7 @@
 //! * [`standing`]: what the peers' `status` says (S13);
 //! * [`recovery`]: feeds `eligibility` and carries out what it decides (S7);
 //! * [`joining`]: how we become a member (S17);
+//! * [`concerns`]: what else an operator should know;
 //! * [`condition`]: all of it, for whoever looks;
 //! * [`eligibility`]: what proves that our word counts (S7);
 //! * [`estranged`]: whether all others have forgotten what we hold;
@@ -38,6 +39,7 @@
 pub mod assembly;
 pub mod campaign;
 pub mod clock;
+mod concerns;
 pub mod condition;
 pub mod eligibility;
 pub mod estranged;
@@ -67,6 +69,7 @@ pub mod withdrawn;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -135,6 +138,8 @@ pub struct Member {
     quota: RefCell<quota::Quota>,
     /// Why our state could not be opened again, when that was tried last.
     disk_error: RefCell<Option<Rc<str>>>,
+    /// Why the Raft port is not open, as long as it is not.
+    listen_error: RefCell<Option<Rc<str>>>,
     /// The greatest term in which a vote of ours has left.
     voted: Cell<Term>,
     /// Commands that we forwarded to the leader, by request id.
@@ -147,6 +152,8 @@ pub struct Member {
     rebuilds: Cell<u64>,
     refused_connections: Cell<u64>,
     unreadable: Cell<u64>,
+    /// Who last sent what cannot be read, and when.
+    last_unreadable: Cell<Option<(IpAddr, Instant)>>,
     /// Of the lines that others cause (S16).
     tallies: Tallies,
     /// Whom our log named last as leader, and since when; none without one.

@@ -12,14 +12,23 @@ use crate::disk::{self, Arrival, DiskError, Standing, Worker};
 use crate::raft::replica::{self, Replica};
 use crate::wire::{EntryId, LogIndex};
 
+/// What came of [`adopt`], with the last entry of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Adopted {
+    /// It is a voter from now on.
+    Now(EntryId),
+    /// It was one: nothing was lost, and nothing is changed.
+    Already(EntryId),
+}
+
 /// Makes a witness that lost its state a voter at once (S7), with what its log
 /// holds now; what only the lost state or an unreachable data node held is
-/// given up. Returns the last entry of the log that was adopted.
+/// given up. A voter is left as it is.
 ///
 /// # Errors
 ///
 /// The state is in use by a running witness, or cannot be written.
-pub async fn adopt(config: &ClusterConfig, worker: &Worker) -> Result<EntryId, StartError> {
+pub async fn adopt(config: &ClusterConfig, worker: &Worker) -> Result<Adopted, StartError> {
     let (disk, recovered) = replica::open(&config.data_dir, worker).await?;
     let fresh = recovered.checkpoint.is_none();
     let members = configured_members(config);
@@ -27,6 +36,18 @@ pub async fn adopt(config: &ClusterConfig, worker: &Worker) -> Result<EntryId, S
     let changed = Rc::new(Event::new());
     let mut replica = Replica::new(me, members, disk, recovered, changed, Instant::now())
         .map_err(StartError::Checkpoint)?;
+    let end = |replica: &Replica| {
+        let last = replica.log.last();
+        EntryId {
+            index: last.index,
+            term: last.term.term,
+        }
+    };
+    if replica.standing == Standing::Voter && replica.diverged.is_none() {
+        let last = end(&replica);
+        replica.disk.close().await?;
+        return Ok(Adopted::Already(last));
+    }
     if fresh {
         let (checkpoint, tail) = replica.checkpoint();
         replica
@@ -39,11 +60,7 @@ pub async fn adopt(config: &ClusterConfig, worker: &Worker) -> Result<EntryId, S
     replica.diverged = None;
     replica.disk.save_hard_state(replica.hard_state()).await?;
     replica.disk.close().await?;
-    let last = replica.log.last();
-    Ok(EntryId {
-        index: last.index,
-        term: last.term.term,
-    })
+    Ok(Adopted::Now(end(&replica)))
 }
 
 /// Sets the cluster's state aside, in a folder beside it whose name is

@@ -121,6 +121,7 @@ impl Member {
             elsewhere: RefCell::default(),
             quota: RefCell::default(),
             disk_error: RefCell::default(),
+            listen_error: RefCell::default(),
             voted: Cell::new(Term::ZERO),
             requests: RefCell::default(),
             next_request: Cell::new(1),
@@ -131,6 +132,7 @@ impl Member {
             rebuilds: Cell::default(),
             refused_connections: Cell::default(),
             unreadable: Cell::default(),
+            last_unreadable: Cell::default(),
             tallies: Tallies::default(),
             reported_leader: RefCell::default(),
             nodes: RefCell::default(),
@@ -344,16 +346,16 @@ impl Member {
             match TcpListener::bind((ip, port).into()) {
                 Ok(listener) => break listener,
                 Err(error) => {
+                    let error = format!("cannot listen on {ip}:{port}: {error}");
                     if !std::mem::replace(&mut reported, true) {
-                        log::error!(
-                            "{}: cannot listen on {ip}:{port}: {error}; trying on",
-                            self.name
-                        );
+                        log::error!("{}: {error}; retrying every second", self.name);
                     }
+                    *self.listen_error.borrow_mut() = Some(error.into());
                     Timer::after(Duration::from_secs(1)).await;
                 }
             }
         };
+        self.listen_error.take();
         log::info!("{}: listening on {ip}:{port} as {}", self.name, self.me);
         self.accept(listener).await;
     }
@@ -368,7 +370,7 @@ impl Member {
                 return (found.ip(), found.port());
             }
             log::error!(
-                "{}: bind_addr {} has no address; trying on",
+                "{}: bind_addr {} has no address; retrying",
                 self.name,
                 bind.host
             );
@@ -410,7 +412,9 @@ impl Member {
             let changed = self.changed.listen();
             let members_changed = *self.replica.borrow().log.members() != members_seen;
             if members_changed {
-                members_seen.clone_from(self.replica.borrow().log.members());
+                let now = self.replica.borrow().log.members().clone();
+                self.report_members(&members_seen, &now);
+                members_seen = now;
                 self.sync_links();
             }
             match self.pump() {
@@ -422,6 +426,24 @@ impl Member {
                 }
                 None => changed.await,
             }
+        }
+    }
+
+    /// Says who has become a member and who is none any more; nothing of the first
+    /// list after a start.
+    fn report_members(&self, before: &Members, now: &Members) {
+        if before.is_empty() {
+            return;
+        }
+        for address in now.difference(before) {
+            log::warn!("{}: new member {address}; {} members", self.name, now.len());
+        }
+        for address in before.difference(now) {
+            log::warn!(
+                "{}: member removed: {address}; {} members",
+                self.name,
+                now.len()
+            );
         }
     }
 

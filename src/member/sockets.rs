@@ -58,6 +58,8 @@ pub struct Link {
     /// Of connections, and whether the last of them was said.
     tally: Tally,
     said: bool,
+    /// Why the last connection that we made was not understood; none while one is.
+    pub mismatch: Option<Rc<str>>,
 }
 
 impl Member {
@@ -140,6 +142,7 @@ impl Member {
             return;
         }
         link.proven = true;
+        link.mismatch = None;
         link.reported_down = false;
         let (now, quiet) = (Instant::now(), limits::TALLY_QUIET);
         let said = link.tally.count(now, quiet, limits::TALLY_MEMBER_LINES);
@@ -165,7 +168,7 @@ impl Member {
             let (proven, said) = (link.proven, link.said);
             drop(links);
             if !proven {
-                self.report_unreachable(peer, &self.closed_at_once(why));
+                self.report_mismatch(peer, why);
             } else if said {
                 log::info!("{}: {peer} disconnected: {why}", self.name);
             }
@@ -256,15 +259,18 @@ impl Member {
         if let Some(link) = links.get_mut(peer)
             && !std::mem::replace(&mut link.reported_down, true)
         {
-            log::info!(
-                "{}: {peer} cannot be reached: {error}; trying on",
-                self.name
-            );
+            log::info!("{}: {peer} cannot be reached: {error}; retrying", self.name);
         }
     }
 
     /// What may be wrong where a peer ends each connection before it says anything:
     /// PySyncObj does so, without a word, with whom it does not understand or know.
+    fn report_mismatch(&self, peer: &Address, why: &Closed) {
+        let likely = self.closed_at_once(why);
+        self.note_mismatch(peer, &likely.to_string());
+        self.report_unreachable(peer, &likely);
+    }
+
     fn closed_at_once(&self, why: &Closed) -> io::Error {
         let me = &self.me;
         let likely = match why {
@@ -320,7 +326,7 @@ impl Member {
         if announced.get() {
             self.disconnected(peer, connection, &closed);
         } else {
-            self.report_unreachable(peer, &self.closed_at_once(&closed));
+            self.report_mismatch(peer, &closed);
         }
         announced.get()
     }

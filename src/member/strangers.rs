@@ -150,6 +150,7 @@ impl Member {
     }
 
     fn report_unreadable(&self, from: SocketAddr, error: &SessionError) {
+        self.last_unreadable.set(Some((from.ip(), Instant::now())));
         let count = self.unreadable.get().saturating_add(1);
         self.unreadable.set(count);
         if let Some(times) = self.tallies.count("unreadable") {
@@ -175,7 +176,7 @@ impl Member {
                 Ok(Hello::Utility(request)) => {
                     greeting.utility.set(true);
                     // Here and not in a task: one request of a connection at a time.
-                    match self.on_utility(request).await {
+                    match self.on_utility(request, from).await {
                         Reply::Members(reply) => connection.send(&reply),
                         Reply::Status(reply) => connection.send(&*reply),
                         Reply::Text(reply) => connection.send(&Value::str(&reply)),

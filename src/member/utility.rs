@@ -1,6 +1,7 @@
 //! Requests of operators and of other nodes: `members`, `status`, `add`,
 //! `remove`, `transfer` (spec 3.8), answered in Python's own words.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::Member;
@@ -30,18 +31,18 @@ const VERSION: &str = concat!("pg-witness ", env!("CARGO_PKG_VERSION"));
 
 impl Member {
     /// Serves one request.
-    pub(super) async fn on_utility(self: &Rc<Self>, request: Request) -> Reply {
+    pub(super) async fn on_utility(self: &Rc<Self>, request: Request, from: SocketAddr) -> Reply {
         let done = match &request {
             Request::Members => return Reply::Members(self.members()),
             Request::Status => return Reply::Status(Box::new(self.status())),
             Request::SetVersion(version) => return Reply::Text(set_version_reply(*version)),
             Request::Add(target) => match target {
-                Target::Address(address) => self.change_members(true, address).await,
+                Target::Address(address) => self.change_members(true, address, from).await,
                 // Every patronictl asks to add None (spec 3.8).
                 other => return Reply::Text(other.complaint().unwrap_or_default().into()),
             },
             Request::Remove(Target::Address(address)) => {
-                *address != self.me && self.change_members(false, address).await
+                *address != self.me && self.change_members(false, address, from).await
             }
             Request::Transfer(target) => self.transfer_to(target.as_ref()).is_some(),
             Request::Remove(_) | Request::Unknown => false,
@@ -49,9 +50,25 @@ impl Member {
         Reply::Text(request.outcome(done))
     }
 
-    async fn change_members(self: &Rc<Self>, add: bool, address: &Address) -> bool {
+    async fn change_members(
+        self: &Rc<Self>,
+        add: bool,
+        address: &Address,
+        from: SocketAddr,
+    ) -> bool {
         if self.is_member(address) == add {
             return true;
+        }
+        let what = if add { "add" } else { "remove" };
+        let who = match self.member_at(from.ip()) {
+            Some(member) => format!("from the host of member {member}"),
+            None => "from no member's host".into(),
+        };
+        if let Some(times) = self.tallies.count_of_member("membership") {
+            log::warn!(
+                "{}: {from} asks to {what} {address}, {who}{times}",
+                self.name
+            );
         }
         self.execute(
             command::membership(add, address),

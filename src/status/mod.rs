@@ -204,6 +204,8 @@ pub struct Note {
     pub level: Level,
     /// A sentence.
     pub text: String,
+    /// The name of a [`crate::reason::Concern`], where it is one.
+    pub reason: Option<&'static str>,
     /// What to do about it, where that is known.
     pub remedy: Option<Remedy>,
 }
@@ -214,6 +216,7 @@ impl Note {
         Self {
             level,
             text: text.into(),
+            reason: None,
             remedy: None,
         }
     }

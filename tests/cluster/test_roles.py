@@ -182,7 +182,7 @@ def test_a_cut_line_to_the_leader_alone_unseats_nobody(versions, kind, tmp_path)
         cluster.release()
         before = cluster.a.status()
         network.cut(cluster.witness.machine, cluster.a.machine)
-        said = f"follows {cluster.a.address}, of whom nothing is heard here; no campaign"
+        said = f"follows {cluster.a.address}, which is unreachable from here; not starting an election"
         await_that(lambda: said in cluster.witness.output(), 30, cluster.witness.output)
 
         def idle():

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use pg_witness::member::offline::{self, Adopted};
 use pg_witness::reason::Reason;
 use pg_witness::status::{Answer, Cluster, Overview, Watcher, metrics};
-use pg_witness::wire::utility::State;
-use pg_witness::wire::{Address, Entry, Value};
+use pg_witness::wire::utility::{Request, State, Target};
+use pg_witness::wire::{Address, Entry, Key, Secret, Value};
 
 use crate::fake::{Fake, id, noop, set, set_to};
 use crate::rig::{Rig, Running, addresses, run, until};
@@ -199,5 +200,98 @@ fn a_failover_names_both_primaries() {
         assert_eq!(again.logged(line).len(), 1);
         assert_eq!(again.logged("PostgreSQL main: pg1 is the primary").len(), 1);
         again.stop().await;
+    });
+}
+
+fn concerns(witness: &Running) -> Vec<&'static str> {
+    let notes = condition(witness).notes.into_iter();
+    notes.filter_map(|note| note.reason).collect()
+}
+
+#[test]
+fn a_port_that_is_taken_stands_in_the_answer() {
+    run(async {
+        let rig = Rig::new();
+        let [w]: [Address; 1] = addresses();
+        let taken = std::net::TcpListener::bind(w.as_str()).unwrap();
+        let witness = rig.start(rig.voter(&w, &[])).await;
+        until("the note", async || concerns(&witness) == ["port-unusable"]).await;
+        let condition = condition(&witness);
+        let note = condition.notes.iter().find(|note| note.reason.is_some());
+        let note = note.unwrap();
+        assert!(note.text.contains(w.as_str()), "{note:?}");
+        assert!(note.remedy.is_some());
+        drop(taken);
+        until("it to listen", async || concerns(&witness).is_empty()).await;
+        witness.stop().await;
+    });
+}
+
+#[test]
+fn passwords_that_differ_stand_in_the_answer() {
+    run(async {
+        let rig = Rig::new();
+        let [a, b]: [Address; 2] = addresses();
+        let key = |text: &str| Arc::new(Key::derive(&Secret::new(text).unwrap()));
+        let one = rig.start_with(rig.voter(&a, &[&b]), vec![key("one")]).await;
+        let other = rig
+            .start_with(rig.voter(&b, &[&a]), vec![key("other")])
+            .await;
+        for member in [&one, &other] {
+            until("the note", async || {
+                concerns(member).contains(&"password-mismatch")
+            })
+            .await;
+        }
+        let unready = one.member.unready().unwrap();
+        assert!(unready.contains("password mismatch?"), "{unready}");
+        other.stop().await;
+        let mended = rig.start_with(rig.voter(&b, &[&a]), vec![key("one")]).await;
+        // Each takes the other for what it is.
+        for member in [&one, &mended] {
+            until("no note", async || concerns(member) == ["second-witness"]).await;
+        }
+        mended.stop().await;
+        one.stop().await;
+    });
+}
+
+#[test]
+fn a_change_of_the_members_names_who_asked() {
+    run(async {
+        let rig = Rig::new();
+        let [w, added]: [Address; 2] = addresses();
+        let witness = rig.start(rig.voter(&w, &[])).await;
+        witness
+            .shows("that it leads", |s| s.state == State::Leader)
+            .await;
+        let target = Target::Address(added.clone());
+        witness.ask(Request::Add(target)).await.unwrap();
+        let asked = format!("asks to add {added}, from no member's host");
+        assert_eq!(witness.logged(&asked).len(), 1);
+        let line = format!("new member {added}; 2 members");
+        until("the line", async || witness.logged(&line).len() == 1).await;
+        witness.stop().await;
+    });
+}
+
+#[test]
+fn a_voter_is_not_adopted() {
+    run(async {
+        let rig = Rig::new();
+        let [w, a]: [Address; 2] = addresses();
+        let voter = rig.voter(&w, &[]);
+        let witness = rig.start(voter.clone()).await;
+        witness
+            .shows("that it leads", |s| s.state == State::Leader)
+            .await;
+        witness.stop().await;
+        let adopted = offline::adopt(&voter, &rig.worker).await.unwrap();
+        assert!(matches!(adopted, Adopted::Already(_)), "{adopted:?}");
+        let lost = rig.config(&a, &[&w]);
+        for expected in [false, true] {
+            let adopted = offline::adopt(&lost, &rig.worker).await.unwrap();
+            assert_eq!(matches!(adopted, Adopted::Already(_)), expected);
+        }
     });
 }

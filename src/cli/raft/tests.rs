@@ -116,7 +116,7 @@ fn replies_are_shown_to_people_and_programs() {
     assert!(text.contains("up 1 h 1 min"), "{text}");
     let json: serde_json::Value = serde_json::from_str(&shown.json()).unwrap();
     assert_eq!(json["commit-index"], 7);
-    assert_eq!(json["version"], "0.3.14\u{1b}[2J");
+    assert_eq!(json["version"], r"0.3.14\u{1b}[2J");
     assert_eq!(json["members"][0]["match-index"], 7);
     let members = Shown::Members(MembersReply(vec![MemberStatus {
         address: addr("a:1"),
