@@ -228,7 +228,8 @@ impl Member {
                     let why = format_args!("too many read-only clients at once");
                     self.refuse("readers", why);
                 }
-                connection.admit(Class::ReadOnly, Class::ReadOnly.account());
+                let class = Class::of_reader(!self.keys.borrow().is_empty());
+                connection.admit(class, class.account());
                 *greeting.identity.borrow_mut() = Some(Identity::Guest);
                 self.strangers.borrow_mut().remove(&connection.id);
                 self.guests

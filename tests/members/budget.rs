@@ -137,6 +137,23 @@ fn who_costs_much_waits_and_others_do_not() {
     });
 }
 
+/// With a password there are no strangers: a client that writes much is not held up.
+#[test]
+fn a_reader_with_the_password_may_cost_what_a_member_may() {
+    run(async {
+        let (connection, mut client) = pair().await;
+        let account = Class::of_reader(true).account();
+        connection.admit(Class::of_reader(true), account.clone());
+        let cost = Duration::from_millis(10);
+        let most = limits::READ_ONLY_CPU.burst + limits::ALL_READ_ONLY_CPU.burst;
+        let count = usize::try_from(2 * most.as_millis() / cost.as_millis()).unwrap();
+        let served = serve(connection, move |_| work(cost));
+        client.write_all(&questions(count)).await.unwrap();
+        until("all of it", async || served.handled.get() == count).await;
+        assert_eq!(account.borrow().pause(Instant::now()), None);
+    });
+}
+
 #[test]
 fn a_new_connection_does_not_buy_a_member_more_time() {
     run(async {

@@ -29,13 +29,24 @@ use crate::config::limits::{self, CpuShare};
 pub enum Class {
     /// It has not said who it is, or asks utility questions.
     Pending,
-    /// A read-only client.
+    /// A read-only client of a group without a password: anybody may be one.
     ReadOnly,
-    /// A member of the group, or whom we dialled.
+    /// A member of the group, a read-only client that knows its password, or whom
+    /// we dialled.
     Member,
 }
 
 impl Class {
+    /// That of a read-only client. One with the group's password may do whatever
+    /// a member may, and write as fast.
+    pub fn of_reader(has_password: bool) -> Self {
+        if has_password {
+            Self::Member
+        } else {
+            Self::ReadOnly
+        }
+    }
+
     /// What one connection may use.
     fn share(self) -> CpuShare {
         match self {
