@@ -55,8 +55,9 @@ async fn lives(witness: &Running, a: &Rc<Fake>) {
     if !a.is_linked() {
         a.dial(&witness.address).await;
     }
-    let above = witness.status().await.unwrap().raft_term.get() + 1;
     until("a vote", async || {
+        // Anew each time: the witness may stand for election itself meanwhile.
+        let above = witness.status().await.unwrap().raft_term.get() + 1;
         a.ask_vote(above, id(1 << 40, above));
         pg_witness::reactor::Timer::after(Duration::from_millis(100)).await;
         let voted = |m: &Message| matches!(m, Message::ResponseVote { .. });
