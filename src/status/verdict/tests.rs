@@ -615,7 +615,7 @@ const NOTES: &[Row3] = &[
     (
         "a store that somebody else fills",
         |c| c.raft.counters.key_bytes = (4 << 20) + 1,
-        "The key-value store takes 4194 kB, far more than Patroni writes. Beyond 5243 kB this \
+        "The key-value store takes 4194 kB, far more than Patroni writes. Beyond 5242 kB this \
          witness lets it grow no more and votes for nobody.",
     ),
 ];
