@@ -29,7 +29,7 @@ fn only_an_engine_that_stands_still_is_not_alive() {
         rig.faults.fill(&rig.config(&here[0], &[]).data_dir);
         leader.append(1, id(2, 1), &[noop(3, 1)], 2);
         until("the failure in the log", async || {
-            !diskless.logged("neither votes nor acknowledges").is_empty()
+            !diskless.logged("no vote (disk-unusable)").is_empty()
         })
         .await;
 

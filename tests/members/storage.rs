@@ -68,7 +68,7 @@ fn a_full_disk_ends_no_link_and_no_other_cluster() {
         let mut next = 3;
         a.append(1, id(2, 1), &[noop(3, 1)], 2);
         until("the failure in the log", async || {
-            !witness.logged("neither votes nor acknowledges").is_empty()
+            !witness.logged("no vote (disk-unusable)").is_empty()
         })
         .await;
         // The link is served, and nothing is promised: neither what it was sent
