@@ -129,7 +129,7 @@ def stages(options):
         return [build, bugs, Stage("probe", probe, 1200),
                 Stage("cluster", [*cluster, "--size", "long"], 3 * 3600),
                 Stage("stereo", stereo, 4 * 3600), *seen]
-    return [build, bugs, Stage("probe", probe, 1200), Stage("cluster", cluster, 1500),
+    return [build, bugs, Stage("probe", probe, 1200), Stage("cluster", cluster, 2400),
             Stage("stereo", [*stereo, "--ci", "--jobs", "3"], 1500), *seen,
             Stage("image", [*image, "-m", "not on_demand"], 1500),
             Stage("appliance", [*appliance, "-m", "not on_demand"], 2400)]
