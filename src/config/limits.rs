@@ -310,9 +310,20 @@ pub const TICK_GAP_MAX: std::time::Duration = std::time::Duration::from_secs(1);
 pub const KV_BYTES_WARN: u64 = 2 << 20;
 
 /// The quota of the key-value state, in bytes: as leader we refuse what would make
-/// it grow beyond, and we vote for nobody while it is beyond because another leader
-/// let it grow. So a snapshot of ours is always within what a member takes in.
+/// it grow beyond. So a snapshot of ours is always within what a member takes in.
 pub const KV_BYTES_QUOTA: u64 = 5 << 20;
+
+/// The same with what expires by itself: a store that somebody has filled must not
+/// keep a standby from taking the leader key. We vote for nobody while the state is
+/// beyond this, because another leader let it grow.
+pub const KV_BYTES_QUOTA_EXPIRING: u64 = KV_BYTES_QUOTA + (64 << 10);
+
+/// What may use the difference: keys that live no longer, and take no more bytes,
+/// than any leader key or member key of Patroni.
+pub const KV_EXPIRING_TIME_MAX: Duration = Duration::from_secs(3_600);
+
+/// See [`KV_EXPIRING_TIME_MAX`].
+pub const KV_EXPIRING_BYTES_MAX: u64 = 4 << 10;
 
 /// The most key-value state that we hold, in bytes, with the commands that wait to
 /// be applied: beyond it, which only another leader can bring about, no entry is

@@ -358,7 +358,7 @@ fn http(
     }
 }
 
-/// The name of [`demo`]'s cluster.
+/// The name of the demonstration cluster.
 pub const DEMO_CLUSTER: &str = "demo";
 
 /// One cluster to try the program with: alone, on the loopback, state in the

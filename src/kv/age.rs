@@ -92,7 +92,7 @@ impl Age {
 /// nonsense, and nonsense must not cost a primary its lock. (A Python leader
 /// would expire a TTL of zero or less at once, and a value without `updated` by
 /// its wall clock.)
-fn lifetime(stored: &Value) -> Option<Duration> {
+pub(super) fn lifetime(stored: &Value) -> Option<Duration> {
     let (expire, updated) = (stored.get("expire")?, stored.get("updated")?);
     let lifetime = match (expire.as_int(), updated.as_int()) {
         (Some(expire), Some(updated)) => {

@@ -2,11 +2,14 @@
 //! applied state with every entry carried out that is appended but not applied.
 //! A delete that is harmless now is poison behind another one in flight.
 
+use super::age::lifetime;
 use super::call::Call;
 use super::rules::{Decision, Effect, Poison, decide};
 use super::store::{Store, weight};
 use super::table::{Place, Table};
-use crate::config::limits::KV_BYTES_QUOTA;
+use crate::config::limits::{
+    KV_BYTES_QUOTA, KV_BYTES_QUOTA_EXPIRING, KV_EXPIRING_BYTES_MAX, KV_EXPIRING_TIME_MAX,
+};
 use crate::wire::ids::LogIndex;
 
 /// Why a proposal must not enter the log.
@@ -58,7 +61,8 @@ impl Tail {
     /// it in if it may.
     ///
     /// Beyond the quota whatever makes no key larger may enter: deletions and
-    /// expiry, by which the store shrinks, and the refresh of a leader key.
+    /// expiry, by which the store shrinks, and the refresh of a leader key. Small
+    /// keys that expire have some room more: one is a new primary's leader key.
     ///
     /// # Errors
     ///
@@ -69,7 +73,7 @@ impl Tail {
             return Err(ProposalError::Poison(harm));
         }
         let after = self.bytes_after(&decision.effect);
-        if after > self.bytes.max(KV_BYTES_QUOTA) {
+        if after > self.bytes.max(quota(&decision.effect)) {
             return Err(ProposalError::Quota);
         }
         self.carry_out(decision);
@@ -119,5 +123,18 @@ impl Tail {
                 self.table.remove(place);
             }
         }
+    }
+}
+
+/// Up to where the store may grow by this, in bytes.
+fn quota(effect: &Effect<'_>) -> u64 {
+    match effect {
+        Effect::Put(key, stored)
+            if weight(key) + weight(stored) <= KV_EXPIRING_BYTES_MAX
+                && lifetime(stored).is_some_and(|time| time <= KV_EXPIRING_TIME_MAX) =>
+        {
+            KV_BYTES_QUOTA_EXPIRING
+        }
+        _ => KV_BYTES_QUOTA,
     }
 }

@@ -4,7 +4,7 @@
 //! A member that nobody answers for counts in every majority. So a witness asks
 //! only while every member answers and the leader commits, and if somebody does
 //! not answer it says which member the group expects and what can be done. The
-//! decision is [`obstacle`]; all else here asks and reports.
+//! decision is `obstacle`; all else here asks and reports.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;

@@ -39,7 +39,7 @@
 pub mod assembly;
 pub mod campaign;
 pub mod clock;
-mod concerns;
+pub mod concerns;
 pub mod condition;
 pub mod eligibility;
 pub mod estranged;

@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use super::Member;
-use crate::config::limits::{KV_BYTES_MAX, KV_BYTES_QUOTA, KV_BYTES_WARN, KV_FULL_PAUSE};
+use crate::config::limits::{KV_BYTES_MAX, KV_BYTES_QUOTA_EXPIRING, KV_BYTES_WARN, KV_FULL_PAUSE};
 use crate::links::follower::noncommittal;
 use crate::wire::message::NextNodeIdx;
 
@@ -25,7 +25,7 @@ pub enum Fill {
 impl Fill {
     /// Of a store of so many bytes.
     pub const fn of(bytes: u64) -> Self {
-        if bytes > KV_BYTES_QUOTA {
+        if bytes > KV_BYTES_QUOTA_EXPIRING {
             Self::BeyondQuota
         } else if bytes > KV_BYTES_WARN {
             Self::Large
@@ -61,11 +61,11 @@ impl Member {
             Fill::Usual => log::info!("{}: the store takes {bytes} bytes again", self.name),
             Fill::Large => log::warn!(
                 "{}: the store takes {bytes} bytes, far more than Patroni writes: beyond \
-                 {KV_BYTES_QUOTA} this witness votes for nobody",
+                 {KV_BYTES_QUOTA_EXPIRING} this witness votes for nobody",
                 self.name
             ),
             Fill::BeyondQuota => log::error!(
-                "{}: the store takes {bytes} bytes, more than its quota of {KV_BYTES_QUOTA}: this \
+                "{}: the store takes {bytes} bytes, more than its quota of {KV_BYTES_QUOTA_EXPIRING}: this \
                  witness votes for nobody until what Patroni did not write is deleted",
                 self.name
             ),
@@ -115,8 +115,8 @@ mod tests {
             (0, Fill::Usual),
             (KV_BYTES_WARN, Fill::Usual),
             (KV_BYTES_WARN + 1, Fill::Large),
-            (KV_BYTES_QUOTA, Fill::Large),
-            (KV_BYTES_QUOTA + 1, Fill::BeyondQuota),
+            (KV_BYTES_QUOTA_EXPIRING, Fill::Large),
+            (KV_BYTES_QUOTA_EXPIRING + 1, Fill::BeyondQuota),
             (u64::MAX, Fill::BeyondQuota),
         ] {
             assert_eq!(Fill::of(bytes), fill, "{bytes}");

@@ -5,7 +5,7 @@
 use super::*;
 use crate::config::limits::{
     DISK_FRAME_BYTES_MAX, FRAME_BYTES_MAX, INFLATED_BYTES_MAX, KV_BYTES_MAX, KV_BYTES_QUOTA,
-    PICKLE_VALUES_MAX, PROPOSAL_BYTES_MAX,
+    KV_BYTES_QUOTA_EXPIRING, PICKLE_VALUES_MAX, PROPOSAL_BYTES_MAX,
 };
 use crate::kv::{ProposalError, Tail};
 use crate::wire::value::Str;
@@ -418,7 +418,8 @@ fn a_quota_is_kept_by_the_leader() {
     assert!(bench.store.bytes() <= KV_BYTES_QUOTA);
     // Another leader has let it in.
     bench.apply(&one_more);
-    assert!(bench.store.bytes() > KV_BYTES_QUOTA);
+    bench.apply(&set("/junk/5", writing(&big, 100.0, None)));
+    assert!(bench.store.bytes() > KV_BYTES_QUOTA_EXPIRING);
     let mut tail = Tail::of(&bench.store);
     let small = set("/s/b/sync", writing("{}", 100.0, None));
     let larger = set("/s/b/leader", writing("another", 110.0, Some(30.0)));
@@ -436,6 +437,55 @@ fn a_quota_is_kept_by_the_leader() {
     }
     assert_eq!(bench.keys(), ["/s/b/sync", "/s/b/leader"]);
     assert!(bench.store.bytes() < 4096);
+}
+
+/// A store that somebody has filled keeps no standby from the leader key.
+#[test]
+fn a_leader_key_fits_where_nothing_else_does() {
+    let mut bench = Bench::new();
+    let name = |n: u64| format!("/junk/{n:06}");
+    let propose = |bench: &mut Bench, tail: &mut Tail, call: &Call| {
+        let judged = tail.propose(bench.index.next(), call);
+        judged.map(|()| bench.apply(call)).is_ok()
+    };
+    let mut tail = Tail::of(&bench.store);
+    let mut fill = |bench: &mut Bench, size: usize, ttl: Option<f64>, from: u64| {
+        let junk = "x".repeat(size);
+        let mut next = from;
+        while propose(
+            bench,
+            &mut tail,
+            &set(&name(next), writing(&junk, 1.0, ttl)),
+        ) {
+            next += 1;
+        }
+        next
+    };
+    let large = fill(&mut bench, 60 << 10, None, 0);
+    let full = fill(&mut bench, 1, None, large);
+    assert!(bench.store.bytes() <= KV_BYTES_QUOTA);
+    let mut after = Tail::of(&bench.store);
+    for (ttl, size, wanted) in [
+        (None, 1, false),
+        (Some(1e9), 1, false),
+        (Some(30.0), 8 << 10, false),
+        (Some(30.0), 1, true),
+    ] {
+        let call = set("/s/b/leader", writing(&"x".repeat(size), 1.0, ttl));
+        let taken = propose(&mut bench, &mut after, &call);
+        assert_eq!(taken, wanted, "{size} bytes for {ttl:?} s");
+    }
+    // What expires has a quota too.
+    let mut tail = after;
+    let mut next = full;
+    while propose(
+        &mut bench,
+        &mut tail,
+        &set(&name(next), writing("x", 1.0, Some(30.0))),
+    ) {
+        next += 1;
+    }
+    assert!(bench.store.bytes() <= KV_BYTES_QUOTA_EXPIRING);
 }
 
 /// How long 500 writes take in a store of this many keys, the best of three.

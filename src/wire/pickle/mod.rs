@@ -32,10 +32,10 @@ pub fn decode(bytes: &[u8]) -> Result<Value, PickleError> {
     Decoder::new().decode(bytes)
 }
 
-/// Decodes as [`decode`], within other caps.
+/// Decodes as [`decode()`] does, within other caps.
 ///
 /// # Errors
-/// As [`decode`].
+/// As [`decode()`].
 pub fn decode_within(bytes: &[u8], caps: PickleCaps) -> Result<Value, PickleError> {
     Decoder::new().decode_within(bytes, caps)
 }
