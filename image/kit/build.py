@@ -10,7 +10,7 @@ from .common import ROOT, Fault, registry_remapped, run, target_dir
 from .sysroot import ensure, installed
 
 #: What a program may have at most.
-BYTES_MAX = 2_500_000
+BYTES_MAX = 2_800_000
 
 #: Nobody unwinds a stripped program whose panics abort.
 NO_TABLES = "-Cforce-unwind-tables=no"
