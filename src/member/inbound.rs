@@ -225,6 +225,9 @@ impl Member {
     fn contact(&self, peer: &Address, term: Term) {
         self.clock.restart();
         self.elsewhere.take();
+        if !self.followed.get() && self.has_voice() {
+            self.followed.set(true);
+        }
         let now = Instant::now();
         *self.leader.borrow_mut() = Some((peer.clone(), term, now));
         let mut reported = self.reported_leader.borrow_mut();

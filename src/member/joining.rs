@@ -170,6 +170,10 @@ impl Member {
                         self.note_obstacle(None);
                         return;
                     }
+                } else if self.followed.get() {
+                    // H16: removed meanwhile, of which a group tells nobody.
+                    self.note_obstacle(None);
+                    return;
                 } else {
                     self.unlisted.set(true);
                     self.ask_to_be_added(&leader, &reply).await;

@@ -132,6 +132,9 @@ pub struct Member {
     /// The leader did not list us when it was asked last, and we have not asked it
     /// to add us since.
     unlisted: Cell<bool>,
+    /// Whether a leader was followed since the start while our word counted: if its
+    /// group does not list us after that, we were removed.
+    followed: Cell<bool>,
     /// Our state is of a group to which no configured partner belongs.
     other_group: Cell<bool>,
     elsewhere: RefCell<Option<campaign::Elsewhere>>,

@@ -117,6 +117,7 @@ impl Member {
             foundation: RefCell::default(),
             obstacle: RefCell::default(),
             unlisted: Cell::default(),
+            followed: Cell::default(),
             other_group: Cell::default(),
             elsewhere: RefCell::default(),
             quota: RefCell::default(),

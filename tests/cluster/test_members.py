@@ -15,9 +15,11 @@ def members_of(cluster, member):
 def change(through, verb, address):
     """`add` or `remove` through a member, repeated as an operator would."""
     def done():
-        return through.utility(verb, address, limit_s=10) == f"SUCCESS {verb.upper()} {address}"
+        said.append(through.utility(verb, address, limit_s=10))
+        return said[-1] == f"SUCCESS {verb.upper()} {address}"
 
-    await_that(done, LIMIT_S, f"{verb} {address} through {through.name}", every_s=1)
+    said = []
+    await_that(done, LIMIT_S, lambda: f"{verb} {address} through {through.name}: {said}", every_s=1)
 
 
 @pytest.mark.parametrize("leader", ["a", "witness"])
