@@ -111,6 +111,8 @@ pub struct Fake {
     hello: Hello,
     /// How often it was asked for its `status`.
     pub asked: Cell<u32>,
+    /// How often it was asked who the members are.
+    pub looked_at: Cell<u32>,
     /// What it answers to `status`; none: it keeps silent.
     pub status: RefCell<Option<StatusReply>>,
     pub members: RefCell<Vec<Address>>,
@@ -134,6 +136,7 @@ impl Fake {
             links: Cell::new(0),
             hello,
             asked: Cell::new(0),
+            looked_at: Cell::new(0),
             status: RefCell::new(Some(fresh_status(address))),
             members: RefCell::default(),
             added: RefCell::default(),
@@ -306,6 +309,7 @@ impl Fake {
                 }
             }
             Request::Members => {
+                self.looked_at.set(self.looked_at.get() + 1);
                 let status = self.status.borrow();
                 let leader = status.as_ref().and_then(|s| s.leader.clone());
                 let this = status.as_ref().and_then(|s| s.this.clone());

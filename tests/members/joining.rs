@@ -221,6 +221,46 @@ fn under_an_address_that_nobody_expects_it_does_not_ask() {
 }
 
 #[test]
+fn one_that_was_removed_does_not_ask_to_be_added_back() {
+    // H16: the witness follows `a`, and is removed before it has seen its own name
+    // among the members. A group tells nobody that it was removed.
+    run(async {
+        let rig = Rig::new();
+        let here = addresses();
+        let [w, a, b] = &here;
+        let fakes = pair(&here).await;
+        let config = rig.voter(w, &[a, b]);
+        let witness = rig.start(config.clone()).await;
+        // As long as nobody says that it leads there is nothing to look at.
+        until("a look", async || fakes[0].looked_at.get() > 0).await;
+        fakes[0].dial(w).await;
+        until("success", async || {
+            fakes[0].append(17, id(1, 0), &[noop(2, 17), noop(3, 17)], 3);
+            fakes[0].answer().await.success
+        })
+        .await;
+        for fake in &fakes {
+            fake.members.borrow_mut().retain(|member| member != w);
+            lived(fake, a, 17, 3);
+        }
+        let before = fakes[0].looked_at.get();
+        until("a look", async || fakes[0].looked_at.get() > before).await;
+        during(Duration::from_secs(3), async || {
+            assert!(fakes.iter().all(|fake| fake.added.borrow().is_empty()));
+        })
+        .await;
+        witness.stop().await;
+
+        // Started again it asks: nothing but what it remembered spoke against it.
+        let _again = rig.start(config).await;
+        until("a request", async || {
+            *fakes[0].added.borrow() == [w.clone()]
+        })
+        .await;
+    });
+}
+
+#[test]
 fn a_leader_that_does_not_commit_is_not_asked() {
     // S17
     run(async {
