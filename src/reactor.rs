@@ -4,7 +4,7 @@
 //! idle, and every event then crosses two threads: four fifths of what an idle
 //! witness cost. Here the thread that runs the tasks waits for the events too,
 //! edge-triggered, so that a message is one `epoll_wait` and one `read`. What
-//! is not on the path of a heartbeat (signals, name resolution) stays smol's.
+//! is not on the path of a heartbeat (name resolution) stays smol's.
 //!
 //! Single-threaded: nothing here is `Send` but the waker.
 
@@ -256,6 +256,33 @@ impl<T: AsFd> Drop for Watched<T> {
     fn drop(&mut self) {
         let _ = epoll::delete(&self.reactor.epoll, &self.io);
         self.reactor.sources.borrow_mut().remove(&self.key);
+    }
+}
+
+/// A descriptor that others read, once there is something in it.
+pub struct Readable<T: AsFd>(Watched<T>);
+
+impl<T: AsFd> Readable<T> {
+    /// Watches a descriptor.
+    ///
+    /// # Errors
+    /// The kernel watches no more of them.
+    pub fn new(io: T) -> io::Result<Self> {
+        Watched::new(io).map(Self)
+    }
+
+    /// Waits until something has come since the last call; what had come before
+    /// counts for the first.
+    pub async fn ready(&self) {
+        let read = &self.0.readiness.read;
+        std::future::poll_fn(|cx| {
+            if read.ready.replace(false) {
+                return Poll::Ready(());
+            }
+            *read.waker.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 }
 

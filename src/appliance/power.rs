@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
 
-use async_signal::{Signal, Signals};
-use futures_lite::StreamExt as _;
 use rustix::system::{RebootCommand, reboot};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 /// What was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,18 +69,16 @@ impl Power {
     }
 
     fn hear_signals(&self) {
-        smol::block_on(async {
-            let Ok(mut signals) = Signals::new([Signal::Term, Signal::Int]) else {
-                return;
-            };
-            while let Some(signal) = signals.next().await {
-                match signal {
-                    Ok(Signal::Term) => self.ask(End::PowerOff),
-                    Ok(_) => self.ask(End::Restart),
-                    Err(_) => {}
-                }
-            }
-        });
+        let mut signals = match Signals::new([SIGTERM, SIGINT]) {
+            Ok(signals) => signals,
+            Err(error) => return log::error!("cannot receive signals: {error}"),
+        };
+        for signal in signals.forever() {
+            self.ask(match signal {
+                SIGTERM => End::PowerOff,
+                _ => End::Restart,
+            });
+        }
     }
 
     fn hear_buttons(&self, device: &Path) {

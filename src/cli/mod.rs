@@ -30,6 +30,7 @@ pub mod notify;
 pub mod raft;
 pub mod reset;
 pub mod run;
+mod signals;
 
 /// What the command line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]

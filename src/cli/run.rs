@@ -6,10 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_signal::{Signal, Signals};
-use futures_lite::StreamExt;
-
 use super::notify::Notifier;
+use super::signals::{Signal, Signals};
 use super::{Failure, diagnose};
 use crate::config::{
     self, ClusterConfig, Config, ConfigSource, Env, HttpConfig, Source, limits, reload,
@@ -83,7 +81,7 @@ async fn serve(config: Config, source: ConfigSource) -> Result<(), Failure> {
     });
     // Before the start, which takes seconds where a key is derived: a signal that
     // nobody listens for ends the process.
-    let mut signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup])
+    let mut signals = Signals::listen()
         .map_err(|error| Failure::Failed(format!("cannot receive signals: {error}")))?;
     let mut reload_wanted = false;
     let start = async { Some(witness.start().await) };
@@ -102,13 +100,15 @@ async fn serve(config: Config, source: ConfigSource) -> Result<(), Failure> {
     #[cfg(feature = "test-hooks")]
     runtime::spawn(stop_engines_when_told(witness.members.clone())).detach();
     let watched = runtime::spawn(watch_over(witness.members.vitals.clone(), notify.clone()));
-    let told = async { Ok(witness.until_told(&mut signals, &source, &notify).await) };
-    let stopped = async { Err(watched.await) };
-    let ended = match smol::future::or(told, stopped).await {
-        Ok(ended) => ended,
-        // What stands still cannot be ended in good order either.
-        Err(clusters) => return Err(given_up(&clusters)),
+    let told = async {
+        witness.until_told(&mut signals, &source, &notify).await;
+        Ok(())
     };
+    let stopped = async { Err(watched.await) };
+    // What stands still cannot be ended in good order either.
+    if let Err(clusters) = smol::future::or(told, stopped).await {
+        return Err(given_up(&clusters));
+    }
     notify.stopping();
     let members = witness.members.running.take();
     for member in &members {
@@ -117,7 +117,7 @@ async fn serve(config: Config, source: ConfigSource) -> Result<(), Failure> {
     for member in members {
         member.life.await;
     }
-    ended
+    Ok(())
 }
 
 /// Resolves when a signal ends the program before it has started; a reload that is
@@ -125,13 +125,11 @@ async fn serve(config: Config, source: ConfigSource) -> Result<(), Failure> {
 async fn ended_early(signals: &mut Signals, reload_wanted: &mut bool) {
     loop {
         match signals.next().await {
-            Some(Ok(Signal::Hup)) => *reload_wanted = true,
-            Some(Ok(signal)) => {
-                log::info!("ending: {signal:?}");
+            Signal::Reload => *reload_wanted = true,
+            Signal::End(name) => {
+                log::info!("ending: {name}");
                 return;
             }
-            // Told once the start is over.
-            Some(Err(_)) | None => return smol::future::pending().await,
         }
     }
 }
@@ -333,21 +331,18 @@ impl Witness {
         signals: &mut Signals,
         source: &ConfigSource,
         notify: &Notifier,
-    ) -> Result<(), Failure> {
-        let failed = |error| Failure::Failed(format!("cannot receive signals: {error}"));
+    ) {
         loop {
             match signals.next().await {
-                Some(Ok(Signal::Hup)) => {
+                Signal::Reload => {
                     notify.reloading();
                     self.reload(source).await;
                     notify.ready();
                 }
-                Some(Ok(signal)) => {
-                    log::info!("ending: {signal:?}");
-                    return Ok(());
+                Signal::End(name) => {
+                    log::info!("ending: {name}");
+                    return;
                 }
-                Some(Err(error)) => return Err(failed(error)),
-                None => return Ok(()),
             }
         }
     }

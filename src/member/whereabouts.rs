@@ -4,10 +4,8 @@
 //! (NAT) it is as it should be.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, UdpSocket};
 use std::rc::Rc;
-
-use smol::net::UdpSocket;
 
 use super::Member;
 use crate::config::limits;
@@ -34,7 +32,7 @@ impl Whereabouts {
         for target in &found {
             // What can be bound is ours; asked for so, it needs no privilege and
             // no knowledge of interfaces. No datagram is ever sent.
-            match UdpSocket::bind((target.ip(), 0)).await {
+            match UdpSocket::bind((target.ip(), 0)) {
                 Ok(_) => return Some(Self::Here),
                 Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {}
                 Err(_) => return None,
