@@ -64,7 +64,7 @@ fn servers(config: &Ntp, known: &Known) -> Vec<String> {
         Ntp::Servers(servers) => servers.clone(),
         Ntp::Automatic(pool) => {
             let named = known.ntp.lock().unwrap_or_else(PoisonError::into_inner);
-            let named = named.iter().take(SERVERS_MAX).map(ToString::to_string);
+            let named = named.iter().map(ToString::to_string);
             named.chain([(*pool).to_owned()]).collect()
         }
     }

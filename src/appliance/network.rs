@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::dhcp::{Client, Do, Lease, packet::Mac};
+use super::dhcp::packet::{Hosts, Mac};
+use super::dhcp::{Client, Do, Lease};
 use super::netlink::{LinkEvents, Netlink};
 use super::notes::{self, Notes, Topic};
 use crate::config::{Addressing, ApplianceConfig};
@@ -34,7 +35,7 @@ const RESOLVER: &str = "/etc/resolv.conf";
 #[derive(Default)]
 pub struct Known {
     /// The time servers that DHCP named.
-    pub ntp: Mutex<Vec<Ipv4Addr>>,
+    pub ntp: Mutex<Hosts>,
 }
 
 /// One Ethernet interface.

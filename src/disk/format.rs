@@ -27,6 +27,8 @@ const FORMAT_FIRST: u32 = 1;
 pub(super) const BLOCK: usize = 4096;
 /// Frames begin at multiples of this.
 const ALIGN: usize = 8;
+/// What fills a frame up to the next of them.
+const PADDING: [u8; ALIGN - 1] = [0; ALIGN - 1];
 /// Bytes of a frame before its records.
 pub(super) const FRAME_HEADER: usize = 40;
 /// Commands of at least this size are written from where they are, not copied.
@@ -219,7 +221,7 @@ fn hard_state(r: &mut Reader<'_>) -> Option<HardState> {
     Some(state)
 }
 
-fn encode_diverged(diverged: &Diverged) -> Vec<u8> {
+fn encode_diverged(diverged: &Diverged) -> heapless::Vec<u8, 40> {
     let Diverged {
         ours,
         theirs,
@@ -243,15 +245,14 @@ fn diverged(r: &mut Reader<'_>) -> Option<Diverged> {
     })
 }
 
-fn encode_arrival(arrival: Arrival) -> Vec<u8> {
+fn encode_arrival(arrival: Arrival) -> heapless::Vec<u8, 10> {
     let (kind, end) = match arrival.reading {
         None => (0, 0),
         Some(Reading::Listed) => (1, 0),
         Some(Reading::Unlisted { end }) => (2, end.get()),
     };
-    let mut value = vec![u8::from(arrival.saw_data), kind];
-    value.extend(end.to_le_bytes());
-    value
+    let head = [u8::from(arrival.saw_data), kind];
+    head.into_iter().chain(end.to_le_bytes()).collect()
 }
 
 fn arrival(r: &mut Reader<'_>) -> Option<Arrival> {
@@ -405,7 +406,7 @@ impl FrameBuilder {
 
     /// The finished frame in pieces, a multiple of eight bytes long in all.
     pub(super) fn finish(self, head: FrameHead, nonce: u64) -> FramePieces {
-        let mut numbers = Vec::with_capacity(FRAME_HEADER - 8);
+        let mut numbers = heapless::Vec::<u8, { FRAME_HEADER - 8 }>::new();
         numbers.extend(head.seq.to_le_bytes());
         numbers.extend(head.commit.to_le_bytes());
         numbers.extend(head.hard_seq.to_le_bytes());
@@ -416,8 +417,8 @@ impl FrameBuilder {
         for piece in &self.pieces {
             crc.update(piece.as_ref());
         }
-        let mut header = Vec::with_capacity(FRAME_HEADER);
-        header.extend(FRAME_MAGIC);
+        let mut header = heapless::Vec::new();
+        header.extend(*FRAME_MAGIC);
         header.extend(crc.finalize().to_le_bytes());
         header.extend(numbers);
         let len = FRAME_HEADER.saturating_add(self.len);
@@ -425,16 +426,16 @@ impl FrameBuilder {
         FramePieces {
             header,
             records: self.pieces,
-            padding: vec![0; padding],
+            padding: PADDING.get(..padding).unwrap_or_default(),
         }
     }
 }
 
 /// A frame ready to be written.
 pub(super) struct FramePieces {
-    header: Vec<u8>,
+    header: heapless::Vec<u8, FRAME_HEADER>,
     records: Vec<Piece>,
-    padding: Vec<u8>,
+    padding: &'static [u8],
 }
 
 impl FramePieces {
@@ -442,7 +443,7 @@ impl FramePieces {
     pub(super) fn slices(&self) -> impl Iterator<Item = &[u8]> {
         std::iter::once(self.header.as_slice())
             .chain(self.records.iter().map(AsRef::as_ref))
-            .chain(std::iter::once(self.padding.as_slice()))
+            .chain(std::iter::once(self.padding))
     }
 }
 

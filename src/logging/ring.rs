@@ -1,9 +1,9 @@
 //! The last events, kept in memory; one that repeats itself is kept once, with a
 //! count, so that it does not push out the others (S16). Pure.
 
-use std::collections::VecDeque;
 use std::time::SystemTime;
 
+use heapless::Vec as Bounded;
 use log::Level;
 use serde::Serialize;
 
@@ -30,7 +30,7 @@ pub struct Event {
 /// The last events, oldest first.
 pub(super) struct Ring {
     last: u64,
-    kept: VecDeque<Kept>,
+    kept: Bounded<Kept, EVENTS_MAX>,
     /// The number, in PID 1's own count, of its last event that was taken in.
     last_of_board: u64,
 }
@@ -54,7 +54,7 @@ impl Ring {
     pub(super) const fn new() -> Self {
         Self {
             last: 0,
-            kept: VecDeque::new(),
+            kept: Bounded::new(),
             last_of_board: 0,
         }
     }
@@ -86,19 +86,18 @@ impl Ring {
     fn remove(&mut self, level: Level, text: &str) -> Option<Kept> {
         let same = |kept: &Kept| kept.level == level && *kept.text == *text;
         let at = self.kept.iter().position(same)?;
-        self.kept.remove(at)
+        Some(self.kept.remove(at))
     }
 
     /// As the newest, with a number of ours.
     fn push(&mut self, event: Kept) {
         self.last = self.last.saturating_add(1);
-        if self.kept.len() >= EVENTS_MAX {
-            self.kept.pop_front();
+        if self.kept.is_full() {
+            self.kept.remove(0);
         }
-        self.kept.push_back(Kept {
-            number: self.last,
-            ..event
-        });
+        let number = self.last;
+        // There is room: the oldest has just made it.
+        let _ = self.kept.push(Kept { number, ..event });
     }
 
     /// The last `count` as they are kept.

@@ -71,7 +71,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Instant;
 
 use event_listener::{Event, EventListener};
@@ -95,8 +94,7 @@ use crate::raft::engine::{Engine, Role};
 use crate::raft::network::{Peers, Progress};
 use crate::raft::replica::Shared;
 use crate::wire::message::{ApplyOutcome, Message};
-use crate::wire::seal::Key;
-use crate::wire::{Address, EntryId, Term};
+use crate::wire::{Address, EntryId, Keys, Term};
 
 /// A member of one cluster, running.
 pub struct Member {
@@ -104,7 +102,7 @@ pub struct Member {
     pub name: Rc<str>,
     me: Address,
     config: ClusterConfig,
-    keys: RefCell<Vec<Arc<Key>>>,
+    keys: RefCell<Keys>,
     worker: Worker,
     replica: Shared,
     changed: Rc<Event>,

@@ -99,7 +99,7 @@ impl Member {
             me,
             clock: ElectionClock::new(election_timeout(&config)),
             config,
-            keys: RefCell::new(keys),
+            keys: RefCell::new(keys.into_iter().take(limits::PASSWORDS_MAX).collect()),
             worker: worker.clone(),
             replica: Rc::new(RefCell::new(replica)),
             changed,
@@ -208,11 +208,10 @@ impl Member {
 
     /// Takes another password, at once and for all that we dial. The old one is
     /// accepted, and tried where the new one is refused, for `window`.
-    pub fn change_keys(self: &Rc<Self>, mut keys: Vec<Arc<Key>>, window: Duration) {
+    pub fn change_keys(self: &Rc<Self>, keys: Vec<Arc<Key>>, window: Duration) {
         let old = self.keys.borrow().clone();
-        keys.extend(old.iter().cloned());
-        keys.truncate(limits::PASSWORDS_MAX);
-        *self.keys.borrow_mut() = keys;
+        let new = keys.into_iter().chain(old.iter().cloned());
+        *self.keys.borrow_mut() = new.take(limits::PASSWORDS_MAX).collect();
         log::info!(
             "{}: password changed; the old one is accepted for {} minutes",
             self.name,

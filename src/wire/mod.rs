@@ -24,6 +24,6 @@ pub use ids::{Entry, EntryId, LogIndex, Term};
 pub use message::Message;
 pub use seal::Key;
 pub use secret::Secret;
-pub use session::{Codec, Session, SessionError};
+pub use session::{Codec, Keys, Session, SessionError};
 pub use snapshot::Snapshot;
 pub use value::Value;

@@ -14,8 +14,8 @@ use super::pickle::{self, Decoder, Encode, PickleError, Writer};
 use super::seal::{Key, SealError};
 use super::value::Value;
 use crate::config::limits::{
-    FRAME_BYTES_MAX, HELLO_BYTES_MAX, HELLO_VALUES_MAX, KEPT_BUFFER_BYTES_MAX, PICKLE_VALUES_MAX,
-    READ_ONLY_BYTES_MAX, READ_ONLY_VALUES_MAX,
+    FRAME_BYTES_MAX, HELLO_BYTES_MAX, HELLO_VALUES_MAX, KEPT_BUFFER_BYTES_MAX, PASSWORDS_MAX,
+    PICKLE_VALUES_MAX, READ_ONLY_BYTES_MAX, READ_ONLY_VALUES_MAX,
 };
 
 /// Buffers and states that all connections of a thread share, so that a
@@ -125,11 +125,14 @@ impl Caps {
     };
 }
 
+/// The keys of a cluster's passwords, the present one first.
+pub type Keys = heapless::Vec<Arc<Key>, PASSWORDS_MAX>;
+
 /// Keys of an encrypted connection.
 struct Sealed {
     /// Those of the password; the first is in use, the others may replace it
     /// when the first frame comes (acceptor, while a password is changed).
-    keys: Vec<Arc<Key>>,
+    keys: Keys,
     /// Our random key: what every message to us begins with.
     ours: [u8; 32],
     /// The peer's random key: what every message to it begins with.
@@ -162,10 +165,14 @@ impl Session {
         } else {
             Phase::AwaitKey
         };
-        Self::new(phase, keys.to_vec(), random_key)
+        Self::new(
+            phase,
+            keys.iter().take(PASSWORDS_MAX).cloned().collect(),
+            random_key,
+        )
     }
 
-    fn new(phase: Phase, keys: Vec<Arc<Key>>, ours: [u8; 32]) -> Self {
+    fn new(phase: Phase, keys: Keys, ours: [u8; 32]) -> Self {
         let sealed = (!keys.is_empty()).then_some(Sealed {
             keys,
             ours,

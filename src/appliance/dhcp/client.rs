@@ -5,7 +5,7 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use super::packet::{Answer, Ask, Mac, Question, Say};
+use super::packet::{Answer, Ask, Datagram, Hosts, Mac, Question, Say};
 
 /// First and longest pause between two questions to everybody. The longest is
 /// shorter than the standard's 64 s: after a power cut the whole building starts,
@@ -40,9 +40,9 @@ pub struct Lease {
     /// The way out.
     pub gateway: Option<Ipv4Addr>,
     /// Name servers.
-    pub dns: Vec<Ipv4Addr>,
+    pub dns: Hosts,
     /// Time servers.
-    pub ntp: Vec<Ipv4Addr>,
+    pub ntp: Hosts,
     /// Who gave it.
     pub server: Ipv4Addr,
 }
@@ -51,9 +51,9 @@ pub struct Lease {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Do {
     /// Send it to 255.255.255.255.
-    Broadcast(Vec<u8>),
+    Broadcast(Datagram),
     /// Send it to this server, from the leased address.
-    Unicast(Ipv4Addr, Vec<u8>),
+    Unicast(Ipv4Addr, Datagram),
     /// Have this address, instead of any other.
     Have(Lease),
     /// Have none.
@@ -336,7 +336,7 @@ impl Client {
         Do::Broadcast(question.encode())
     }
 
-    fn extend(&self, now: Instant, held: &Held) -> Vec<u8> {
+    fn extend(&self, now: Instant, held: &Held) -> Datagram {
         let mut question = self.question(now, Ask::Request);
         question.ciaddr = held.lease.address;
         question.encode()

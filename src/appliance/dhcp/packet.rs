@@ -18,6 +18,10 @@ const COOKIE: [u8; 4] = [99, 130, 83, 99];
 /// Least length of a message that old relays pass on.
 const BYTES_MIN: usize = 300;
 
+/// What a server must be able to take: 576 bytes with their headers. All that we
+/// can say is 531.
+pub type Datagram = heapless::Vec<u8, 548>;
+
 /// Options' numbers (RFC 2132).
 mod option {
     pub const PAD: u8 = 0;
@@ -70,9 +74,10 @@ pub struct Question<'a> {
 
 impl Question<'_> {
     /// Its bytes.
-    pub fn encode(&self) -> Vec<u8> {
+    pub fn encode(&self) -> Datagram {
         // Ethernet, six bytes of address, no relay yet.
-        let mut out = vec![1, 1, 6, 0];
+        let mut out = Datagram::new();
+        out.extend([1, 1, 6, 0]);
         out.extend(self.xid.to_be_bytes());
         out.extend(self.secs.to_be_bytes());
         // Without an address we only hear what is sent to all (section 4.1).
@@ -90,13 +95,12 @@ impl Question<'_> {
         let mut add = |code: u8, value: &[u8]| {
             if let Ok(length) = u8::try_from(value.len()) {
                 out.extend([code, length]);
-                out.extend(value);
+                out.extend(value.iter().copied());
             }
         };
         add(option::KIND, &[self.ask as u8]);
-        let mut client = vec![1];
-        client.extend(self.mac);
-        add(option::CLIENT, &client);
+        let [a, b, c, d, e, f] = self.mac;
+        add(option::CLIENT, &[1, a, b, c, d, e, f]);
         if let Some(address) = self.address {
             add(option::ADDRESS, &address.octets());
         }
@@ -114,8 +118,8 @@ impl Question<'_> {
             option::REBINDING_TIME,
         ];
         add(option::WANTED, &wanted);
-        out.push(option::END);
-        out.resize(out.len().max(BYTES_MIN), 0);
+        out.extend([option::END]);
+        while out.len() < BYTES_MIN && out.push(option::PAD).is_ok() {}
         out
     }
 }
@@ -130,6 +134,9 @@ pub enum Say {
     /// You have it not.
     Nak,
 }
+
+/// Addresses of servers; more than these are not needed.
+pub type Hosts = heapless::Vec<Ipv4Addr, SERVERS_MAX>;
 
 /// A server's message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,10 +153,10 @@ pub struct Answer {
     pub prefix: Option<u8>,
     /// The first router.
     pub gateway: Option<Ipv4Addr>,
-    /// Name servers, at most [`SERVERS_MAX`].
-    pub dns: Vec<Ipv4Addr>,
-    /// Time servers, at most [`SERVERS_MAX`].
-    pub ntp: Vec<Ipv4Addr>,
+    /// Name servers.
+    pub dns: Hosts,
+    /// Time servers.
+    pub ntp: Hosts,
     /// For how long, in seconds.
     pub lease_s: Option<u32>,
     /// When to ask the server for more, in seconds (T1).
@@ -173,8 +180,8 @@ impl Answer {
             server: None,
             prefix: None,
             gateway: None,
-            dns: Vec::new(),
-            ntp: Vec::new(),
+            dns: Hosts::new(),
+            ntp: Hosts::new(),
             lease_s: None,
             renewal_s: None,
             rebinding_s: None,
@@ -226,7 +233,7 @@ fn four(bytes: &[u8]) -> Option<Ipv4Addr> {
 }
 
 /// A list of addresses without those that nobody has.
-fn hosts(bytes: &[u8]) -> Vec<Ipv4Addr> {
+fn hosts(bytes: &[u8]) -> Hosts {
     let all = bytes.chunks_exact(4).filter_map(four);
     all.filter(|address| is_host(*address))
         .take(SERVERS_MAX)

@@ -1,8 +1,9 @@
 //! The appends of one connection that wait for their reply, oldest first. A
 //! reply names no request (H9): order is all there is to tell them apart.
 
-use std::collections::VecDeque;
 use std::time::Instant;
+
+use heapless::Deque;
 
 use crate::config::limits::UNANSWERED_APPENDS_MAX;
 use crate::wire::LogIndex;
@@ -37,15 +38,22 @@ pub(super) struct Inflight {
     pub(super) sent_at: Instant,
 }
 
-/// The FIFO of one connection; bounded by [`UNANSWERED_APPENDS_MAX`], which
-/// its user asks about before it sends.
+/// The FIFO of one connection.
 #[derive(Debug, Default)]
-pub(super) struct Inflights(VecDeque<Inflight>);
+pub(super) struct Inflights(Deque<Inflight, UNANSWERED_APPENDS_MAX>);
+
+/// What was to be sent would be one request too many: its reply could not be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Full;
 
 impl Inflights {
-    pub(super) fn push(&mut self, request: Request, sent_at: Instant) {
-        debug_assert!(!self.is_full(), "the sender asks first");
-        self.0.push_back(Inflight { request, sent_at });
+    /// Notes a request before it is sent.
+    ///
+    /// # Errors
+    /// So many wait already that this one must not be sent.
+    pub(super) fn push(&mut self, request: Request, sent_at: Instant) -> Result<(), Full> {
+        let pushed = self.0.push_back(Inflight { request, sent_at });
+        pushed.map_err(|_| Full)
     }
 
     pub(super) fn pop(&mut self) -> Option<Inflight> {
@@ -69,7 +77,7 @@ impl Inflights {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.0.len() >= UNANSWERED_APPENDS_MAX
+        self.0.is_full()
     }
 
     /// Whether entries are on their way; never more than one append of them.

@@ -435,16 +435,17 @@ impl Link {
             }
             Transfer::Wanted { .. } | Transfer::Preparing | Transfer::Sent => {}
             Transfer::Sending(sending) => {
-                while let Some(chunk) = sending.next_chunk(now) {
+                while !self.inflights.is_full()
+                    && let Some(chunk) = sending.next_chunk(now)
+                {
                     self.sent_at = Some(now);
-                    if chunk.last {
-                        self.inflights
-                            .push(Request::Snapshot { end: sending.end() }, now);
-                        emit(Send::Chunk(chunk));
+                    let last = Request::Snapshot { end: sending.end() };
+                    let sent = chunk.last && self.inflights.push(last, now).is_ok();
+                    emit(Send::Chunk(chunk));
+                    if sent {
                         *transfer = Transfer::Sent;
                         return;
                     }
-                    emit(Send::Chunk(chunk));
                 }
                 // Chunks are heartbeats; a full pipe needs no more of them.
                 return;
@@ -477,13 +478,13 @@ impl Link {
         now: Instant,
         emit: &mut impl FnMut(Send),
     ) {
-        self.inflights.push(
-            Request::Append {
-                prev: prev.index,
-                end,
-            },
-            now,
-        );
+        let request = Request::Append {
+            prev: prev.index,
+            end,
+        };
+        if self.inflights.push(request, now).is_err() {
+            return;
+        }
         self.commit_sent = Some(log.commit());
         self.sent_at = Some(now);
         self.short = false;
