@@ -21,6 +21,16 @@
 //! * [`wire`]: PySyncObj's bytes, without I/O.
 //!
 //! [`bugs`]: what the tests plant in these rooms to see whether they notice.
+//!
+//! How a write and a vote pass through them, and the safety rules that the code
+//! cites as "S7": [`architecture`]. The hazards "H8" and the sections "spec 3.8":
+//! [`wire::protocol`]. The rules of the engine, "E3": [`raft::openraft_rules`].
+
+/// [PROTOCOL.md]: crate::wire::protocol
+/// [OPENRAFT.md]: crate::raft::openraft_rules
+#[cfg(doc)]
+#[doc = include_str!("ARCHITECTURE.md")]
+pub mod architecture {}
 
 #[cfg(feature = "appliance")]
 pub mod appliance;

@@ -1,7 +1,7 @@
 //! Campaigns: when the election deadline has passed, whether to stand at all.
 //!
 //! A witness must never unseat a leader that everybody else hears, and PySyncObj
-//! knows neither a pre-vote nor stickiness (spec 3.3): a member whose line to the
+//! knows neither a pre-vote nor stickiness (spec 3.1): a member whose line to the
 //! leader alone is cut would raise the term, win with the other's vote, and the
 //! old leader, of whom PySyncObj asks only now and then whether anybody still
 //! listens, would keep its writers waiting for half a minute. So whoever we are

@@ -195,8 +195,7 @@ impl Member {
         let mut links = self.links.borrow_mut();
         for address in members.iter().filter(|address| **address != self.me) {
             let link = links.entry(address.clone()).or_default();
-            // H: a peer that is dialled against the order never recovers
-            // (spec 1.6).
+            // A peer that is dialled against the order never recovers (spec 1.6).
             if *address < self.me && link.dialling.is_none() {
                 let dial = self.clone().dial(address.clone());
                 link.dialling = Some(runtime::spawn(dial));

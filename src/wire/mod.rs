@@ -1,7 +1,7 @@
 //! PySyncObj's bytes: frames, encryption, pickles, messages, commands,
 //! snapshots and the files of a Python node. No I/O, no clock, nothing spawned:
-//! bytes come in, values go out. "spec" in these files is PySyncObj's protocol
-//! as Patroni speaks it.
+//! bytes come in, values go out. "spec 3.8" is a section of [`protocol`], "H8" a
+//! hazard there.
 
 pub mod address;
 pub mod command;
@@ -9,6 +9,10 @@ pub mod frame;
 pub mod ids;
 pub mod message;
 pub mod pickle;
+/// [ARCHITECTURE.md]: crate::architecture
+#[cfg(doc)]
+#[doc = include_str!("PROTOCOL.md")]
+pub mod protocol {}
 pub(crate) mod python_eq;
 pub mod python_files;
 pub mod seal;
