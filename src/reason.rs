@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use crate::config::Commands;
+use crate::config::{Commands, Step};
 
 /// How bad something is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -41,6 +41,17 @@ pub struct Remedy {
     pub advice: String,
     /// A command line that works when pasted, where there is one.
     pub command: Option<String>,
+}
+
+impl Remedy {
+    /// `advice`, followed by the step that it leads to, if there is one.
+    pub fn new(advice: &str, step: Option<Step>) -> Self {
+        let how = step.as_ref().map_or("", |step| step.how);
+        Self {
+            advice: format!("{advice}{how}"),
+            command: step.and_then(|step| step.command),
+        }
+    }
 }
 
 impl fmt::Display for Remedy {
@@ -262,11 +273,7 @@ impl Reason {
             ),
             Self::Restarting => ("Nothing; this takes a moment", None),
         };
-        let how = step.as_ref().map_or("", |step| step.how);
-        Remedy {
-            advice: format!("{advice}{how}"),
-            command: step.and_then(|step| step.command),
-        }
+        Remedy::new(advice, step)
     }
 }
 
@@ -334,7 +341,7 @@ impl Concern {
     }
 
     /// A sentence. `about`: the port and the error; what became of which connection;
-    /// our port; the other witness.
+    /// our port and who may reach it; the other witness.
     pub fn sentence(self, about: &str) -> String {
         match self {
             Self::PortUnusable => format!("Members cannot connect to this witness: {about}."),
@@ -349,8 +356,8 @@ impl Concern {
         }
     }
 
-    /// What ends it.
-    pub fn remedy(self) -> Remedy {
+    /// What ends it. `about`: as in [`Self::sentence`].
+    pub fn remedy(self, about: &str, place: &Place<'_>) -> Remedy {
         let advice = match self {
             Self::PortUnusable => {
                 "Stop the program that uses the port, or correct bind_addr; pg-witness retries \
@@ -360,18 +367,22 @@ impl Concern {
                 "Set the same raft password on all nodes, and restart those that were changed"
             }
             Self::NoPassword => {
-                "Set the same raft password on all nodes and restart them, or allow only the \
-                 members with allow_from and a firewall"
+                "Set the same raft password on all nodes and restart them, or let only the members \
+                 reach the Raft ports: this one's with allow_from, all others' with a firewall"
             }
             Self::SecondWitness => {
-                "Stop the witness that is not needed, remove it with pg-witness raft remove, and \
-                 take it out of partner_addrs on the data nodes"
+                let advice = "Stop the witness that is not needed, and take it out of partner_addrs \
+                              on the data nodes";
+                return match place.member {
+                    Some(member) => Remedy::new(
+                        &format!("{advice}; if it is {about}, then "),
+                        Some(place.commands.remove_from(member, about)),
+                    ),
+                    None => Remedy::new(advice, None),
+                };
             }
         };
-        Remedy {
-            advice: advice.into(),
-            command: None,
-        }
+        Remedy::new(advice, None)
     }
 }
 

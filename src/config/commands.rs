@@ -8,6 +8,7 @@ use std::path::Path;
 use super::appliance::VARIABLE as ON_A_BOARD;
 use super::env::Env;
 use super::{ClusterConfig, DEFAULT_FILE, Source};
+use crate::wire::Address;
 
 /// The variables that decide which cluster and which folder a command means. None
 /// of them is a secret.
@@ -178,6 +179,38 @@ impl Commands {
         self.raft("remove", member, &shell_word(other))
     }
 
+    /// Has the Raft group of `member` give up this witness.
+    pub fn remove_this_from(&self, member: &str) -> Step {
+        self.raft("remove", member, &self.self_addr)
+    }
+
+    /// Has the Raft group replace `before` by `after`, this witness apart. None where
+    /// one command for each does not do: nothing changes, more than one member goes
+    /// or comes, or nobody stays who could be asked.
+    pub fn replace(&self, before: &[Address], after: &[Address]) -> Option<Step> {
+        let mut staying = before.iter().filter(|member| after.contains(member));
+        let mut going = before.iter().filter(|member| !after.contains(member));
+        let mut coming = after.iter().filter(|member| !before.contains(member));
+        let asked = staying.next()?.as_str();
+        let (gone, new) = (going.next(), coming.next());
+        if going.next().is_some() || coming.next().is_some() {
+            return None;
+        }
+        // First the one that may be dead: a majority is then one of fewer.
+        let remove = gone.map(|gone| self.remove_from(asked, gone.as_str()));
+        let add = new.map(|new| self.raft("add", asked, &shell_word(new.as_str())));
+        match (remove, add) {
+            (Some(remove), Some(add)) => Some(Step {
+                how: remove.how,
+                command: remove
+                    .command
+                    .zip(add.command)
+                    .map(|(remove, add)| format!("{remove} && {add}")),
+            }),
+            (remove, add) => remove.or(add),
+        }
+    }
+
     fn raft(&self, word: &str, member: &str, about: &str) -> Step {
         let program = &self.program;
         let (how, config) = match self.on_a_board {
@@ -336,6 +369,75 @@ mod tests {
             "run on another host: pg-witness raft add 10.0.0.1:2222 10.0.0.9:2222 \
              --password-file FILE"
         );
+    }
+
+    #[test]
+    fn members_are_replaced_where_a_command_for_each_does() {
+        let addresses = |names: &str| -> Vec<Address> {
+            let names = names.split_whitespace();
+            names
+                .map(|name| format!("{name}:2222").parse().unwrap())
+                .collect()
+        };
+        let commands = Commands::of_a_test("orders", "W:2222");
+        for (before, after, wanted) in [
+            ("A B", "A B", ""),
+            ("A B", "A B C", "add A C"),
+            ("A B", "B", "remove B A"),
+            ("A B", "C A", "remove A B && add A C"),
+            ("A B", "C D", ""),
+            ("A B C", "A", ""),
+            ("A", "A B C", ""),
+            ("", "A", ""),
+        ] {
+            let step = commands.replace(&addresses(before), &addresses(after));
+            let line = step.and_then(|step| step.command).unwrap_or_default();
+            let words = line.replace("pg-witness raft ", "").replace(":2222", "");
+            assert_eq!(words, wanted, "{before} to {after}");
+        }
+    }
+
+    /// Nobody else writes a command: it would lack what this configuration needs.
+    #[test]
+    fn no_other_file_names_a_command_to_run() {
+        let mut folders = vec![std::path::PathBuf::from("src")];
+        let mut seen = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                // The help names all commands, and what is said of a command line
+                // that was typed repeats it.
+                let exempt = [
+                    "config/commands.rs",
+                    "cli/help.rs",
+                    "cli/mod.rs",
+                    "tests.rs",
+                ];
+                let rust = path.extension().is_some_and(|end| end == "rs");
+                if !rust || exempt.iter().any(|end| path.ends_with(end)) {
+                    continue;
+                }
+                let text = std::fs::read_to_string(&path).unwrap();
+                let (text, _) = text
+                    .split_once("#[cfg(test)]\nmod tests {")
+                    .unwrap_or((&text, ""));
+                let code = text
+                    .lines()
+                    .filter(|line| !line.trim_start().starts_with("//"));
+                for line in code {
+                    seen += 1;
+                    for word in ["raft", "reset", "adopt", "run", "status", "check-config"] {
+                        let command = format!("pg-witness {word}");
+                        assert!(!line.contains(&command), "{}: {line}", path.display());
+                    }
+                }
+            }
+        }
+        assert!(seen > 10_000, "{seen}");
     }
 
     #[test]

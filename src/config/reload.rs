@@ -101,7 +101,8 @@ impl ReloadPlan {
         if old.partner_addrs != new.partner_addrs {
             self.refused.push(format!(
                 "{}: partner_addrs changed; it is read at the next start, and counts only as long as \
-                 this witness has stored nothing: after that use pg-witness raft add and raft remove",
+                 this witness has stored nothing; where it differs from the members then, status \
+                 names the command that changes them",
                 old.name
             ));
         }

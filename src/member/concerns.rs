@@ -4,11 +4,32 @@
 use std::net::IpAddr;
 
 use super::Member;
-use crate::config::limits;
+use crate::config::{Network, limits};
 use crate::reason::Concern;
 use crate::status::Note;
 use crate::status::words::harmless;
 use crate::wire::Address;
+
+/// Most networks of `allow_from` that are shown.
+const NETWORKS_SHOWN_MAX: usize = 4;
+
+/// What has to be reached to write where no password is asked for. `allow_from` is of
+/// our port alone: the other members' ports are theirs to close.
+fn reach(me: &Address, allow_from: &[Network]) -> String {
+    if allow_from.is_empty() {
+        return me.to_string();
+    }
+    let shown = allow_from.iter().take(NETWORKS_SHOWN_MAX);
+    let shown: Vec<String> = shown.map(ToString::to_string).collect();
+    let more = match allow_from.len().saturating_sub(NETWORKS_SHOWN_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more networks"),
+    };
+    format!(
+        "{me} from {}{more}, or another member's Raft port,",
+        shown.join(", ")
+    )
+}
 
 impl Member {
     /// All that holds now.
@@ -17,19 +38,28 @@ impl Member {
         let port = port.map(|error| (Concern::PortUnusable, error.to_string()));
         let mismatches = self.mismatched().into_iter();
         let mismatches = mismatches.map(|told| (Concern::PasswordMismatch, told));
-        let plain = self
-            .is_open()
-            .then(|| (Concern::NoPassword, self.me.to_string()));
+        let plain = self.is_open().then(|| {
+            (
+                Concern::NoPassword,
+                reach(&self.me, &self.config.allow_from),
+            )
+        });
+        let of_this = port.into_iter().chain(mismatches).chain(plain);
+        let of_this = of_this.map(|(concern, about)| self.note(concern, &about, None));
         let witnesses = self.other_witnesses().into_iter();
-        let witnesses = witnesses.map(|peer| (Concern::SecondWitness, peer.to_string()));
-        let all = port.into_iter().chain(mismatches).chain(plain);
-        all.chain(witnesses)
-            .map(|(concern, about)| Note {
-                reason: Some(concern.name()),
-                ..Note::new(concern.level(), concern.sentence(&harmless(about.chars())))
-                    .with_remedy(concern.remedy())
-            })
-            .collect()
+        let witnesses =
+            witnesses.map(|peer| self.note(Concern::SecondWitness, peer.as_str(), Some(&peer)));
+        of_this.chain(witnesses).collect()
+    }
+
+    /// The concern as a note. `peer`: the member that it is about.
+    fn note(&self, concern: Concern, about: &str, peer: Option<&Address>) -> Note {
+        let about = harmless(about.chars());
+        let remedy = self.with_place(peer, |place| concern.remedy(&about, place));
+        Note {
+            reason: Some(concern.name()),
+            ..Note::new(concern.level(), concern.sentence(&about)).with_remedy(remedy)
+        }
     }
 
     /// The members without a link whose last connection was not understood, and why;
@@ -81,5 +111,36 @@ impl Member {
             told.is_some_and(|told| told.version.starts_with("pg-witness"))
         };
         others.filter(is_witness).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_open_is_said_as_far_as_it_is() {
+        let me: Address = "10.0.3.9:2222".parse().unwrap();
+        for (allow_from, open_to) in [
+            ("", "10.0.3.9:2222"),
+            (
+                "10.0.1.1 10.0.2.1",
+                "10.0.3.9:2222 from 10.0.1.1/32, 10.0.2.1/32, or another member's Raft port,",
+            ),
+            (
+                "10.1.0.0/16 10.2.0.0/16 10.3.0.0/16 10.4.0.0/16 fd00::/8 fe80::/10",
+                "10.0.3.9:2222 from 10.1.0.0/16, 10.2.0.0/16, 10.3.0.0/16, 10.4.0.0/16 and 2 more \
+                 networks, or another member's Raft port,",
+            ),
+        ] {
+            let networks = allow_from.split_whitespace();
+            let networks: Vec<Network> = networks.map(|n| n.parse().unwrap()).collect();
+            let sentence = Concern::NoPassword.sentence(&reach(&me, &networks));
+            let wanted = format!(
+                "This Raft group has no password: whoever reaches {open_to} can write and change \
+                 the members."
+            );
+            assert_eq!(sentence, wanted);
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::Member;
+use super::placement::Advice;
 use crate::config::limits;
 use crate::links::utility_client::ask_status;
 use crate::probe::MemberReport;
@@ -115,7 +116,8 @@ impl Member {
 
     /// What speaks for another place of this witness.
     fn advice(&self) -> Vec<Note> {
-        let advice = self.placement().advice();
+        let placement = self.placement();
+        let advice = self.with_place(None, |place| placement.advice(place));
         let sentence = |text: String| {
             let mut chars = text.chars();
             let first = chars
@@ -123,9 +125,10 @@ impl Member {
                 .map(|first| first.to_uppercase().collect::<String>());
             format!("{}{}.", first.unwrap_or_default(), chars.as_str())
         };
-        let each = advice.into_iter().map(sentence);
-        let each = each.chain(self.partners_note());
-        each.map(|text| Note::new(Level::Warning, text)).collect()
+        let each = advice.into_iter().map(|Advice { text, remedy }| {
+            Note::new(Level::Warning, sentence(text)).with_remedy(remedy)
+        });
+        each.chain(self.partners_note()).collect()
     }
 
     fn raft(&self) -> Raft {

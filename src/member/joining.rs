@@ -142,11 +142,7 @@ impl Obstacle {
             Self::NotCommitting { .. } => ("Bring up the other data nodes".into(), None),
             Self::NeedsUs { .. } => ("To begin anew, ".into(), Some(commands.reset())),
         };
-        let how = step.as_ref().map_or("", |step| step.how);
-        Remedy {
-            advice: format!("{advice}{how}"),
-            command: step.and_then(|step| step.command),
-        }
+        Remedy::new(&advice, step)
     }
 }
 

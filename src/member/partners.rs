@@ -11,7 +11,10 @@ use std::fmt;
 
 use super::Member;
 use super::eligibility::List;
+use crate::config::Commands;
 use crate::raft::types::Members;
+use crate::reason::Remedy;
+use crate::status::{Level, Note};
 use crate::wire::Address;
 
 /// How the configured partners differ from the group's other members.
@@ -51,9 +54,23 @@ impl fmt::Display for Difference {
         if !self.unnamed.is_empty() {
             write!(f, "; not in partner_addrs: {}", List(&self.unnamed))?;
         }
-        f.write_str(
-            ". Correct the file, or change the members with pg-witness raft add and raft remove",
-        )
+        Ok(())
+    }
+}
+
+/// What ends a difference: the file follows the members, or they follow the file.
+fn remedy(partners: &[Address], members: &Members, me: &Address, commands: &Commands) -> Remedy {
+    let members: Vec<Address> = members.iter().filter(|m| *m != me).cloned().collect();
+    match commands.replace(&members, partners) {
+        Some(step) => Remedy::new(
+            "Correct partner_addrs and restart; if partner_addrs is right, ",
+            Some(step),
+        ),
+        None => Remedy::new(
+            "Correct partner_addrs and restart, or change the members one by one, by raft add and \
+             raft remove",
+            None,
+        ),
     }
 }
 
@@ -61,6 +78,12 @@ impl Member {
     fn difference(&self) -> Option<Difference> {
         let replica = self.replica.borrow();
         difference(&self.config.partner_addrs, replica.log.members(), &self.me)
+    }
+
+    fn difference_remedy(&self) -> Remedy {
+        let replica = self.replica.borrow();
+        let (members, config) = (replica.log.members(), &self.config);
+        remedy(&config.partner_addrs, members, &self.me, &config.commands)
     }
 
     /// Compares at the start, when the file is read, and says what differs.
@@ -72,7 +95,8 @@ impl Member {
         if difference.disjoint {
             self.report_silence();
         } else {
-            log::warn!("{}: {difference}", self.name);
+            let remedy = self.difference_remedy();
+            log::warn!("{}: {difference}. {remedy}", self.name);
         }
     }
 
@@ -83,9 +107,10 @@ impl Member {
     }
 
     /// What differs, for the page.
-    pub(super) fn partners_note(&self) -> Option<String> {
+    pub(super) fn partners_note(&self) -> Option<Note> {
         let difference = self.difference().filter(|_| !self.has_yet_to_begin())?;
-        Some(difference.to_string())
+        let note = Note::new(Level::Warning, format!("{difference}."));
+        Some(note.with_remedy(self.difference_remedy()))
     }
 }
 
@@ -119,6 +144,28 @@ mod tests {
                 disjoint,
             });
             assert_eq!(found, wanted, "{partners} beside {members:?}");
+        }
+    }
+
+    #[test]
+    fn the_remedy_is_a_command_where_one_does() {
+        let commands = Commands::of_a_test("orders", "W:2222");
+        let members = addresses("A B W").into_iter().collect();
+        for (partners, wanted) in [
+            (
+                "A C",
+                "if partner_addrs is right, run: pg-witness raft remove A:2222 B:2222 && \
+                 pg-witness raft add A:2222 C:2222",
+            ),
+            ("C D", "one by one, by raft add and raft remove"),
+        ] {
+            let remedy = remedy(
+                &addresses(partners),
+                &members,
+                &addresses("W")[0],
+                &commands,
+            );
+            assert!(remedy.to_string().ends_with(wanted), "{remedy}");
         }
     }
 }

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use super::nodes::Node;
 use super::{Member, Trouble};
 use crate::config::{PlacementConfig, VotePolicy, ZonePolicy, limits, shown};
+use crate::reason::{Place, Remedy};
 
 /// What follows from where the members stand.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -99,38 +100,60 @@ pub fn judge(config: &PlacementConfig, known: &Known, voters: Voters) -> Placeme
     }
 }
 
+/// What an operator should know of where the witness stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advice {
+    /// What is so, without a capital or a full stop.
+    pub text: String,
+    /// What to do about it.
+    pub remedy: Remedy,
+}
+
 impl Placement {
-    /// What an operator should know, one sentence each; none if all is well.
-    pub fn advice(&self) -> Vec<String> {
+    /// What an operator should know; none if all is well.
+    pub fn advice(&self, place: &Place<'_>) -> Vec<Advice> {
         let mut advice = Vec::new();
+        let leave = |first: &str| {
+            let step = place.member.map(|m| place.commands.remove_this_from(m));
+            let and = if step.is_some() { ", and " } else { "" };
+            Remedy::new(&format!("{first}{and}"), step)
+        };
         if let (Some(zone), [_, ..]) = (&self.zone, self.sharing.as_slice()) {
             let names: Vec<String> = self.sharing.iter().map(|name| shown(name)).collect();
             let outcome = match self.withheld {
                 Some(Withheld::SharedZone) => "it does not vote (zone_policy: enforce)",
                 _ => "what takes the zone takes the data node and this vote together",
             };
-            advice.push(format!(
-                "this witness shares zone {} with {}: {outcome}; move it to a zone of its own",
-                shown(zone),
-                names.join(", ")
-            ));
+            advice.push(Advice {
+                text: format!(
+                    "this witness shares zone {} with {}: {outcome}",
+                    shown(zone),
+                    names.join(", ")
+                ),
+                remedy: Remedy::new("Move it to a zone of its own", None),
+            });
         }
         if let Some(others) = self.needless_among {
-            advice.push(format!(
-                "the other {others} members are an odd number already: this vote raises the \
-                 majority from {} to {} and so lowers partition tolerance; remove this witness \
-                 from the members, and set vote to \"never\"",
-                others / 2 + 1,
-                others.div_ceil(2) + 1
-            ));
+            advice.push(Advice {
+                text: format!(
+                    "the other {others} members are an odd number already: this vote raises the \
+                     majority from {} to {} and so lowers partition tolerance",
+                    others / 2 + 1,
+                    others.div_ceil(2) + 1
+                ),
+                remedy: leave(
+                    "Set vote to never, restart, take this witness out of partner_addrs on the \
+                     data nodes",
+                ),
+            });
         }
         if self.counts_though_silent {
-            advice.push(
-                "this witness is configured never to vote, but is a member, and the majority is \
-                 reckoned with it: remove it with pg-witness raft remove, and from partner_addrs \
-                 of the data nodes"
+            advice.push(Advice {
+                text: "this witness is configured never to vote, but is a member, and the \
+                       majority is reckoned with it"
                     .into(),
-            );
+                remedy: leave("Take it out of partner_addrs on the data nodes"),
+            });
         }
         advice
     }
@@ -168,9 +191,10 @@ impl Member {
         if now == before {
             return;
         }
-        let told = before.advice();
-        for advice in now.advice().iter().filter(|advice| !told.contains(advice)) {
-            log::warn!("{}: {advice}", self.name);
+        let (told, advice) =
+            self.with_place(None, |place| (before.advice(place), now.advice(place)));
+        for Advice { text, remedy } in advice.iter().filter(|advice| !told.contains(advice)) {
+            log::warn!("{}: {text}. {remedy}", self.name);
         }
         match (before.withheld, now.withheld) {
             (None, Some(_)) => self.report_silence(),
@@ -203,6 +227,19 @@ mod tests {
             vote,
             ..PlacementConfig::default()
         }
+    }
+
+    /// All that is advised, a line each.
+    fn advice(judged: &Placement) -> String {
+        let commands = crate::config::Commands::of_a_test("orders", "W:2222");
+        let place = Place {
+            commands: &commands,
+            member: Some("A:2222"),
+        };
+        let advice = judged.advice(&place).into_iter();
+        advice
+            .map(|Advice { text, remedy }| format!("{text}. {remedy}\n"))
+            .collect()
     }
 
     const TWO: Voters = Voters {
@@ -256,7 +293,7 @@ mod tests {
             let judged = judge(&config(ours, policy, vote), &known, TWO);
             assert_eq!(judged.sharing.len(), sharing);
             assert_eq!(judged.withheld, withheld);
-            let told = judged.advice().iter().any(|a| a.contains("shares zone"));
+            let told = advice(&judged).contains("shares zone");
             assert_eq!(told, sharing > 0);
         }
     }
@@ -302,15 +339,18 @@ mod tests {
     fn silence_while_it_counts_is_told() {
         let never = config(None, ZonePolicy::Warn, VotePolicy::Never);
         let judged = judge(&never, &Known::default(), TWO);
-        assert!(judged.advice().iter().any(|a| a.contains("raft remove")));
+        assert!(
+            advice(&judged).ends_with(
+                "Take it out of partner_addrs on the data nodes, and run: pg-witness raft remove \
+                 A:2222 W:2222\n"
+            ),
+            "{}",
+            advice(&judged)
+        );
         let outside = Voters {
             others: 3,
             are_we: false,
         };
-        assert!(
-            judge(&never, &Known::default(), outside)
-                .advice()
-                .is_empty()
-        );
+        assert_eq!(advice(&judge(&never, &Known::default(), outside)), "");
     }
 }

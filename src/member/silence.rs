@@ -60,10 +60,20 @@ impl Member {
         if let (Reason::NoMember, Some(obstacle)) = (reason, &*self.obstacle.borrow()) {
             return obstacle.remedy(&self.config.commands);
         }
+        self.with_place(None, |place| reason.remedy(place))
+    }
+
+    /// Calls `tell` with what a remedy needs to know of this witness; the member to
+    /// be asked is another than `about`.
+    pub(super) fn with_place<T>(
+        &self,
+        about: Option<&Address>,
+        tell: impl FnOnce(&Place<'_>) -> T,
+    ) -> T {
         let replica = self.replica.borrow();
         let mut members = replica.log.members().iter();
-        let other = members.find(|address| **address != self.me);
-        reason.remedy(&Place {
+        let other = members.find(|&member| *member != self.me && Some(member) != about);
+        tell(&Place {
             commands: &self.config.commands,
             member: other.map(Address::as_str),
         })
