@@ -57,7 +57,7 @@ async fn listen(bind: &Bind) -> TcpListener {
             Err(error) => {
                 if !std::mem::replace(&mut reported, true) {
                     log::warn!(
-                        "http: cannot listen on {bind}: {error}; trying on, without it for now"
+                        "http: no status is served; retrying: cannot listen on {bind}: {error}"
                     );
                 }
                 Timer::after(LISTEN_AGAIN).await;
