@@ -15,6 +15,9 @@ pub fn report(config: &Config) -> String {
 
 fn write(config: &Config, text: &mut String) -> std::fmt::Result {
     writeln!(text, "configuration: {}", config.source)?;
+    if let Some(file) = &config.environment_file {
+        writeln!(text, "variables of the service: {}", file.display())?;
+    }
     writeln!(
         text,
         "log level: {}",

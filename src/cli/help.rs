@@ -67,7 +67,8 @@ FILE is Patroni's own YAML (its raft: section is read) or JSON:
 Without FILE: PATRONI_CONFIGURATION, else PATRONI_RAFT_SELF_ADDR and its kin, else
 /etc/pg-witness/config if it exists, else a demo cluster on 127.0.0.1:2222, but not in a
 container or a service. This holds for every command. PATRONI_RAFT_* also go over a FILE
-with one cluster.
+with one cluster. With /etc/pg-witness/config, variables that are not set are taken from
+/etc/pg-witness/environment, as its service has them.
 
 examples:
     pg-witness check-config /etc/patroni/patroni.yml
@@ -96,7 +97,8 @@ options:  --json                  one JSON object
           --password-file FILE    the group's password
           -c, --config FILE       or: the configuration of a cluster with that node, whose
                                   password is taken; else PATRONI_RAFT_PASSWORD, else
-                                  the cluster with that node in /etc/pg-witness/config
+                                  the cluster with that node in /etc/pg-witness/config,
+                          with the variables in /etc/pg-witness/environment
           -h, --help              this text
 
 Only for nodes of Patroni: another PySyncObj program ends when asked for its members.

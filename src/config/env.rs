@@ -25,6 +25,17 @@ impl Env {
         self
     }
 
+    /// With these variables more, where none of that name is set, not even to nothing.
+    #[must_use]
+    pub fn over(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        let mut all: BTreeMap<String, OsString> = variables
+            .into_iter()
+            .map(|(name, value)| (name, value.into()))
+            .collect();
+        all.append(&mut self.0);
+        Self(all)
+    }
+
     /// The value of a variable; none when unset or empty, which is the same to
     /// Patroni. Fails on what is not UTF-8.
     pub fn text(&self, name: &str) -> Result<Option<&str>, ConfigError> {

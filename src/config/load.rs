@@ -17,28 +17,40 @@ use super::{
     Bind, Bootstrap, ClusterConfig, Config, ConfigSource, Election, HttpConfig, LogConfig,
     PlacementConfig,
 };
-use super::{Source, Timing, address, doubts, file, limits, own, patroni, variables, yaml};
+use super::{
+    Source, Timing, address, doubts, file, limits, own, patroni, service, variables, yaml,
+};
 
 /// The variable that may hold Patroni's whole YAML.
-const PATRONI_CONFIGURATION: &str = "PATRONI_CONFIGURATION";
+pub(super) const PATRONI_CONFIGURATION: &str = "PATRONI_CONFIGURATION";
 
 /// `off`: whatever is not configured is missing, and no demo runs in its stead. The
 /// container image sets it.
 pub const DEMO: &str = "PG_WITNESS_DEMO";
 
 /// Set by a service manager that waits for news of its service (`sd_notify(3)`).
-const SERVICE: &str = "NOTIFY_SOCKET";
+pub(super) const SERVICE: &str = "NOTIFY_SOCKET";
 
 /// Reads the configuration: the file named, else `PATRONI_CONFIGURATION`, else
 /// the variables alone, else the default file, else the demo. The variables
 /// `PATRONI_RAFT_*` go over a file but not over `PATRONI_CONFIGURATION`, as in
-/// Patroni 4.1.5.
+/// Patroni 4.1.5. With the default file go the variables of its service.
 pub fn load(source: &ConfigSource, env: &Env) -> Result<Config, ConfigError> {
-    let mut config = read(source, env)?;
+    let service = service::of_command(source, env)?;
+    let (source, in_effect) = match &service {
+        Some(service) => (&service.source, &service.env),
+        None => (source, env),
+    };
+    let mut config = read(source, in_effect)?;
     for cluster in &config.clusters {
         config.probe.trust(&cluster.partner_addrs);
     }
-    config.warnings.extend(variables::strays(env));
+    config.warnings.extend(variables::strays(in_effect));
+    if let Some(service) = service {
+        config.warnings.extend(service.warnings);
+        config.environment_file = Some(service.file);
+    }
+    // A command reads the service's variables by itself.
     let process = Process::this(env);
     for cluster in &mut config.clusters {
         cluster.commands = Commands::new(cluster, &config.source, env, &process);
@@ -224,6 +236,7 @@ fn one(
         probe: RawProbe::default().believe(env)?,
         appliance: None,
         source,
+        environment_file: None,
         warnings,
     })
 }
@@ -286,6 +299,7 @@ fn load_own(
         probe: read.probe.believe(env)?,
         appliance,
         source: Source::Own(path.into()),
+        environment_file: None,
         warnings,
     })
 }
@@ -408,6 +422,7 @@ fn demo(env: &Env, mut warnings: Vec<String>) -> Result<Config, ConfigError> {
         probe: RawProbe::default().believe(env)?,
         appliance: None,
         source: Source::Demo,
+        environment_file: None,
         warnings,
     })
 }

@@ -31,6 +31,7 @@ mod probe;
 mod raw;
 mod reload;
 mod scalar;
+mod service;
 mod suggest;
 #[cfg(test)]
 mod tests;
@@ -67,6 +68,8 @@ pub struct Config {
     pub appliance: Option<ApplianceConfig>,
     /// Where all this came from.
     pub source: Source,
+    /// The file of the service's variables that were read too, if it was.
+    pub environment_file: Option<PathBuf>,
     /// What is odd but no reason to stop; to be logged at start.
     pub warnings: Vec<String>,
 }
@@ -226,7 +229,7 @@ pub struct ConfigSource {
     /// The file or folder named.
     pub file: Option<PathBuf>,
     /// The file that is read if none is named, it exists, and the environment alone
-    /// configures nothing.
+    /// configures nothing. The variables of its service are in `environment` beside it.
     pub default_file: Option<PathBuf>,
     /// Whether we stand in for `patroni_raft_controller`: then a file that does
     /// not exist leaves the word to the environment, and nothing configured is

@@ -5,7 +5,7 @@ use super::env::Env;
 use super::suggest::nearest;
 
 /// What each begins with.
-const PREFIX: &str = "PG_WITNESS_";
+pub const PREFIX: &str = "PG_WITNESS_";
 
 /// All that this program reads, but for the keys of `probe`, which are refused where
 /// they are read.
