@@ -2,6 +2,7 @@
 //! S6, S8).
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::age::{Age, CountedClock, clock_ahead_ms, over_by_wall_clock};
@@ -23,7 +24,12 @@ pub struct Store {
     clock: CountedClock,
     bytes: u64,
     replaying: bool,
+    /// See [`Store::servers_mark`].
+    servers_mark: Arc<()>,
 }
+
+/// What is in every key under which a server tells of itself.
+const SERVER_KEY_PART: &str = "/members/";
 
 type Waiting = BTreeSet<(Duration, Place)>;
 
@@ -94,6 +100,7 @@ impl Store {
             clock: CountedClock::new(now),
             bytes: 0,
             replaying: true,
+            servers_mark: Arc::default(),
         };
         for (key, stored) in pairs {
             store.put(&key, stored, now);
@@ -154,6 +161,7 @@ impl Store {
     }
 
     fn put(&mut self, key: &Value, stored: Value, now: Instant) {
+        self.mark_servers(key);
         let bytes = weight(key) + weight(&stored);
         let found = self.table.find(key);
         let old = found.and_then(|place| Some((place, self.table.at(place)?)));
@@ -183,9 +191,26 @@ impl Store {
             self.bytes -= bytes;
             self.waiting
                 .remove(&(age.due_at().unwrap_or_default(), *place));
+            self.mark_servers(&row.key);
             keys.push(row.key);
         }
         keys
+    }
+
+    fn mark_servers(&mut self, changed: &Value) {
+        if changed
+            .as_str()
+            .is_some_and(|key| key.contains(SERVER_KEY_PART))
+        {
+            self.servers_mark = Arc::default();
+        }
+    }
+
+    /// Another one, by [`Arc::ptr_eq`], whenever a key of a server
+    /// (`/NAMESPACE/SCOPE/members/NAME`) was written or deleted since, or the state
+    /// is a loaded one: whoever looks for them need not read all keys again.
+    pub fn servers_mark(&self) -> &Arc<()> {
+        &self.servers_mark
     }
 
     /// The value under a key.

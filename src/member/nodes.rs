@@ -6,13 +6,15 @@
 //! nothing here grows beyond what the store itself takes.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use event_listener::EventListener;
 
 use super::Member;
 use crate::config::limits::{CONN_URL_BYTES_MAX, ZONE_BYTES_MAX};
+use crate::kv::Store;
 use crate::status::field::Object;
-use crate::wire::{LogIndex, Value};
+use crate::wire::Value;
 
 /// One server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +71,29 @@ fn zone(json: &Object<'_>) -> Option<String> {
 #[derive(Debug, Default)]
 pub(super) struct Nodes {
     found: Rc<[Node]>,
-    as_of: Option<LogIndex>,
+    /// The store's mark at that time.
+    as_of: Option<Arc<()>>,
+}
+
+impl Nodes {
+    /// Looks again if the store's servers may have changed. Whether they have.
+    fn look(&mut self, store: &Store) -> bool {
+        let mark = store.servers_mark();
+        if self
+            .as_of
+            .as_ref()
+            .is_some_and(|as_of| Arc::ptr_eq(as_of, mark))
+        {
+            return false;
+        }
+        self.as_of = Some(mark.clone());
+        let found = of_store(store.iter());
+        let changed = *self.found != *found;
+        if changed {
+            self.found = found.into();
+        }
+        changed
+    }
 }
 
 impl Member {
@@ -83,28 +107,22 @@ impl Member {
         self.nodes_changed.listen()
     }
 
-    /// Looks again if something was applied since. Whether the servers changed.
-    pub(super) fn look_for_nodes(&self) -> bool {
-        let found = {
-            let replica = self.replica.borrow();
-            let applied = Some(replica.applied);
-            if std::mem::replace(&mut self.nodes.borrow_mut().as_of, applied) == applied {
-                return false;
-            }
-            of_store(replica.store.iter())
-        };
-        if *self.nodes.borrow().found == *found {
-            return false;
+    /// Looks again if the store's servers may have changed.
+    pub(super) fn look_for_nodes(&self) {
+        let changed = self.nodes.borrow_mut().look(&self.replica.borrow().store);
+        if changed {
+            self.nodes_changed.notify(usize::MAX);
         }
-        self.nodes.borrow_mut().found = found.into();
-        self.nodes_changed.notify(usize::MAX);
-        true
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
+    use crate::kv::Call;
+    use crate::wire::LogIndex;
 
     fn found(key: &str, json: &str) -> Option<Node> {
         let key = Value::str(key);
@@ -170,5 +188,52 @@ mod tests {
         let deep = format!("{{\"x\":{}", "[".repeat(60_000));
         let node = found("/service/main/members/pg1", &deep).unwrap();
         assert_eq!((node.conn_url, node.zone), (None, None));
+    }
+
+    /// A write to any other key, such as the leader key, costs no look at all keys.
+    #[test]
+    fn it_looks_again_only_where_a_servers_key_changed() {
+        const MEMBER: &str = "/service/main/members/pg1";
+        let stored = |json: &str| {
+            let (updated, created) = (Value::Float(1.0), Value::Float(1.0));
+            let pairs = [
+                ("value", Value::str(json)),
+                ("updated", updated),
+                ("created", created),
+            ];
+            Value::dict(pairs)
+        };
+        let call = |function, args: Vec<Value>| Call {
+            function: Value::Int(function),
+            args,
+            kwargs: Vec::new(),
+        };
+        let set = |key: &str, json: &str| call(2, vec![Value::str(key), stored(json)]);
+        let url = |host: &str| format!("{{\"conn_url\":\"postgres://{host}:5432/postgres\"}}");
+        let (mut store, mut index) = (Store::new(Instant::now()), LogIndex::FIRST);
+        let mut nodes = Nodes::default();
+        nodes.look(&store);
+        for (call, looks, changed) in [
+            (set(MEMBER, &url("a")), true, true),
+            (set("/service/main/leader", "pg1"), false, false),
+            (set(MEMBER, &url("a")), true, false),
+            (set(MEMBER, &url("b")), true, true),
+            (set("/service/main/status", "1"), false, false),
+            (call(0, vec![Value::str(MEMBER)]), true, true),
+        ] {
+            index = index.next();
+            let before = nodes.as_of.clone().unwrap();
+            store.apply(index, &call, Instant::now());
+            assert_eq!(nodes.look(&store), changed, "{call:?}");
+            assert_eq!(
+                !Arc::ptr_eq(&before, store.servers_mark()),
+                looks,
+                "{call:?}"
+            );
+        }
+        assert!(nodes.found.is_empty());
+        // A snapshot takes the store's place.
+        let pairs = [(Value::str(MEMBER), stored(&url("c")))];
+        assert!(nodes.look(&Store::load(pairs, Instant::now())));
     }
 }
