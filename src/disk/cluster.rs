@@ -494,9 +494,8 @@ fn recovered(state: Option<&State>, set_aside: Option<&Path>) -> Recovered {
     });
     let condition = match (state, set_aside) {
         (None, None) => Condition::Fresh,
-        (None, Some(folder)) => Condition::Damaged {
-            what: "an earlier state was set aside, and none saved since".into(),
-            set_aside: folder.to_path_buf(),
+        (None, Some(folder)) => Condition::SetAside {
+            folder: folder.to_path_buf(),
         },
         (Some(_), _) if log.torn_bytes > 0 => Condition::TornTail {
             bytes: log.torn_bytes,

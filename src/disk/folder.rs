@@ -77,14 +77,18 @@ fn is_set_aside(name: &str) -> bool {
     name.starts_with(STALE) || name.starts_with(DAMAGED)
 }
 
-/// A folder in which state was set aside before, if there is one.
+/// A folder in which state was set aside before, if there is one: of a name with
+/// numbers behind it the last.
 pub(super) fn set_aside_before(
     storage: &dyn Storage,
     dir: &Path,
 ) -> Result<Option<PathBuf>, DiskError> {
     let mut names = storage.list(dir).map_err(at(dir, "list"))?;
     names.retain(|name| is_set_aside(name));
-    Ok(names.into_iter().max().map(|name| dir.join(name)))
+    let last = names
+        .into_iter()
+        .max_by_key(|name| (name.len(), name.clone()));
+    Ok(last.map(|name| dir.join(name)))
 }
 
 /// The first free name for damage.

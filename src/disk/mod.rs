@@ -175,6 +175,17 @@ pub struct Recovered {
     pub set_aside: bool,
 }
 
+impl Recovered {
+    /// Whether nothing was found that was saved: what is told of the hard state then
+    /// follows from that alone.
+    pub fn is_without_state(&self) -> bool {
+        !matches!(
+            self.condition,
+            Condition::Intact | Condition::TornTail { .. }
+        )
+    }
+}
+
 /// Judges whether the owner of a state can read it; else says what it cannot.
 pub type Readable = fn(&Recovered) -> Result<(), String>;
 
@@ -190,8 +201,13 @@ pub enum Condition {
         /// Length of what was cut.
         bytes: u64,
     },
-    /// Acknowledged state is lost: begin amnesic (S7). Also found when an earlier
-    /// opening set state aside and nothing was saved since.
+    /// No state: it was set aside earlier, by an operator's `reset` or as damage, and
+    /// none was saved since. Begin amnesic (S7).
+    SetAside {
+        /// Where it is.
+        folder: PathBuf,
+    },
+    /// Acknowledged state is lost: begin amnesic (S7).
     Damaged {
         /// What cannot be read, for the operator.
         what: String,

@@ -520,6 +520,10 @@ impl Member {
 fn report_condition(name: &str, recovered: &Recovered) {
     match &recovered.condition {
         Condition::Fresh | Condition::Intact => {}
+        Condition::SetAside { folder } => log::info!(
+            "{name}: an earlier state was set aside; it is kept in {}",
+            folder.display()
+        ),
         Condition::TornTail { bytes } => log::info!(
             "{name}: the last {bytes} bytes of the log were not written whole, as a power cut \
              leaves them; they were never acknowledged"
@@ -529,6 +533,9 @@ fn report_condition(name: &str, recovered: &Recovered) {
              without it and does not vote until that is safe",
             set_aside.display()
         ),
+    }
+    if recovered.is_without_state() {
+        return;
     }
     if let Some(hard_state) = &recovered.hard_state {
         let standing = match hard_state.standing {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use pg_witness::member::offline::{self, Adopted};
 use pg_witness::reason::Reason;
 use pg_witness::status::{Answer, Cluster, Overview, Watcher, metrics};
-use pg_witness::wire::utility::{Request, State, Target};
+use pg_witness::wire::utility::{Request, State, StatusReply, Target};
 use pg_witness::wire::{Address, Entry, Key, Secret, Value};
 
 use crate::fake::{Fake, id, noop, set, set_to};
@@ -20,6 +20,14 @@ fn leader_key(name: &str) -> Arc<[u8]> {
 
 fn condition(witness: &Running) -> Cluster {
     witness.member.condition(&[], Duration::from_secs(60))
+}
+
+/// A witness without partners, which leads.
+async fn alone(rig: &Rig, w: &Address) -> Running {
+    let witness = rig.start(rig.voter(w, &[])).await;
+    let leads = |status: &StatusReply| status.state == State::Leader;
+    witness.shows("that it leads", leads).await;
+    witness
 }
 
 /// Has the witness store and commit what follows the first entry.
@@ -84,10 +92,7 @@ fn what_is_replayed_at_the_start_is_no_news() {
     run(async {
         let rig = Rig::new();
         let [w]: [Address; 1] = addresses();
-        let witness = rig.start(rig.voter(&w, &[])).await;
-        witness
-            .shows("that it leads", |s| s.state == State::Leader)
-            .await;
+        let witness = alone(&rig, &w).await;
         let client = Fake::client(&w).await;
         let member = Value::str("{\"conn_url\":\"postgres://10.0.0.1:5432/postgres\"}");
         client
@@ -121,10 +126,7 @@ fn a_failover_names_both_primaries() {
     run(async {
         let rig = Rig::new();
         let [w]: [Address; 1] = addresses();
-        let witness = rig.start(rig.voter(&w, &[])).await;
-        witness
-            .shows("that it leads", |s| s.state == State::Leader)
-            .await;
+        let witness = alone(&rig, &w).await;
         let client = Fake::client(&w).await;
         let server = |name: &str, ttl| {
             let json = "{\"conn_url\":\"postgres://10.0.0.1:5432/postgres\",\"state\":\"running\"}";
@@ -261,10 +263,7 @@ fn a_change_of_the_members_names_who_asked() {
     run(async {
         let rig = Rig::new();
         let [w, added]: [Address; 2] = addresses();
-        let witness = rig.start(rig.voter(&w, &[])).await;
-        witness
-            .shows("that it leads", |s| s.state == State::Leader)
-            .await;
+        let witness = alone(&rig, &w).await;
         let target = Target::Address(added.clone());
         witness.ask(Request::Add(target)).await.unwrap();
         let asked = format!("asks to add {added}, from no member's host");
@@ -293,5 +292,63 @@ fn a_voter_is_not_adopted() {
             let adopted = offline::adopt(&lost, &rig.worker).await.unwrap();
             assert_eq!(matches!(adopted, Adopted::Already(_)), expected);
         }
+    });
+}
+
+#[test]
+fn after_a_reset_there_is_one_story() {
+    // S7: it is no damage, and nothing was found.
+    run(async {
+        let rig = Rig::new();
+        let [w, a, b]: [Address; 3] = addresses();
+        let config = rig.voter(&w, &[&a, &b]);
+        let witness = rig.start(config.clone()).await;
+        witness.stop().await;
+        assert_eq!(witness.logged("state found").len(), 1);
+        let kept = offline::reset(&config).unwrap();
+
+        let again = rig.start(config.clone()).await;
+        let line = format!(
+            "an earlier state was set aside; it is kept in {}",
+            kept.display()
+        );
+        assert_eq!(again.logged(&line).len(), 1);
+        assert_eq!(again.logged("no state in").len(), 1);
+        assert_eq!(again.logged("cannot be used"), [""; 0]);
+        assert_eq!(again.logged("state found").len(), 1);
+        let cluster = condition(&again);
+        assert_eq!(
+            (cluster.raft.votes, cluster.raft.reason),
+            (false, Some("recovering"))
+        );
+        let why = cluster.raft.why.clone().unwrap();
+        let unready = again.member.unready().unwrap();
+        assert!(
+            unready.starts_with("no vote (recovering): it has new or lost state"),
+            "{unready}"
+        );
+        // Of no member that answers the verdict tells another reason first.
+        let mut notes = cluster.notes.iter();
+        assert!(notes.any(|note| note.text.contains(&why)), "{cluster:?}");
+        let overview = Overview {
+            watcher: Watcher::default(),
+            clusters: vec![cluster],
+        };
+        let metrics: String = metrics::text(&overview).collect();
+        let sample = format!(
+            "pg_witness_raft_no_vote{{cluster=\"{}\",reason=\"recovering\"}} 1\n",
+            w.host()
+        );
+        assert!(metrics.contains(&sample), "{metrics}");
+        again.stop().await;
+
+        // From now on there is a state, and it is no voter's.
+        let third = rig.start(config).await;
+        assert_eq!(
+            third.logged("state found, term 0, not a voter yet").len(),
+            1
+        );
+        assert_eq!(third.logged("set aside").len(), 1);
+        third.stop().await;
     });
 }

@@ -30,8 +30,8 @@ fn opens_again(sim: &Sim, recovered: &Recovered) {
     assert_eq!(Image::of(&again), Image::of(recovered));
     match (&again.condition, &recovered.condition) {
         (Condition::Intact, Condition::Intact) => {}
-        (Condition::Damaged { what, .. }, Condition::Damaged { .. }) => {
-            assert_eq!(what, "an earlier state was set aside, and none saved since");
+        (Condition::SetAside { folder }, Condition::Damaged { set_aside, .. }) => {
+            assert_eq!(folder, set_aside);
         }
         other => panic!("{other:?}"),
     }

@@ -99,9 +99,7 @@ fn a_life_on_the_real_file_system() {
         assert_eq!(fs::read_to_string(dir.join(name)).unwrap(), name);
     }
     let (_, recovered) = Disk::open(&dir, &worker).unwrap();
-    assert!(
-        matches!(recovered.condition, Condition::Damaged { set_aside, .. } if set_aside == moved)
-    );
+    assert_eq!(recovered.condition, Condition::SetAside { folder: moved });
 }
 
 /// The other side of the tests below: opens the folder it is told and says what

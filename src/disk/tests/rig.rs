@@ -127,8 +127,12 @@ impl Rig {
         };
         self.condition = recovered.condition.clone();
         let image = Image::of(&recovered);
-        if let Condition::Damaged { what, .. } = recovered.condition {
-            return Err(format!("damaged: {what}"));
+        match recovered.condition {
+            Condition::Damaged { what, .. } => return Err(format!("damaged: {what}")),
+            Condition::SetAside { folder } => {
+                return Err(format!("set aside: {}", folder.display()));
+            }
+            _ => {}
         }
         let expected = self.book.get(self.acknowledged..).unwrap();
         if !expected.contains(&image) {
