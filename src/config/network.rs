@@ -35,6 +35,15 @@ impl Network {
         let differ = ours.0 ^ theirs.0;
         ours.1 == theirs.1 && differ.leading_zeros() >= u32::from(self.bits)
     }
+
+    /// Whether all of them are loopback addresses.
+    pub fn is_loopback(&self) -> bool {
+        let whole = match self.address {
+            IpAddr::V4(_) => 8,
+            IpAddr::V6(_) => 128,
+        };
+        self.address.is_loopback() && self.bits >= whole
+    }
 }
 
 impl FromStr for Network {

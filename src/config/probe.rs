@@ -85,6 +85,14 @@ impl LoginHost {
         }
     }
 
+    /// Whether this is a loopback, so that the cluster is on this host.
+    pub fn is_loopback(&self) -> bool {
+        match self {
+            Self::Network(network) => network.is_loopback(),
+            Self::Name(name) => address::is_loopback(name),
+        }
+    }
+
     /// Whether it is the host that is called `name` and was found at `address`.
     pub fn is(&self, name: &str, address: IpAddr) -> bool {
         match self {

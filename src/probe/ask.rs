@@ -38,6 +38,14 @@ pub struct Asked {
 }
 
 /// How a server is asked.
+///
+/// Whom the store names is asked, wherever that is: a replica need not be a member of
+/// the Raft group, so nothing else knows its host. Who can write to the store has the
+/// data nodes in hand already, as Patroni runs the commands that stand there, and
+/// learns from a probe only whether a port of this network is open. One thing would
+/// be new: what is reachable from this host alone, such as its loopback or a cloud's
+/// metadata service. No other host's server is at such an address, so it is asked
+/// only where the configuration says that the cluster is there.
 pub struct Question {
     /// As whom.
     pub identity: Rc<Identity>,
@@ -53,7 +61,38 @@ impl Question {
             .iter()
             .any(|known| known.is(&host.name, address))
     }
+
+    fn may_ask(&self, host: &Host, address: IpAddr) -> bool {
+        let on_one_host = || self.login_to.iter().any(LoginHost::is_loopback);
+        !is_each_hosts_own(address)
+            || (address.to_canonical().is_loopback() && on_one_host())
+            || self.may_log_in(host, address)
+    }
 }
+
+/// Whether the address leads every host to itself or to a place of its own, or to no
+/// single one.
+fn is_each_hosts_own(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            v4.is_loopback()
+                || v4.is_unspecified()
+                || v4.is_link_local()
+                || v4.is_multicast()
+                || v4.is_broadcast()
+        }
+        IpAddr::V6(v6) => {
+            v6.is_loopback()
+                || v6.is_unspecified()
+                || v6.is_unicast_link_local()
+                || v6.is_multicast()
+        }
+    }
+}
+
+/// Said in the place of an answer where nobody is asked.
+const NOT_ASKED: &str = "not asked: each host has this address for itself, and neither \
+                         partner_addrs nor probe.allow names it";
 
 /// What all probes of a process share, so that it stays within its bounds and
 /// never asks one server twice at once, under whatever names it is known.
@@ -136,6 +175,13 @@ impl Desk {
                 ));
             }
         };
+        let addresses: Vec<SocketAddr> = addresses
+            .into_iter()
+            .filter(|address| question.may_ask(host, address.ip()))
+            .collect();
+        if addresses.is_empty() {
+            return over(Answer::NoTarget(NOT_ASKED.into()));
+        }
         let mut last = Answer::Silent { connected: false };
         for address in addresses {
             let Some(_seat) = before(deadline, self.seat(address)).await else {
@@ -342,5 +388,59 @@ fn weight(answer: &Answer) -> u8 {
         Answer::Refused => 2,
         Answer::Silent { .. } => 1,
         Answer::Unreachable(_) | Answer::NoTarget(_) => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_each_host_has_for_itself_is_asked_only_where_the_cluster_is_there() {
+        let host = |name: &str| Host {
+            name: name.into(),
+            port: 5432,
+        };
+        for (login_to, name, address, asked) in [
+            // An unlisted replica, wherever it is.
+            ("10.0.1.1/32", "pg3", "10.0.9.3", true),
+            ("10.0.1.1/32", "pg3", "2001:db8::3", true),
+            ("10.0.1.1/32", "127.0.0.1", "127.0.0.1", false),
+            ("10.0.1.1/32", "rebound.example", "127.0.0.1", false),
+            ("10.0.1.1/32", "::ffff:127.0.0.1", "::ffff:127.0.0.1", false),
+            ("10.0.1.1/32", "::1", "::1", false),
+            ("10.0.1.1/32", "0.0.0.0", "0.0.0.0", false),
+            ("10.0.1.1/32", "169.254.169.254", "169.254.169.254", false),
+            ("10.0.1.1/32", "fe80::1", "fe80::1", false),
+            ("10.0.1.1/32", "224.0.0.1", "224.0.0.1", false),
+            ("", "127.0.0.1", "127.0.0.1", false),
+            // All on one host, or listed.
+            ("127.0.0.2/32", "127.0.0.1", "127.0.0.1", true),
+            ("127.0.0.2/32", "169.254.169.254", "169.254.169.254", false),
+            ("169.254.0.0/16", "169.254.1.2", "169.254.1.2", true),
+        ] {
+            let login_to: Vec<LoginHost> = login_to
+                .split_whitespace()
+                .map(|network| LoginHost::Network(network.parse().unwrap()))
+                .collect();
+            let question = Question {
+                identity: Rc::new(Identity {
+                    user: "postgres".into(),
+                    database: "postgres".into(),
+                    password: None,
+                    md5: false,
+                }),
+                login_to: login_to.into(),
+                timeout: Duration::from_secs(5),
+            };
+            let address = address.parse().unwrap();
+            assert_eq!(
+                question.may_ask(&host(name), address),
+                asked,
+                "{name} {address}"
+            );
+        }
+        let named = LoginHost::Name("localhost".into());
+        assert!(named.is_loopback());
     }
 }

@@ -127,7 +127,7 @@ pub enum Answer {
     /// Something answers there that is no PostgreSQL server. The text says what
     /// it did.
     NotPostgres(Rc<str>),
-    /// The `conn_url` names no server that can be asked; the text says why.
+    /// The `conn_url` names no server that can or may be asked; the text says why.
     NoTarget(Rc<str>),
 }
 

@@ -348,7 +348,11 @@ async fn probe(inner: &Inner, server: &Server, tally: &mut Tally) -> (Instant, I
     let ended = Instant::now();
     if inner.settings.borrow().enabled {
         let before = tally.health;
-        tally.add(&schedule, asked.answer.is_accepting(), began);
+        match &asked.answer {
+            // Who was not asked has not failed.
+            Answer::NoTarget(_) => *tally = Tally::NEW,
+            answer => tally.add(&schedule, answer.is_accepting(), began),
+        }
         server.note(&asked, tally, ended);
         if tally.health != before {
             inner.tell(server, before);

@@ -289,8 +289,21 @@ def test_it_logs_in_only_where_it_may(ask, fake, tmp_path):
         heard.append(connection.recv(1000))
 
     server = fake(serve)
-    for options in ({"allow": "192.0.2.0/24"}, {"md5": "false"}):
+    for options in ({"allow": "127.9.9.9/32"}, {"md5": "false"}):
         said = ask(server.url(), password_file=password, **options)
         assert (said["answer"], said["text"]) == ("accepting", "asked for MD5")
         assert said["login"].startswith("failed:"), said
     assert heard == [b"", b""]
+
+
+def test_what_each_host_has_for_itself_is_not_asked(ask, fake):
+    """A `conn_url` may name any host, but nothing that only the witness's own host reaches."""
+    heard = []
+
+    def serve(connection):
+        heard.append(connection.recv(1000))
+
+    said = ask(fake(serve).url(), allow="192.0.2.0/24")
+    assert (said["answer"], said["health"]) == ("no-target", "unknown")
+    assert said["text"].startswith("not asked: each host has this address for itself"), said
+    assert heard == []
