@@ -419,28 +419,21 @@ impl Member {
         let mut done = Box::pin(engine.append(peer, append));
         loop {
             let changed = self.changed.listen();
-            let polled = futures_lite::future::poll_once(&mut done).await;
-            if let Some(result) = polled {
-                self.answer(
-                    peer,
-                    connection,
-                    answer,
-                    Some(Box::pin(async move { result })),
-                );
-                break;
+            let mut ready = futures_lite::future::poll_once(&mut done).await;
+            if ready.is_none() {
+                let log_shows_it =
+                    target.is_some_and(|id| self.replica.borrow().log.id_at(id.index) == Some(id));
+                if log_shows_it {
+                    self.answer(peer, connection, answer, Some(done));
+                    break;
+                }
+                // Either the engine answers or the log changes.
+                let wait = async {
+                    changed.await;
+                    None
+                };
+                ready = smol::future::or(async { Some((&mut done).await) }, wait).await;
             }
-            let log_shows_it =
-                target.is_some_and(|id| self.replica.borrow().log.id_at(id.index) == Some(id));
-            if log_shows_it {
-                self.answer(peer, connection, answer, Some(done));
-                break;
-            }
-            // Either the engine answers or the log changes.
-            let wait = async {
-                changed.await;
-                None
-            };
-            let ready = smol::future::or(async { Some((&mut done).await) }, wait).await;
             if let Some(result) = ready {
                 self.answer(
                     peer,
