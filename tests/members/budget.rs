@@ -117,7 +117,8 @@ fn who_costs_much_waits_and_others_do_not() {
         let handled = || u128::try_from(costly.handled.get()).unwrap();
         until("the burst", async || handled() >= burst).await;
         let mut answered = 0;
-        while began.elapsed() < Duration::from_secs(2) {
+        // On a busy machine the burst alone may take as long.
+        while answered < 2 || began.elapsed() < Duration::from_secs(2) {
             let (connection, mut client) = pair().await;
             let other = serve(connection, |connection| connection.send("FAIL"));
             client.write_all(&questions(1)).await.unwrap();
@@ -132,7 +133,6 @@ fn who_costs_much_waits_and_others_do_not() {
         let repaid = began.elapsed() * limits::READ_ONLY_CPU.per_mille / 1_000;
         let most = burst + 1 + repaid.as_millis() / cost.as_millis();
         assert!(handled() <= most, "{} of {most}", handled());
-        assert!(answered > 1);
         assert!(costly.ended.borrow().is_none(), "it is not closed");
     });
 }

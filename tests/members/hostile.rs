@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pg_witness::config::limits;
+use pg_witness::config::{ClusterConfig, limits};
 use pg_witness::raft::runtime;
 use pg_witness::wire::message::{
     Append, AppendBody, ApplyError, ApplyOutcome, FragmentPart, Hello, Message, NextNodeIdx,
@@ -21,8 +21,8 @@ use smol::net::TcpStream;
 
 use crate::amnesia::lived;
 use crate::fake::{Fake, id, index, noop, set, term};
-use crate::quorum::leading;
-use crate::rig::{Rig, Running, addresses, during, in_time, run, until};
+use crate::quorum::{leading, leading_with};
+use crate::rig::{LIMIT, Rig, Running, addresses, during, in_time, run, until};
 
 /// A witness and the two other members, linked.
 pub async fn linked(rig: &Rig, [w, a, b]: &[Address; 3]) -> (Running, Rc<Fake>, Rc<Fake>) {
@@ -394,7 +394,12 @@ fn answers_that_lie() {
     // S3, H9: a follower promises what it was never sent.
     run(async {
         let rig = Rig::new();
-        let (witness, [a, b]) = leading(&rig, &addresses()).await;
+        // However long this takes: it shall not end its leadership for the silence.
+        let patient = |mut config: ClusterConfig| {
+            config.timing.leader_fallback_timeout = LIMIT;
+            config
+        };
+        let (witness, [a, b]) = leading_with(&rig, &addresses(), patient).await;
         let client = Fake::client(&witness.address).await;
         let committed = client.write(set("x", 60.0)).await.index.get();
         for fake in [&a, &b] {
@@ -425,13 +430,17 @@ fn answers_that_lie() {
         }
         for fake in [&a, &b] {
             fake.plain.answers.set(true);
-            if !fake.is_linked() {
-                fake.dial(&witness.address).await;
-            }
         }
-        witness
-            .shows("the commit", |s| s.commit_idx > committed)
-            .await;
+        // What they left unanswered may cost them their links at any moment.
+        until("the commit", async || {
+            for fake in [&a, &b] {
+                if !fake.is_linked() {
+                    fake.dial(&witness.address).await;
+                }
+            }
+            witness.status().await.unwrap().commit_idx > committed
+        })
+        .await;
     });
 }
 

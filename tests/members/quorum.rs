@@ -13,22 +13,31 @@ use crate::rig::{Rig, Running, addresses, during, quick, run, until};
 
 /// A witness that leads two plain followers.
 pub async fn leading(rig: &Rig, addresses: &[Address; 3]) -> (Running, [Rc<Fake>; 2]) {
-    leading_as(rig, addresses, PlacementConfig::default()).await
+    leading_with(rig, addresses, |config| config).await
 }
 
 /// Likewise, at a place of its own.
 pub async fn leading_as(
     rig: &Rig,
-    [w, a, b]: &[Address; 3],
+    addresses: &[Address; 3],
     placement: PlacementConfig,
+) -> (Running, [Rc<Fake>; 2]) {
+    let placed = |config| ClusterConfig {
+        placement,
+        ..config
+    };
+    leading_with(rig, addresses, placed).await
+}
+
+/// Likewise, with something else in its configuration.
+pub async fn leading_with(
+    rig: &Rig,
+    [w, a, b]: &[Address; 3],
+    configured: impl FnOnce(ClusterConfig) -> ClusterConfig,
 ) -> (Running, [Rc<Fake>; 2]) {
     let all = [w, a, b];
     let followers = [Fake::listen(a, &all).await, Fake::listen(b, &all).await];
-    let config = ClusterConfig {
-        placement,
-        ..rig.voter(w, &[a, b])
-    };
-    let witness = rig.start(config).await;
+    let witness = rig.start(configured(rig.voter(w, &[a, b]))).await;
     for follower in &followers {
         follower.follow();
         follower.dial(w).await;
