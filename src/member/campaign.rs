@@ -70,7 +70,7 @@ impl Member {
     }
 
     /// Campaigns, unless something speaks against it.
-    async fn campaign(&self) {
+    async fn campaign(self: &Rc<Self>) {
         let urged = self.clock.take_urge();
         self.clock.restart();
         if !self.may_campaign() {
@@ -123,7 +123,7 @@ impl Member {
 
     /// Asks who is linked to us whether they follow a leader. One that does is
     /// enough: whether the leader has a majority shows in what it commits.
-    async fn is_led_elsewhere(&self) -> bool {
+    async fn is_led_elsewhere(self: &Rc<Self>) -> bool {
         let members = self.replica.borrow().log.members().clone();
         let (answers, said) = smol::channel::unbounded();
         for peer in members {
@@ -143,6 +143,9 @@ impl Member {
         drop(answers);
         let mut named = false;
         while let Ok((peer, status)) = said.recv().await {
+            if let Some(status) = &status {
+                self.seek_newcomer(status);
+            }
             match status.and_then(|status| self.hears_another_leader(&peer, &status)) {
                 Some(true) => return true,
                 Some(false) => named = true,

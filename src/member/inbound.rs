@@ -148,7 +148,7 @@ impl Member {
         if self.has_voice() {
             self.acquainted(peer).await;
         }
-        let known = self.is_member(peer) && self.peerage.is_verified(peer);
+        let known = self.hears(peer) && self.peerage.is_verified(peer);
         if !self.may_vote() || !known || self.is_led_beside(peer) {
             self.refuse_vote(peer, term);
             return;

@@ -16,6 +16,7 @@
 //! * [`inbound`]: what peers send;
 //! * [`leading`]: what we send while we lead;
 //! * [`liveness`]: whether its engine makes progress;
+//! * [`newcomers`]: members whose `add` is still on its way to us;
 //! * [`nodes`]: the PostgreSQL servers that the store names;
 //! * [`partners`]: the configured partners against the group's members;
 //! * [`peerage`]: what the peers have shown of themselves;
@@ -47,6 +48,7 @@ pub mod inbound;
 pub mod joining;
 pub mod leading;
 pub mod liveness;
+pub mod newcomers;
 pub mod nodes;
 pub mod offline;
 pub mod partners;
@@ -135,6 +137,8 @@ pub struct Member {
     followed: Cell<bool>,
     /// Our state is of a group to which no configured partner belongs.
     other_group: Cell<bool>,
+    /// A node that is heard like a member, before its `add` has come.
+    newcomer: RefCell<Option<Address>>,
     elsewhere: RefCell<Option<campaign::Elsewhere>>,
     quota: RefCell<quota::Quota>,
     /// Why our state could not be opened again, when that was tried last.

@@ -119,6 +119,7 @@ impl Member {
             unlisted: Cell::default(),
             followed: Cell::default(),
             other_group: Cell::default(),
+            newcomer: RefCell::default(),
             elsewhere: RefCell::default(),
             quota: RefCell::default(),
             disk_error: RefCell::default(),
@@ -497,6 +498,7 @@ impl Member {
             self.watch_store();
             self.consider_placement();
             self.look_for_primaries();
+            self.review_newcomer();
             self.verify_peers();
             self.teach_waiting();
             // S8: after a gap what waits in the sockets is read first.

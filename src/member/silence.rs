@@ -83,7 +83,7 @@ impl Member {
     pub(super) fn refuse_vote(&self, peer: &Address, term: Term) {
         let refusal = match self.reason() {
             Some(reason) => Refusal::Ours(reason),
-            None if !self.is_member(peer) => Refusal::NoMember,
+            None if !self.hears(peer) => Refusal::NoMember,
             None if !self.peerage.is_verified(peer) => Refusal::Unverified,
             None => Refusal::Led,
         };

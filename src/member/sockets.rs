@@ -123,7 +123,8 @@ impl Member {
         }
         self.peerage.forget(peer);
         self.verify_peers();
-        if self.may_teach(peer) {
+        // A newcomer is not led before its `add` has come.
+        if !self.is_newcomer(peer) && self.may_teach(peer) {
             self.lead_peer(Peer::Member(peer.clone()), connection);
         } else {
             self.peerage.teach_later(peer);
@@ -191,7 +192,8 @@ impl Member {
     /// Starts to dial the members that are ours to dial, and drops the links
     /// of those that are members no more.
     pub(super) fn sync_links(self: &Rc<Self>) {
-        let members = self.replica.borrow().log.members().clone();
+        let mut members = self.replica.borrow().log.members().clone();
+        members.extend(self.newcomer.borrow().iter().cloned());
         let mut links = self.links.borrow_mut();
         for address in members.iter().filter(|address| **address != self.me) {
             let link = links.entry(address.clone()).or_default();

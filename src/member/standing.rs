@@ -56,6 +56,7 @@ impl Member {
             // S7 b: every configured member is to show what it holds.
             peers.extend(self.config.partner_addrs.iter().cloned());
         }
+        peers.extend(self.newcomer.borrow().iter().cloned());
         for peer in peers.into_iter().filter(|peer| *peer != self.me) {
             let ask = self.peerage.update(&peer, |known| {
                 let wanted = !known.verified

@@ -242,22 +242,27 @@ impl Member {
     }
 
     /// Whether the address is a member's, now or in a moment: the `add` of a
-    /// node that has just been added may still be on its way to us.
-    async fn await_member(&self, address: &Address) -> bool {
+    /// node that has just been added may still be on its way to us. If no leader is
+    /// heard it may have to come from that very node.
+    async fn await_member(self: &Rc<Self>, address: &Address) -> bool {
         let found = async {
             loop {
                 let changed = self.changed.listen();
-                if self.is_member(address) {
+                if self.hears(address) {
                     return true;
                 }
                 changed.await;
             }
         };
+        let newcomer = async {
+            self.newcomer_heard(address).await;
+            true
+        };
         let limit = async {
             Timer::after(limits::PARKED_HELLO_TIME).await;
             false
         };
-        smol::future::or(found, limit).await
+        smol::future::or(found, smol::future::or(newcomer, limit)).await
     }
 
     async fn on_guest(self: &Rc<Self>, connection: &Rc<Connection>, value: &Value) {

@@ -20,6 +20,7 @@ mod hostile;
 mod joining;
 mod liveness;
 mod memory;
+mod newcomers;
 mod placement;
 mod proposals;
 mod quorum;
