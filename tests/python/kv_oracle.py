@@ -25,7 +25,7 @@ import sys
 import types
 
 from patroni.dcs import raft
-from pysyncobj.node import TCPNode
+from pysyncobj.node import Node, TCPNode
 from pysyncobj.serializer import Serializer
 
 NAME = 'a'
@@ -53,7 +53,7 @@ def encode(value):
         return 's%s;' % value.encode('utf-8', 'surrogatepass').hex()
     if kind is bytes:
         return 'b%s;' % value.hex()
-    if isinstance(value, TCPNode):
+    if isinstance(value, Node):
         return 'n%s;' % value.id.encode().hex()
     if kind is dict:
         return 'd%d;%s' % (len(value), ''.join(encode(k) + encode(v) for k, v in value.items()))
