@@ -16,15 +16,18 @@
 //! * [`kv`]: Patroni's `KVStoreTTL` as a pure state machine;
 //! * [`machine`]: what PID 1 of a board has to say, for whoever shows it;
 //! * [`reason`]: why this witness does not vote, in words and with the remedy;
-//! * [`reactor`]: the one thread's sockets and timers;
 //! * [`text`]: which characters of somebody else's text may be shown;
-//! * [`wire`]: PySyncObj's bytes, without I/O.
+//! * [`wire`]: PySyncObj's bytes, without I/O;
+//! * [`reactor`]: the one thread's sockets, timers, clock and source of chance.
 //!
 //! [`bugs`]: what the tests plant in these rooms to see whether they notice.
 //!
 //! How a write and a vote pass through them, and the safety rules that the code
 //! cites as "S7": [`architecture`]. The hazards "H8" and the sections "spec 3.8":
 //! [`wire::protocol`]. The rules of the engine, "E3": [`raft::openraft_rules`].
+
+// What runs in a member asks `reactor` for time, chance and names (.clippy.toml).
+#![deny(clippy::disallowed_methods)]
 
 /// [PROTOCOL.md]: crate::wire::protocol
 /// [OPENRAFT.md]: crate::raft::openraft_rules
@@ -33,6 +36,10 @@
 pub mod architecture {}
 
 #[cfg(feature = "appliance")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the board's own processes are no member"
+)]
 pub mod appliance;
 pub mod bugs;
 pub mod cli;

@@ -15,6 +15,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use rustix::fs::fstat;
 
 use self::ring::{Event, Kept, Ring};
+use crate::reactor;
 use crate::text::escaped;
 
 pub mod ring;
@@ -45,12 +46,12 @@ pub fn take_in(board: Vec<Kept>) {
 
 /// The wall clock, RFC 3339.
 pub fn now() -> String {
-    utc(SystemTime::now())
+    utc(reactor::wall_clock())
 }
 
 fn keep(level: Level, message: &str) {
     let mut ring = RING.lock().unwrap_or_else(PoisonError::into_inner);
-    ring.keep(SystemTime::now(), level, message);
+    ring.keep(reactor::wall_clock(), level, message);
 }
 
 /// Keeps what matters, whatever is written; writes what was asked for.
@@ -86,7 +87,7 @@ pub fn start(level: LevelFilter) {
         .filter_level(LevelFilter::Warn)
         .filter_module(env!("CARGO_CRATE_NAME"), LevelFilter::Trace)
         .format(move |out, record| {
-            let now = (!journal).then(SystemTime::now);
+            let now = (!journal).then(reactor::wall_clock);
             let line = line(record.level(), &record.args().to_string(), now);
             out.write_all(line.as_bytes())
         })

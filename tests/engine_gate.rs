@@ -16,7 +16,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use event_listener::{Event, EventListener};
 use pg_witness::disk::{Disk, Worker};
@@ -28,6 +28,7 @@ use pg_witness::raft::network::{Peers, Progress};
 use pg_witness::raft::replica::{Replica, Shared};
 use pg_witness::raft::runtime;
 use pg_witness::raft::types::{Members, Payload};
+use pg_witness::reactor::Instant;
 use pg_witness::wire::snapshot::Snapshot;
 use pg_witness::wire::{Address, Entry, EntryId, LogIndex, Term, command};
 use rand::rngs::SmallRng;

@@ -15,11 +15,11 @@ mod commands;
 mod oracle;
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 use commands::Dice;
 use oracle::{Oracle, encode, encode_dict};
 use pg_witness::kv::{Applied, Call, Change, Poison, Store, Tail};
+use pg_witness::reactor::Instant;
 use pg_witness::wire::{LogIndex, Snapshot, Value};
 
 const COMMANDS_PER_CASE: u64 = 40;

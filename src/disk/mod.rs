@@ -46,8 +46,12 @@ mod faults;
 mod folder;
 mod format;
 mod image;
+#[cfg(feature = "test-hooks")]
+mod inline;
 mod recover;
 mod segment;
+#[cfg(feature = "test-hooks")]
+mod simulated;
 mod storage;
 #[cfg(test)]
 mod tests;
@@ -59,15 +63,18 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use futures_channel::oneshot;
 
+use crate::reactor;
 use crate::wire::{Address, Entry, EntryId, LogIndex, Term};
 
 pub use error::DiskError;
 #[cfg(feature = "test-hooks")]
 pub use faults::Faults;
+#[cfg(feature = "test-hooks")]
+pub use simulated::{Backup, SimulatedDisk};
 pub use worker::Worker;
 
 use storage::{RealStorage, Storage};
@@ -258,7 +265,7 @@ impl Stats {
 
 /// Days since 1970, UTC.
 fn today() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = reactor::wall_clock().duration_since(UNIX_EPOCH);
     now.map_or(0, |now| now.as_secs() / 86_400)
 }
 
@@ -457,6 +464,18 @@ impl Drop for Disk {
 /// # Errors
 /// The folder is in use (close the [`Disk`] first), or cannot be written.
 pub fn set_aside(dir: &Path, name: &str) -> Result<PathBuf, DiskError> {
-    let _lock = folder::take_lock(&RealStorage, dir)?;
-    folder::set_aside(&RealStorage, dir, name)
+    set_aside_on(&RealStorage, dir, name)
+}
+
+/// As [`set_aside`], on the disk that a worker serves.
+///
+/// # Errors
+/// As [`set_aside`].
+pub fn set_aside_of(worker: &Worker, dir: &Path, name: &str) -> Result<PathBuf, DiskError> {
+    set_aside_on(worker.storage().as_ref(), dir, name)
+}
+
+fn set_aside_on(storage: &dyn Storage, dir: &Path, name: &str) -> Result<PathBuf, DiskError> {
+    let _lock = folder::take_lock(storage, dir)?;
+    folder::set_aside(storage, dir, name)
 }

@@ -15,12 +15,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_channel::oneshot;
 
 use crate::bugs::{Bug, planted};
 use crate::config::limits::{DISK_QUEUE_BYTES_MAX, DISK_ROUND_BYTES};
+use crate::reactor::Instant;
 use crate::wire::LogIndex;
 
 use super::cluster::Cluster;
@@ -39,9 +40,19 @@ const OP_BYTES: usize = 128;
 /// the last [`super::Disk`] are gone.
 #[derive(Debug, Clone)]
 pub struct Worker {
-    jobs: Sender<Job>,
+    jobs: Jobs,
     next_id: Arc<AtomicU64>,
     storage: Arc<dyn Storage>,
+}
+
+/// The way to whoever does the jobs.
+#[derive(Debug, Clone)]
+enum Jobs {
+    /// The disk thread.
+    Thread(Sender<Job>),
+    /// A task under simulated time.
+    #[cfg(feature = "test-hooks")]
+    Task(super::inline::Inbox),
 }
 
 type Done = oneshot::Sender<Result<(), DiskError>>;
@@ -158,13 +169,27 @@ impl Worker {
         Self::start_on(Arc::new(faults))
     }
 
+    /// Without a thread, on a simulated disk: whoever calls this runs the task, which
+    /// does what the thread does, takes the time that the disk takes, and never
+    /// ends. What is asked for after it was dropped is not done any more.
+    #[cfg(feature = "test-hooks")]
+    pub fn simulated(disk: super::SimulatedDisk) -> (Self, impl Future<Output = ()> + 'static) {
+        let inbox = super::inline::Inbox::default();
+        let worker = Self {
+            jobs: Jobs::Task(inbox.clone()),
+            next_id: Arc::new(AtomicU64::new(0)),
+            storage: Arc::new(disk.clone()),
+        };
+        (worker, super::inline::work(inbox, disk))
+    }
+
     fn start_on(storage: Arc<dyn Storage>) -> io::Result<Self> {
         let (jobs, inbox) = channel();
         thread::Builder::new()
             .name("disk".into())
             .spawn(move || run(&inbox))?;
         Ok(Self {
-            jobs,
+            jobs: Jobs::Thread(jobs),
             next_id: Arc::new(AtomicU64::new(0)),
             storage,
         })
@@ -183,7 +208,11 @@ impl Worker {
     /// Queues a job. If the thread is gone the job's sender drops, which its
     /// receiver reads as [`DiskError::Stopped`].
     pub(super) fn send(&self, job: Job) {
-        drop(self.jobs.send(job));
+        match &self.jobs {
+            Jobs::Thread(thread) => drop(thread.send(job)),
+            #[cfg(feature = "test-hooks")]
+            Jobs::Task(inbox) => inbox.push(job),
+        }
     }
 
     /// Queues an operation, unless the cluster's queue is at its cap.
@@ -263,43 +292,64 @@ pub(super) fn take(members: &mut Members, job: Job) {
 
 /// One round for all clusters that have something to do. False if none has.
 pub(super) fn round(members: &mut Members) -> bool {
-    let mut busy: Vec<&mut Member> = members
-        .values_mut()
-        .filter(|member| !member.queue.is_empty())
-        .collect();
-    if busy.is_empty() {
+    if !write(members, Part::Log) {
         return false;
     }
-    for member in &mut busy {
-        member.take_log();
-    }
-    sync_dirty(&mut busy, Part::Log);
-    for member in &mut busy {
-        member.take_hard_state();
-    }
-    sync_dirty(&mut busy, Part::Hard);
-    let closed = members.extract_if(.., |_, member| member.closing.is_some());
-    for (_, member) in closed {
-        member.close();
-    }
+    sync(members, Part::Log);
+    write(members, Part::Hard);
+    sync(members, Part::Hard);
+    release(members);
     true
 }
 
 /// Which file of a cluster.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
+pub(super) enum Part {
     Log,
     Hard,
 }
 
-/// Syncs what the round wrote, and completes what that made durable.
-fn sync_dirty(busy: &mut [&mut Member], part: Part) {
-    let mut dirty: Vec<&mut &mut Member> =
-        busy.iter_mut().filter(|m| m.dirty == Some(part)).collect();
+/// Writes what may share one sync of this file. False if no cluster has anything to
+/// do.
+pub(super) fn write(members: &mut Members, part: Part) -> bool {
+    let mut busy = false;
+    for member in members
+        .values_mut()
+        .filter(|member| !member.queue.is_empty())
+    {
+        busy = true;
+        match part {
+            Part::Log => member.take_log(),
+            Part::Hard => member.take_hard_state(),
+        }
+    }
+    busy
+}
+
+/// Whether any cluster waits for a sync.
+#[cfg(feature = "test-hooks")]
+pub(super) fn is_dirty(members: &Members) -> bool {
+    members.values().any(|member| member.dirty.is_some())
+}
+
+/// Syncs what was written, and completes what that made durable.
+pub(super) fn sync(members: &mut Members, part: Part) {
+    let mut dirty: Vec<&mut Member> = members
+        .values_mut()
+        .filter(|member| member.dirty == Some(part))
+        .collect();
     let files: Vec<&dyn File> = dirty.iter().map(|m| m.file(part)).collect();
     let outcomes = sync_files(&files);
     for (member, outcome) in dirty.iter_mut().zip(outcomes) {
         member.synced(part, outcome);
+    }
+}
+
+/// Closes the clusters that are to be closed.
+pub(super) fn release(members: &mut Members) {
+    let closed = members.extract_if(.., |_, member| member.closing.is_some());
+    for (_, member) in closed {
+        member.close();
     }
 }
 

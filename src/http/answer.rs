@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::page;
 use super::request::{HEALTH_CHECK, INTENDED_MAX, Policy, Refusal, Request};
@@ -16,7 +16,7 @@ use crate::machine;
 use crate::member::Member;
 use crate::member::liveness::Vitals;
 use crate::probe::Prober;
-use crate::reactor::TcpStream;
+use crate::reactor::{Instant, TcpStream};
 use crate::status::words::harmless;
 use crate::status::{Answer, Overview, Verdict, Watcher, json, metrics, table};
 

@@ -7,6 +7,7 @@ use sha2::Sha256;
 
 use crate::config::HttpConfig;
 use crate::config::limits::HTTP_HEADERS_MAX;
+use crate::reactor;
 
 /// A request's head, as far as it matters here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -199,7 +200,7 @@ pub struct Policy {
 impl Policy {
     /// As configured.
     pub fn new(config: &HttpConfig) -> Self {
-        let random: [u8; 32] = rand::random();
+        let random: [u8; 32] = reactor::draw();
         let keyed = Hmac::<Sha256>::new_from_slice(&random).ok();
         let token = config.token.as_ref().zip(keyed).map(|(token, keyed)| {
             let mut tag = keyed.clone();

@@ -14,7 +14,7 @@ use super::slots::{Id, Kind, Slots};
 use crate::config::Bind;
 use crate::config::limits;
 use crate::raft::runtime;
-use crate::reactor::{TcpListener, TcpStream, Timer};
+use crate::reactor::{self, TcpListener, TcpStream, Timer};
 
 /// From one attempt to listen to the next.
 const LISTEN_AGAIN: Duration = Duration::from_secs(5);
@@ -67,7 +67,7 @@ async fn listen(bind: &Bind) -> TcpListener {
 }
 
 async fn try_listen(bind: &Bind) -> io::Result<(TcpListener, SocketAddr)> {
-    let found = smol::net::resolve((bind.host.as_str(), bind.port)).await?;
+    let found = reactor::resolve(&bind.host, bind.port).await?;
     let address = found.into_iter().next().ok_or(io::ErrorKind::NotFound)?;
     let listener = TcpListener::bind(address)?;
     let at = listener.local_addr()?;

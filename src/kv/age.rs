@@ -1,9 +1,10 @@
 //! How long a value has been ours (S8, H19): monotonic, and counting only time
 //! in which we could have heard of a refresh.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use crate::config::limits::TICK_GAP_MAX;
+use crate::reactor::{self, Instant};
 use crate::wire::value::Value;
 
 /// Time as counted: it follows the monotonic clock, but between two
@@ -116,7 +117,7 @@ pub(super) fn clock_ahead_ms(stored: &Value, age: Duration, wall: Duration) -> O
 
 /// How a Python leader decides (spec 6.5), and how we must not.
 pub(super) fn over_by_wall_clock(stored: &Value) -> bool {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = reactor::wall_clock().duration_since(SystemTime::UNIX_EPOCH);
     let now = now.map_or(0.0, |now| now.as_secs_f64());
     let expire = stored.get("expire").and_then(as_float);
     expire.is_some_and(|expire| expire < now)

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::age::{Age, CountedClock, clock_ahead_ms, over_by_wall_clock};
 use super::call::Call;
 use super::rules::{Effect, Poison, decide, same_writing};
 use super::table::{Place, Table};
 use crate::bugs::{Bug, planted};
+use crate::reactor::Instant;
 use crate::wire::ids::LogIndex;
 use crate::wire::value::Value;
 

@@ -10,17 +10,16 @@ use std::fmt;
 use std::future::Future;
 use std::net::Shutdown;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use event_listener::Event;
-use rustix::net::sockopt::set_socket_linger;
 
 use super::budget::cpu::Account;
 use super::budget::memory::Hold;
 use super::budget::{Class, Meter};
 use super::leader::ConnId;
 use crate::config::limits;
-use crate::reactor::{TcpStream, Timer};
+use crate::reactor::{Instant, TcpStream, Timer};
 use crate::wire::pickle::Encode;
 use crate::wire::{Codec, Session, SessionError, Value};
 
@@ -205,7 +204,7 @@ impl Connection {
     /// a lost connection must not reach the peer after that of the next one
     /// (H8).
     pub fn abort(&self) {
-        let _ = set_socket_linger(&self.stream, Some(Duration::ZERO));
+        self.stream.reset_on_close();
         self.close();
     }
 

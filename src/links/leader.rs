@@ -25,13 +25,14 @@ mod snapshot;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use action::{Action, CloseReason};
 use link::{Answer, Beat, Bound, Holds, Link, Send};
 pub use peer::{ConnId, Fence, Peer};
 
 use crate::bugs::{Bug, planted};
+use crate::reactor::Instant;
 use crate::wire::message::NextNodeIdx;
 use crate::wire::{EntryId, LogIndex, Term};
 

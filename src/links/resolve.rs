@@ -5,13 +5,13 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::config::limits;
-use crate::reactor::{TcpStream, Timer};
+use crate::reactor::{self, TcpStream, Timer};
 use crate::wire::Address;
 
 /// The addresses behind a member's name, IPv4 first as PySyncObj prefers
 /// (spec 1.2).
 async fn resolve(address: &Address) -> io::Result<Vec<SocketAddr>> {
-    let found = smol::net::resolve((address.host(), address.port())).await?;
+    let found = reactor::resolve(address.host(), address.port()).await?;
     let (mut first, second): (Vec<_>, Vec<_>) = found.into_iter().partition(SocketAddr::is_ipv4);
     first.extend(second);
     Ok(first)

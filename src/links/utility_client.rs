@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::connection::{Closed, Connection};
 use super::resolve;
-use crate::reactor::{TcpStream, Timer};
+use crate::reactor::{self, TcpStream, Timer};
 use crate::wire::message::{Append, AppendBody, Hello, Message};
 use crate::wire::utility::{MembersReply, Request, StatusReply};
 use crate::wire::{Address, Key, LogIndex, Session, Term, Value};
@@ -117,7 +117,7 @@ pub async fn ask_log_end(
 ) -> Result<(Term, LogIndex), NoReply> {
     let attempts = each_key(keys, async |key| {
         let stream = resolve::connect(node).await.map_err(NoReply::Unreachable)?;
-        let session = Session::dial(Hello::ReadOnly, key, rand::random());
+        let session = Session::dial(Hello::ReadOnly, key, reactor::draw());
         first(stream, session, |value| match Message::decode(&value) {
             Ok(Message::AppendEntries(append)) => end_of(&append),
             _ => None,
@@ -149,7 +149,7 @@ pub async fn ask_or_why(
 ) -> Result<Value, NoReply> {
     let attempts = each_key(keys, async |key| {
         let stream = resolve::connect(node).await.map_err(NoReply::Unreachable)?;
-        let session = Session::dial(Hello::Utility(request.clone()), key, rand::random());
+        let session = Session::dial(Hello::Utility(request.clone()), key, reactor::draw());
         first(stream, session, Some).await
     });
     limited(attempts, limit).await

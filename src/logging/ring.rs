@@ -159,7 +159,7 @@ mod tests {
             times,
         };
         let mut ring = Ring::new();
-        ring.keep(SystemTime::now(), Level::Warn, "ours");
+        ring.keep(crate::reactor::wall_clock(), Level::Warn, "ours");
         ring.take_in(vec![event(7, "no link", 1), event(8, "no lease", 1)]);
         ring.take_in(vec![event(8, "no lease", 1), event(11, "no link", 3)]);
         let expected = [("ours", 1), ("no lease", 1), ("no link", 3)];

@@ -4,9 +4,10 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::config::limits::{TALLY_MEMBER_LINES, TALLY_QUIET};
+use crate::reactor::Instant;
 
 /// The count of one kind of line.
 #[derive(Debug, Default)]

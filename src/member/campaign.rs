@@ -8,7 +8,7 @@
 //! linked to is asked first, by the `status` that every node answers.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Member, Trouble};
 use crate::config::limits;
@@ -16,7 +16,7 @@ use crate::links::follower;
 use crate::links::utility_client::ask_status;
 use crate::raft::engine::{Engine, Stopped};
 use crate::raft::runtime;
-use crate::reactor::Timer;
+use crate::reactor::{Instant, Timer};
 use crate::wire::utility::StatusReply;
 use crate::wire::{Address, EntryId};
 

@@ -6,9 +6,11 @@
 
 use std::cell::Cell;
 use std::ops::RangeInclusive;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::RngExt as _;
+
+use crate::reactor::{self, Instant};
 
 /// The election clock of one member.
 #[derive(Debug)]
@@ -36,7 +38,7 @@ impl ElectionClock {
     /// A leader was heard of, a vote given or a campaign begun (spec 5.2): draws
     /// a new deadline.
     pub fn restart(&self) {
-        let timeout = rand::rng().random_range(self.timeout.clone());
+        let timeout = reactor::rng().random_range(self.timeout.clone());
         self.deadline.set(Instant::now() + timeout);
         self.urged.set(false);
     }

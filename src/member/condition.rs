@@ -2,7 +2,7 @@
 //! here changes anything, but that peers are asked how they are.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::Member;
 use super::placement::Advice;
@@ -11,6 +11,7 @@ use crate::links::utility_client::ask_status;
 use crate::probe::MemberReport;
 use crate::raft::engine::Role;
 use crate::raft::runtime;
+use crate::reactor::{self, Instant};
 use crate::reason::Reason;
 use crate::status::patroni::{Probe, Row, gone, scopes};
 use crate::status::verdict::judge;
@@ -237,7 +238,7 @@ impl Member {
 
     fn postgresql(&self, reports: &[MemberReport], fresh: Duration) -> Vec<Scope> {
         let now = Instant::now();
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH);
+        let wall = reactor::wall_clock().duration_since(UNIX_EPOCH);
         let outdated = self.reason().is_some_and(Reason::stops_following);
         let replica = self.replica.borrow();
         let lives = replica.store.lives(now, wall.unwrap_or_default());

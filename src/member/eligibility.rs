@@ -23,9 +23,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::disk::{Arrival, Reading};
+use crate::reactor::Instant;
 use crate::wire::{Address, LogIndex, Term};
 
 /// When a majority of empty members may found a cluster without the others (b).

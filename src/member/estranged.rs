@@ -12,12 +12,11 @@
 //! only such a one can be reached, it is not taught at once: the other may come
 //! in a moment and have forgotten as well. One that is merely behind remembers.
 
-use std::time::Instant;
-
 use super::{Member, Trouble};
 use crate::config::limits;
 use crate::disk::Standing;
 use crate::links::leader::Peer;
+use crate::reactor::Instant;
 use crate::reason::Reason;
 use crate::wire::Address;
 use crate::wire::utility::StatusReply;

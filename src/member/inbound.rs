@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::time::Instant;
 
 use super::standing::OtherLeader;
 use super::{Member, Trouble, terms};
@@ -17,7 +16,7 @@ use crate::links::leader::Peer;
 use crate::raft::checkpoint::State;
 use crate::raft::engine::Stopped;
 use crate::raft::runtime;
-use crate::reactor::Timer;
+use crate::reactor::{Instant, Timer};
 use crate::wire::message::{
     Append, AppendBody, FragmentPart, Message, NextNodeIdx, SnapshotChunk, decode_entry,
 };

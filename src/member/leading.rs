@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Member, Trouble};
 use crate::config::limits;
@@ -13,6 +13,7 @@ use crate::links::connection::Connection;
 use crate::links::leader::{Action, ConnId, Fence, Leader, LogView, Peer, Timing};
 use crate::raft::log::Log;
 use crate::raft::proposals::Proposals;
+use crate::reactor::Instant;
 use crate::wire::message::{
     Append, AppendBody, AppendEntries, Message, NextNodeIdx, SnapshotChunk,
 };

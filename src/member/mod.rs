@@ -73,7 +73,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::Instant;
 
 use event_listener::{Event, EventListener};
 use futures_channel::oneshot;
@@ -95,6 +94,7 @@ use crate::logging::tally::Tallies;
 use crate::raft::engine::{Engine, Role};
 use crate::raft::network::{Peers, Progress};
 use crate::raft::replica::Shared;
+use crate::reactor::Instant;
 use crate::wire::message::{ApplyOutcome, Message};
 use crate::wire::{Address, EntryId, Keys, Term};
 
@@ -232,6 +232,31 @@ impl Member {
             drop(links);
             self.peers_changed.notify(usize::MAX);
         }
+    }
+}
+
+/// What a simulation compares members by.
+#[cfg(feature = "test-hooks")]
+impl Member {
+    /// Log, vote and store.
+    #[must_use]
+    pub fn replica_for_tests(&self) -> Shared {
+        self.replica.clone()
+    }
+
+    /// Lets go of the engine, which holds this member: what is killed is not stopped,
+    /// and nothing of it may stay.
+    pub fn abandon_engine(&self) {
+        self.engine.take();
+    }
+
+    /// The term in which it leads now.
+    #[must_use]
+    pub fn leads(&self) -> Option<Term> {
+        self.leadership
+            .borrow()
+            .as_ref()
+            .map(|leadership| leadership.term)
     }
 }
 

@@ -118,10 +118,9 @@ impl Member {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
     use crate::kv::Call;
+    use crate::reactor::Instant;
     use crate::wire::LogIndex;
 
     fn found(key: &str, json: &str) -> Option<Node> {

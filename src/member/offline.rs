@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Instant;
 
 use event_listener::Event;
 
@@ -10,6 +9,7 @@ use super::run::{StartError, configured_members};
 use crate::config::ClusterConfig;
 use crate::disk::{self, Arrival, DiskError, Standing, Worker};
 use crate::raft::replica::{self, Replica};
+use crate::reactor::Instant;
 use crate::wire::{EntryId, LogIndex};
 
 /// What came of [`adopt`], with the last entry of the log.

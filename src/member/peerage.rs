@@ -4,9 +4,10 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::estranged::Lack;
+use crate::reactor::Instant;
 use crate::reason::Refusal;
 use crate::status::shown;
 use crate::wire::utility::StatusReply;

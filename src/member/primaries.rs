@@ -7,12 +7,13 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Member;
 use super::nodes::Node;
 use crate::config::limits::{GONE_SERVER_TIME, STATUS_MEMBERS_MAX, STATUS_SCOPES_MAX};
 use crate::raft::replica::{Freed, leader_path};
+use crate::reactor::Instant;
 use crate::status::patroni::name_of;
 use crate::status::shown;
 

@@ -3,11 +3,10 @@
 //! for nobody; and beyond the most that we can hold nothing more is stored. Both
 //! end when the store shrinks.
 
-use std::time::Instant;
-
 use super::Member;
 use crate::config::limits::{KV_BYTES_MAX, KV_BYTES_QUOTA_EXPIRING, KV_BYTES_WARN, KV_FULL_PAUSE};
 use crate::links::follower::noncommittal;
+use crate::reactor::Instant;
 use crate::wire::message::NextNodeIdx;
 
 /// How much the store holds.

@@ -1,7 +1,7 @@
 //! Feeds [`Eligibility`] with what happens and carries out what it decides (S7).
 //! Which proof counts is decided there alone.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::eligibility::{Answer, Eligibility, Founding, Proof, Shown};
 use super::{Member, Trouble};
@@ -12,6 +12,7 @@ use crate::links::follower::VoteView;
 use crate::links::utility_client::NoReply;
 use crate::raft::log::Log;
 use crate::raft::types::Members;
+use crate::reactor::Instant;
 use crate::wire::message::Message;
 use crate::wire::utility::StatusReply;
 use crate::wire::{Address, LogIndex, Term, command};

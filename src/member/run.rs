@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use event_listener::Event;
 
@@ -24,7 +24,7 @@ use crate::raft::engine::{Engine, Role, Stopped};
 use crate::raft::replica::{self, Replica};
 use crate::raft::runtime;
 use crate::raft::types::Members;
-use crate::reactor::{TcpListener, Timer};
+use crate::reactor::{self, Instant, TcpListener, Timer};
 use crate::wire::{Key, Term};
 
 /// Why a member cannot start.
@@ -298,7 +298,8 @@ impl Member {
     /// and never opened.
     async fn recover(self: &Rc<Self>, stale: &mut bool) -> Result<(), StartError> {
         if *stale {
-            let folder = crate::disk::set_aside(&self.config.data_dir, "stale-past")?;
+            let folder =
+                crate::disk::set_aside_of(&self.worker, &self.config.data_dir, "stale-past")?;
             *stale = false;
             log::error!(
                 "{}: our log is from a past that the cluster has left; it is kept in {}, and \
@@ -366,7 +367,7 @@ impl Member {
     async fn bind_address(&self) -> (IpAddr, u16) {
         let bind = self.config.bind();
         loop {
-            let found = smol::net::resolve((bind.host.as_str(), bind.port)).await;
+            let found = reactor::resolve(&bind.host, bind.port).await;
             if let Some(found) = found.ok().and_then(|found| found.into_iter().next()) {
                 return (found.ip(), found.port());
             }

@@ -5,7 +5,6 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::Member;
 use super::assembly::Assembly;
@@ -20,7 +19,7 @@ use crate::links::reconcile::Reconciliation;
 use crate::links::resolve;
 use crate::logging::tally::Tally;
 use crate::raft::runtime;
-use crate::reactor::{TcpStream, Timer};
+use crate::reactor::{self, Instant, TcpStream, Timer};
 use crate::wire::message::{Hello, Message};
 use crate::wire::{Address, Key, Session, Term, Value};
 
@@ -296,7 +295,7 @@ impl Member {
         let hello = Hello::Member(self.me.clone());
         // With a key the peer has shown that it has the same once we may speak.
         let proven = key.is_some();
-        let session = Session::dial(hello, key, rand::random());
+        let session = Session::dial(hello, key, reactor::draw());
         let connection = Connection::new(stream, session);
         connection.admit(Class::Member, self.account_of(peer));
         let announced = Cell::new(false);

@@ -5,7 +5,7 @@
 //! is asked before it is voted for or acknowledged.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::peerage::Told;
 use super::{Member, Trouble};
@@ -14,7 +14,7 @@ use crate::config::limits;
 use crate::disk::Standing;
 use crate::links::utility_client::{NoReply, ask_status};
 use crate::raft::runtime;
-use crate::reactor::Timer;
+use crate::reactor::{Instant, Timer};
 use crate::wire::utility::StatusReply;
 use crate::wire::{Address, LogIndex, Term};
 

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Member;
 use super::utility::Reply;
@@ -15,7 +15,7 @@ use crate::links::budget::cpu::Account;
 use crate::links::connection::{Closed, Connection};
 use crate::links::leader::Peer;
 use crate::raft::runtime;
-use crate::reactor::{TcpListener, TcpStream, Timer};
+use crate::reactor::{self, Instant, TcpListener, TcpStream, Timer};
 use crate::wire::message::{Hello, Message};
 use crate::wire::{Address, Session, SessionError, Value};
 
@@ -72,7 +72,7 @@ impl Member {
             self.refuse("allow_from", why);
             return;
         }
-        let session = Session::accept(&self.keys.borrow(), rand::random());
+        let session = Session::accept(&self.keys.borrow(), reactor::draw());
         let connection = Connection::new(stream, session);
         self.make_room();
         self.strangers

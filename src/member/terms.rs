@@ -1,9 +1,10 @@
 //! Which term is believed of a peer, and when its request for a vote is left
 //! alone because a leader is there. Pure.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::config::limits::TERM_JUMP_MAX;
+use crate::reactor::Instant;
 use crate::wire::Term;
 
 /// The greatest term that a message may name.

@@ -3,13 +3,12 @@
 //! was moved. It is said and never acted upon, for behind a translated address
 //! (NAT) it is as it should be.
 
-use std::io;
-use std::net::{IpAddr, UdpSocket};
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use super::Member;
 use crate::config::limits;
-use crate::reactor::Timer;
+use crate::reactor::{self, Timer};
 use crate::wire::Address;
 
 /// Where `self_addr` leads.
@@ -26,16 +25,12 @@ enum Whereabouts {
 impl Whereabouts {
     /// Where the address leads now; None if that could not be found out.
     async fn of(address: &Address) -> Option<Self> {
-        let Ok(found) = smol::net::resolve((address.host(), address.port())).await else {
+        let Ok(found) = reactor::resolve(address.host(), address.port()).await else {
             return Some(Self::Nowhere);
         };
         for target in &found {
-            // What can be bound is ours; asked for so, it needs no privilege and
-            // no knowledge of interfaces. No datagram is ever sent.
-            match UdpSocket::bind((target.ip(), 0)) {
-                Ok(_) => return Some(Self::Here),
-                Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {}
-                Err(_) => return None,
+            if reactor::is_ours(target.ip())? {
+                return Some(Self::Here);
             }
         }
         let elsewhere = |first: &std::net::SocketAddr| Self::Elsewhere(first.ip());

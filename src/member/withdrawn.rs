@@ -8,8 +8,6 @@
 //! no earlier than the one that contradicted us; an older leader proves nothing
 //! against it. An operator ends them by `reset` or `adopt`.
 
-use std::time::Instant;
-
 use super::Member;
 use crate::disk::{Diverged, Standing};
 use crate::links::connection::Connection;
@@ -17,6 +15,7 @@ use crate::links::follower::Divergence;
 use crate::links::reconcile::{Finding, Reconciliation};
 use crate::raft::replica::Replica;
 use crate::raft::runtime;
+use crate::reactor::Instant;
 use crate::reason::Reason;
 use crate::wire::message::{Append, AppendBody, Message, NextNodeIdx};
 use crate::wire::snapshot::Snapshot;

@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use event_listener::Event;
-use rustix::net::sockopt;
 use smol::lock::Semaphore;
 
 use super::conn_url::Host;
@@ -15,7 +14,7 @@ use super::conversation::{Conversation, Identity, Next, Outcome};
 use super::{Answer, Login};
 use crate::config::{LoginHost, limits};
 use crate::raft::runtime;
-use crate::reactor::{TcpStream, Timer};
+use crate::reactor::{self, Instant, TcpStream, Timer};
 
 /// Bytes read at once.
 const READ_BYTES: usize = 1024;
@@ -278,7 +277,7 @@ impl Desk {
         // A task of its own: what is not waited for any more still takes a thread
         // until the system's resolver gives up, and keeps its turn so long.
         let found = runtime::spawn(async move {
-            let found = smol::net::resolve((name, port)).await;
+            let found = reactor::resolve(&name, port).await;
             drop(turn);
             found
         });
@@ -356,11 +355,7 @@ async fn leave(stream: &TcpStream, farewell: &[u8], buffer: &mut [u8]) {
 
 fn keep_alive(stream: &TcpStream) {
     let (idle, interval, count) = KEEPALIVE;
-    // A kernel that knows none of it is no reason not to ask.
-    let _ = sockopt::set_socket_keepalive(stream, true);
-    let _ = sockopt::set_tcp_keepidle(stream, idle);
-    let _ = sockopt::set_tcp_keepintvl(stream, interval);
-    let _ = sockopt::set_tcp_keepcnt(stream, count);
+    stream.keep_alive(idle, interval, count);
 }
 
 /// What a connection that was not made says.

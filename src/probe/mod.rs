@@ -16,7 +16,9 @@
 //! Single-threaded; a borrow of a cell never spans an await.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::reactor::Instant;
 
 pub mod ask;
 pub mod conn_url;

@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use event_listener::Event;
 use rand::RngExt as _;
@@ -19,7 +19,7 @@ use super::schedule::{Schedule, Tally};
 use super::{Answer, Health, MemberReport, Proof, Report, ServerError, Target};
 use crate::config::{LoginHost, ProbeConfig, limits, shown};
 use crate::raft::runtime;
-use crate::reactor::Timer;
+use crate::reactor::{self, Instant, Timer};
 
 /// Asks the servers of all clusters, each on its own schedule and never twice at
 /// once. A handle: clones share one prober. With its last handle all probing
@@ -322,7 +322,7 @@ async fn watch(inner: Weak<Inner>, server: Weak<Server>) {
             // What was found together need not be asked together for ever.
             let sooner = schedule
                 .interval
-                .mul_f64(rand::rng().random_range(0.0..0.5));
+                .mul_f64(reactor::rng().random_range(0.0..0.5));
             next = next.checked_sub(sooner).unwrap_or(next);
         }
         due = Some(next);

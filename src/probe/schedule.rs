@@ -1,9 +1,10 @@
 //! When a server is asked again, and what several answers add up to. No clock is
 //! read here: instants come in.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Health;
+use crate::reactor::Instant;
 
 /// The times of all probes.
 #[derive(Debug, Clone, Copy, PartialEq)]

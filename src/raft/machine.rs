@@ -3,7 +3,6 @@
 
 use std::io;
 use std::rc::Rc;
-use std::time::Instant;
 
 use futures_lite::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
@@ -15,6 +14,7 @@ use super::replica::Shared;
 use super::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig, epoch_id, log_id};
 use crate::disk::StoredEntry;
 use crate::kv::Change;
+use crate::reactor::Instant;
 
 /// A snapshot as it passes through openraft. One of ours is empty: what a peer
 /// needs is encoded when it is sent.

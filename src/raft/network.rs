@@ -8,7 +8,7 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use event_listener::EventListener;
 use openraft::EmptyNode;
@@ -23,7 +23,7 @@ use openraft::type_config::alias::SnapshotOf;
 use super::machine::SnapshotData;
 use super::types::{TypeConfig, Vote, epoch_id, log_id};
 use crate::links::epoch::{EpochId, EpochTerm};
-use crate::reactor::Timer;
+use crate::reactor::{Instant, Timer};
 use crate::wire::{Address, EntryId, LogIndex, Term};
 
 /// What is known of one peer while we lead.

@@ -6,7 +6,6 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::Instant;
 
 use event_listener::{Event, EventListener};
 use futures_channel::oneshot;
@@ -22,6 +21,7 @@ use crate::disk::{
 use crate::kv::{Applied, Call, Change, Poison, Store};
 use crate::links::epoch::EpochTerm;
 use crate::links::follower::{EngineAppend, VoteView};
+use crate::reactor::Instant;
 use crate::wire::command::REGULAR;
 use crate::wire::snapshot::Snapshot;
 use crate::wire::{Address, EntryId, LogIndex, Term, Value, pickle};

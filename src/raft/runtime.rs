@@ -12,7 +12,7 @@ use std::ops::Deref;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_channel::oneshot as channel;
 use openraft_rt::{
@@ -21,14 +21,20 @@ use openraft_rt::{
 };
 use smol::LocalExecutor;
 
-use crate::reactor::{self, Timer};
+use crate::reactor::{self, Instant, Timer};
 
 thread_local! {
     static EXECUTOR: &'static LocalExecutor<'static> = Box::leak(Box::new(LocalExecutor::new()));
 }
 
-/// Starts a task on this thread's executor.
+/// Starts a task on this thread's executor, or on that of the simulated process
+/// that is running.
 pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> smol::Task<T> {
+    #[cfg(feature = "test-hooks")]
+    let future = match super::nodes::spawn(future) {
+        Ok(task) => return task,
+        Err(future) => future,
+    };
     EXECUTOR.with(|executor| executor.spawn(future))
 }
 
@@ -49,7 +55,7 @@ impl AsyncRuntime for SmolRuntime {
     type Instant = Instant;
     type TimeoutError = Elapsed;
     type Timeout<R, T: Future<Output = R> + OptionalSend> = Timeout<T>;
-    type ThreadLocalRng = rand::rngs::ThreadRng;
+    type ThreadLocalRng = reactor::Rng;
     type Mpsc = SmolMpsc;
     type Watch = SmolWatch;
     type Oneshot = SmolOneshot;
@@ -102,7 +108,7 @@ impl AsyncRuntime for SmolRuntime {
     }
 
     fn thread_rng() -> Self::ThreadLocalRng {
-        rand::rng()
+        reactor::rng()
     }
 
     fn new(_threads: usize) -> Self {

@@ -232,9 +232,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
 #[cfg(test)]
 mod tests {
+    use crate::reactor::Instant;
     use std::cell::RefCell;
     use std::rc::Rc;
-    use std::time::Instant;
 
     use event_listener::Event;
     use futures_lite::future::{block_on, poll_once};

@@ -513,7 +513,7 @@ pub fn host_and_port(url: &str) -> (Option<String>, Option<u16>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Instant;
+    use crate::reactor::Instant;
 
     #[test]
     fn a_large_value_is_gone_through_once() {

@@ -17,6 +17,7 @@ use crate::config::limits::{
     FRAME_BYTES_MAX, HELLO_BYTES_MAX, HELLO_VALUES_MAX, KEPT_BUFFER_BYTES_MAX, PASSWORDS_MAX,
     PICKLE_VALUES_MAX, READ_ONLY_BYTES_MAX, READ_ONLY_VALUES_MAX,
 };
+use crate::reactor;
 
 /// Buffers and states that all connections of a thread share, so that a
 /// connection itself costs some hundred bytes.
@@ -406,7 +407,7 @@ impl Sealed {
 
     fn seal(&self, plaintext: &[u8], raw: &mut Vec<u8>, out: &mut Vec<u8>) {
         if let Some(key) = self.keys.first() {
-            key.seal(plaintext, self.stamp_s, rand::random(), raw, out);
+            key.seal(plaintext, self.stamp_s, reactor::draw(), raw, out);
         }
     }
 }

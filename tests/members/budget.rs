@@ -3,14 +3,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pg_witness::config::limits::{self, CpuShare};
 use pg_witness::links::budget::Class;
 use pg_witness::links::budget::cpu::Account;
 use pg_witness::links::connection::{Closed, Connection};
 use pg_witness::raft::runtime;
-use pg_witness::reactor::{TcpListener, Timer};
+use pg_witness::reactor::{Instant, TcpListener, Timer};
 use pg_witness::wire::message::Hello;
 use pg_witness::wire::utility::Request;
 use pg_witness::wire::{Session, Value, frame};

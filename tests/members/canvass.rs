@@ -1,9 +1,10 @@
 //! Whoever does not hear the leader asks the others before it stands for election.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pg_witness::config::limits;
+use pg_witness::reactor::Instant;
 use pg_witness::wire::Address;
 use pg_witness::wire::message::Message;
 use pg_witness::wire::utility::{PartnerStatus, StatusReply};

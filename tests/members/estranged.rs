@@ -2,9 +2,10 @@
 //! made anew.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pg_witness::config::{ClusterConfig, limits};
+use pg_witness::reactor::Instant;
 use pg_witness::wire::Address;
 use pg_witness::wire::message::Message;
 use pg_witness::wire::utility::State;

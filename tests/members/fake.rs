@@ -5,14 +5,14 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use event_listener::Event;
 use pg_witness::links::budget::Class;
 use pg_witness::links::connection::Connection;
 use pg_witness::links::resolve;
 use pg_witness::raft::runtime;
-use pg_witness::reactor::{TcpListener, TcpStream};
+use pg_witness::reactor::{Instant, TcpListener, TcpStream};
 use pg_witness::wire::message::{
     Append, AppendBody, ApplyOutcome, Hello, Message, NextNodeIdx, SnapshotChunk,
 };

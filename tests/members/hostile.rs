@@ -2,10 +2,11 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pg_witness::config::{ClusterConfig, limits};
 use pg_witness::raft::runtime;
+use pg_witness::reactor::Instant;
 use pg_witness::wire::message::{
     Append, AppendBody, ApplyError, ApplyOutcome, FragmentPart, Hello, Message, NextNodeIdx,
     SnapshotChunk,

@@ -6,10 +6,11 @@ use std::io::Read as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pg_witness::config::limits;
 use pg_witness::member::liveness::Vitals;
+use pg_witness::reactor::Instant;
 
 use crate::fake::{id, noop};
 use crate::rig::{Rig, addresses, run, until};

@@ -1,9 +1,10 @@
 //! What is asked of a witness that leads, and what it asks of itself, while its
 //! engine refuses or has not settled yet.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pg_witness::config::{ClusterConfig, Timing};
+use pg_witness::reactor::Instant;
 use pg_witness::wire::utility::State;
 
 use crate::fake::{Fake, fresh_status, set};

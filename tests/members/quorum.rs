@@ -1,9 +1,10 @@
 //! S12: who has no majority neither leads nor disturbs.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pg_witness::config::{ClusterConfig, PlacementConfig};
+use pg_witness::reactor::Instant;
 use pg_witness::wire::Address;
 use pg_witness::wire::message::ApplyOutcome;
 use pg_witness::wire::utility::State;

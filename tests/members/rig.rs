@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pg_witness::config::{
     Bind, Bootstrap, ClusterConfig, Commands, Election, PlacementConfig, Timing,
@@ -14,6 +14,7 @@ use pg_witness::disk::{Faults, Worker};
 use pg_witness::links::utility_client::ask;
 use pg_witness::member::{Member, offline};
 use pg_witness::raft::runtime;
+use pg_witness::reactor::Instant;
 use pg_witness::wire::utility::{MembersReply, Request, State, StatusReply};
 use pg_witness::wire::{Address, Key, Value};
 

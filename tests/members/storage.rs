@@ -1,8 +1,9 @@
 //! S14, E6, E7: a disk that fails, and one that takes its time.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use pg_witness::reactor::Instant;
 use pg_witness::wire::Address;
 use pg_witness::wire::message::Message;
 use pg_witness::wire::utility::State;

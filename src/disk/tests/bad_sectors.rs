@@ -7,10 +7,15 @@ use crate::disk::{Condition, Recovered, Standing};
 
 use super::damage::{FILES, disk_with, open, written};
 use super::rig::{Image, Rig};
-use super::sim::Sim;
+use crate::disk::simulated::SimulatedDisk;
 
 /// The state is whole, or set aside whole and said to be lost.
-fn whole_or_damaged(sim: &Sim, recovered: &Recovered, files: &[Vec<u8>], image: &Image) -> bool {
+fn whole_or_damaged(
+    sim: &SimulatedDisk,
+    recovered: &Recovered,
+    files: &[Vec<u8>],
+    image: &Image,
+) -> bool {
     let Condition::Damaged { set_aside, .. } = &recovered.condition else {
         assert_eq!(Image::of(recovered), *image);
         return true;
@@ -25,7 +30,7 @@ fn whole_or_damaged(sim: &Sim, recovered: &Recovered, files: &[Vec<u8>], image: 
 }
 
 /// What was found, or begun anew and not yet used, is there at the next start.
-fn opens_again(sim: &Sim, recovered: &Recovered) {
+fn opens_again(sim: &SimulatedDisk, recovered: &Recovered) {
     let again = open(sim).unwrap();
     assert_eq!(Image::of(&again), Image::of(recovered));
     match (&again.condition, &recovered.condition) {

@@ -13,11 +13,11 @@ use crate::disk::{Condition, DiskError, Recovered, Standing};
 
 use super::crash::history;
 use super::rig::{Image, Rig, entry, index, vote};
-use super::sim::{Event, Sim};
+use crate::disk::simulated::{Event, SimulatedDisk};
 
 pub(super) const FILES: [&str; 3] = ["log-a", "log-b", "hard-state"];
 
-pub(super) fn open(sim: &Sim) -> Result<Recovered, DiskError> {
+pub(super) fn open(sim: &SimulatedDisk) -> Result<Recovered, DiskError> {
     Cluster::open(sim.storage(), Rig::folder(), |_| Ok(())).map(|(_, recovered)| recovered)
 }
 
@@ -30,8 +30,8 @@ pub(super) fn written() -> (Vec<Vec<u8>>, Image) {
     (bytes.to_vec(), rig.latest().clone())
 }
 
-pub(super) fn disk_with(files: &[Vec<u8>]) -> Sim {
-    let sim = Sim::new(9);
+pub(super) fn disk_with(files: &[Vec<u8>]) -> SimulatedDisk {
+    let sim = SimulatedDisk::new(9);
     for (name, bytes) in FILES.iter().zip(files) {
         sim.put(&Rig::folder().join(name), bytes);
     }
@@ -71,7 +71,7 @@ fn a_history_cut_at_every_byte() {
                 continue; // The same as the cut before.
             }
             cuts += 1;
-            let sim = Sim::new(5);
+            let sim = SimulatedDisk::new(5);
             for (path, bytes) in &files {
                 sim.put(path, bytes);
             }

@@ -7,5 +7,4 @@ mod damage;
 mod format;
 mod real;
 mod rig;
-mod sim;
 mod space;

@@ -13,7 +13,7 @@ use futures_lite::future::block_on;
 use crate::disk::{Condition, Disk, DiskError, Worker, set_aside};
 
 use super::rig::{entry, index, vote};
-use super::sim::Sim;
+use crate::disk::simulated::SimulatedDisk;
 
 /// A folder for one test, removed at its end.
 struct Folder(PathBuf);
@@ -205,7 +205,7 @@ fn no_space_is_named() {
 /// each file speaks for itself.
 #[test]
 fn many_clusters_share_a_sync() {
-    let sim = Sim::new(1);
+    let sim = SimulatedDisk::new(1);
     sim.world().shared_sync = true;
     let worker = Worker::start().unwrap();
     let disks: Vec<_> = (0..20)

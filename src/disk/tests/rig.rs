@@ -15,7 +15,7 @@ use crate::disk::{
 };
 use crate::wire::{Entry, EntryId, LogIndex, Term};
 
-use super::sim::Sim;
+use crate::disk::simulated::SimulatedDisk;
 
 pub(super) const DIR: &str = "/data/demo";
 
@@ -47,7 +47,7 @@ type Waiting = oneshot::Receiver<Result<(), DiskError>>;
 
 /// One member over several lives.
 pub(super) struct Rig {
-    pub sim: Sim,
+    pub sim: SimulatedDisk,
     members: Members,
     life: u64,
     /// Every state asked for since the last opening, that opening's first.
@@ -94,7 +94,7 @@ pub(super) fn vote(term: u64, port: u16) -> HardState {
 impl Rig {
     pub(super) fn new(seed: u64) -> Self {
         Self {
-            sim: Sim::new(seed),
+            sim: SimulatedDisk::new(seed),
             members: Members::new(),
             life: 0,
             book: vec![Image::default()],

@@ -11,7 +11,7 @@ use crate::disk::worker::sync_files;
 use crate::disk::{Checkpoint, DiskError};
 
 use super::rig::{Rig, entry, vote};
-use super::sim::{Event, SEGMENT, Sim};
+use crate::disk::simulated::{Event, SEGMENT, SimulatedDisk};
 
 fn checkpoint(last: u64, body: &[u8]) -> Checkpoint {
     Checkpoint {
@@ -84,7 +84,7 @@ fn waiting_appends_share_a_sync() {
 /// for itself, and only those fail that lost something.
 #[test]
 fn a_failed_shared_sync_asks_each_file() {
-    let sim = Sim::new(1);
+    let sim = SimulatedDisk::new(1);
     sim.world().shared_sync = true;
     let storage = sim.storage();
     let open = |n: u8| storage.open(&PathBuf::from(format!("/{n}")), true).unwrap();
@@ -92,7 +92,7 @@ fn a_failed_shared_sync_asks_each_file() {
     let files: Vec<&dyn File> = files.iter().map(AsRef::as_ref).collect();
     assert!(sync_files(&files).iter().all(Result::is_ok));
     assert!(sync_files(&files[..7]).iter().all(Result::is_ok));
-    let counts = |sim: &Sim| {
+    let counts = |sim: &SimulatedDisk| {
         let world = sim.world();
         (world.file_system_syncs, world.syncs)
     };

@@ -1,9 +1,10 @@
 //! How much of the one thread a connection may use: charges and instants in,
 //! pauses out. Pure.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::config::limits::CpuShare;
+use crate::reactor::Instant;
 
 /// What was used of a [`CpuShare`] and is not paid back yet. Time pays it back.
 #[derive(Debug)]

@@ -16,13 +16,14 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::pin;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
 use self::cpu::Account;
 use self::memory::{Hold, Pool};
 use crate::config::limits::{self, CpuShare};
+use crate::reactor::Instant;
 
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,11 +1,10 @@
 //! The appends of one connection that wait for their reply, oldest first. A
 //! reply names no request (H9): order is all there is to tell them apart.
 
-use std::time::Instant;
-
 use heapless::Deque;
 
 use crate::config::limits::UNANSWERED_APPENDS_MAX;
+use crate::reactor::Instant;
 use crate::wire::LogIndex;
 
 /// What a reply will answer.

@@ -20,12 +20,13 @@
 //! before say one less) neither; and a reset counts when all that was in
 //! flight behind it is answered, for those answers are stale (H9 a).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::inflights::{Inflights, Request};
 use super::snapshot::{Chunk, Sending, Transfer};
 use super::{CloseReason, ConnId, LogView, Timing};
 use crate::config::limits::{APPEND_BATCH_BYTES, APPEND_BATCH_ENTRIES};
+use crate::reactor::Instant;
 use crate::wire::message::NextNodeIdx;
 use crate::wire::{EntryId, LogIndex, Term};
 

@@ -3,9 +3,10 @@
 //! It never holds the bytes, only says which are next.
 
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::config::limits::{SNAPSHOT_CHUNK_BYTES, SNAPSHOT_WINDOW_BYTES};
+use crate::reactor::Instant;
 use crate::wire::LogIndex;
 
 /// The first pause after a snapshot that the peer did not load; doubled with

@@ -1,8 +1,6 @@
 //! S15: whatever commands can make of a store is read back, from a checkpoint and
 //! from the disk.
 
-use std::time::Instant;
-
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -11,6 +9,7 @@ use crate::config::limits::{KV_BYTES_QUOTA, PICKLE_DEPTH_MAX, PICKLE_VALUES_MAX}
 use crate::disk::{Disk, Worker};
 use crate::raft::replica::{self, Replica, call_of};
 use crate::raft::types::NO_OP;
+use crate::reactor::Instant;
 use crate::wire::command;
 use crate::wire::value::Str;
 

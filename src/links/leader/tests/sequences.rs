@@ -1,10 +1,11 @@
 //! Sequences written by hand, one or two for every hazard.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::super::{Action, ConnId, Fence, Leader, Peer, Progressed};
 use super::{Log, TIMING, id, idx};
 use crate::config::limits::{APPEND_BATCH_ENTRIES, UNANSWERED_APPENDS_MAX};
+use crate::reactor::Instant;
 use crate::wire::message::NextNodeIdx;
 use crate::wire::{LogIndex, Term};
 

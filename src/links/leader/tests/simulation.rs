@@ -19,12 +19,13 @@ mod raft;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::super::{Action, CloseReason, ConnId, Fence, Leader, Peer};
 use super::follower::{Follower, Message, Snapshot, Version};
 use super::{Entry, FIRST, Log, TIMING, id};
 use crate::config::limits::UNANSWERED_APPENDS_MAX;
+use crate::reactor::Instant;
 use crate::wire::message::NextNodeIdx;
 use crate::wire::{EntryId, Term};
 

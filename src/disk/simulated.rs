@@ -2,20 +2,30 @@
 //! mixture of old and new 512-byte sectors of what was not synced, names not
 //! synced are lost from some point on, a failed sync drops what it pleases and
 //! calls it clean, and every call can be made to fail.
+//!
+//! Only built with the feature `test-hooks`, for the tests of this room and for
+//! simulations of whole members, which [`Worker::simulated`] serves.
+//!
+//! [`Worker::simulated`]: super::Worker::simulated
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use event_listener::Event as Notice;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use rustix::io::Errno;
 
-use crate::disk::format::BLOCK;
-use crate::disk::storage::{File, Lock, Storage};
+use crate::reactor::Timer;
+
+use super::format::BLOCK;
+use super::storage::{File, Lock, Storage};
 
 const SECTOR: usize = 512;
+/// Bytes that a segment reserves here.
 pub(super) const SEGMENT: u64 = 16 << 10;
 
 /// A file's contents: what the medium has, what the page cache has, and the
@@ -34,6 +44,15 @@ enum Name {
     File(usize),
 }
 
+impl Name {
+    const fn inode(&self) -> Option<usize> {
+        match self {
+            Self::Folder => None,
+            Self::File(inode) => Some(*inode),
+        }
+    }
+}
+
 #[derive(Clone)]
 enum NameOp {
     Add(PathBuf, Name),
@@ -41,16 +60,19 @@ enum NameOp {
 }
 
 /// A write as it went by, for histories cut at every byte.
+#[cfg(test)]
 #[derive(Clone)]
 pub(super) enum Event {
     Write(PathBuf, usize, Vec<u8>),
-    /// Something the test marks, such as "this many operations are acknowledged".
+    /// Something a test marks, such as "this many operations are acknowledged".
     Mark(usize),
 }
 
+#[derive(Clone)]
 pub(super) struct World {
     rng: SmallRng,
-    inodes: Vec<Inode>,
+    /// By number; one that has no name any more may still be open.
+    inodes: BTreeMap<usize, Inode>,
     names: BTreeMap<PathBuf, Name>,
     durable_names: BTreeMap<PathBuf, Name>,
     name_ops: Vec<NameOp>,
@@ -71,17 +93,35 @@ pub(super) struct World {
     pub shared_sync: bool,
     pub syncs: u64,
     pub file_system_syncs: u64,
+    /// What was written, for the tests of this room.
+    #[cfg(test)]
     pub events: Vec<Event>,
+    /// How long writes and syncs take, at least and at most, where the time is
+    /// simulated.
+    delay: (Duration, Duration),
+    /// Every write fails so.
+    failing: Option<Errno>,
 }
 
+/// A disk in memory. Clones share it.
 #[derive(Clone)]
-pub(super) struct Sim(Arc<Mutex<World>>);
+pub struct SimulatedDisk {
+    world: Arc<Mutex<World>>,
+    /// It takes another time from now on.
+    hurried: Arc<Notice>,
+}
 
-impl Sim {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(Arc::new(Mutex::new(World {
+/// What a disk held durably once; see [`SimulatedDisk::backup`].
+#[derive(Clone)]
+pub struct Backup(World);
+
+impl SimulatedDisk {
+    /// An empty one, whose chance comes from this seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let world = Arc::new(Mutex::new(World {
             rng: SmallRng::seed_from_u64(seed),
-            inodes: Vec::new(),
+            inodes: BTreeMap::new(),
             names: BTreeMap::new(),
             durable_names: BTreeMap::new(),
             name_ops: Vec::new(),
@@ -96,27 +136,127 @@ impl Sim {
             shared_sync: false,
             syncs: 0,
             file_system_syncs: 0,
+            #[cfg(test)]
             events: Vec::new(),
-        })))
+            delay: (Duration::ZERO, Duration::ZERO),
+            failing: None,
+        }));
+        Self {
+            world,
+            hurried: Arc::default(),
+        }
     }
 
     pub(super) fn world(&self) -> MutexGuard<'_, World> {
-        self.0.lock().unwrap()
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// From now on what is written is durable after at least and at most so long. A
+    /// sync that is under way is over.
+    pub fn set_delay(&self, least: Duration, most: Duration) {
+        self.world().delay = (least, most.max(least));
+        self.hurried.notify(usize::MAX);
+    }
+
+    /// Takes the time that a sync takes.
+    pub(super) async fn pass(&self) {
+        let hurried = self.hurried.listen();
+        let delay = {
+            let mut world = self.world();
+            let (least, most) = world.delay;
+            world.rng.random_range(least..=most)
+        };
+        let timer = async {
+            Timer::after(delay).await;
+        };
+        smol::future::or(timer, hurried).await;
+    }
+
+    /// From now on every write fails for want of space.
+    pub fn fill(&self) {
+        self.world().failing = Some(Errno::NOSPC);
+    }
+
+    /// From now on every write fails, as on a medium that is worn out.
+    pub fn fail(&self) {
+        self.world().failing = Some(Errno::IO);
+    }
+
+    /// The read after so many others fails, once.
+    pub fn fail_read(&self, after: u64) {
+        let mut world = self.world();
+        world.fail_read = Some(world.reads.saturating_add(after).saturating_add(1));
+    }
+
+    /// Every call succeeds again.
+    pub fn heal(&self) {
+        let mut world = self.world();
+        world.failing = None;
+        world.fail = None;
+        world.fail_read = None;
+    }
+
+    /// Whether a power cut now would leave it open what was written.
+    #[must_use]
+    pub fn has_unsynced(&self) -> bool {
+        let world = self.world();
+        let mut inodes = world.inodes.values();
+        !world.name_ops.is_empty() || inodes.any(|inode| !inode.unsynced.is_empty())
+    }
+
+    /// Everything is gone. No process may have it open.
+    pub fn wipe(&self) {
+        let mut world = self.world();
+        world.inodes.clear();
+        world.names.clear();
+        world.durable_names.clear();
+        world.name_ops.clear();
+        world.bad_blocks.clear();
+        world.locked = false;
+    }
+
+    /// A copy of all that is durable, as of a card that was put away.
+    #[must_use]
+    pub fn backup(&self) -> Backup {
+        let mut copy = self.world().clone();
+        copy.names = copy.durable_names.clone();
+        copy.name_ops.clear();
+        for inode in copy.inodes.values_mut() {
+            inode.unsynced.clear();
+            inode.cached = inode.durable.clone();
+        }
+        Backup(copy)
+    }
+
+    /// The disk holds again what it held when the copy was made. No process may
+    /// have it open.
+    pub fn restore(&self, backup: &Backup) {
+        let mut world = self.world();
+        world.inodes = backup.0.inodes.clone();
+        world.names = backup.0.names.clone();
+        world.durable_names = backup.0.durable_names.clone();
+        world.name_ops.clear();
+        world.bad_blocks.clear();
+        world.locked = false;
+    }
+
+    #[cfg(test)]
     pub(super) fn storage(&self) -> Arc<dyn Storage> {
         Arc::new(self.clone())
     }
 
     /// The power goes: what was not synced is old, new or mixed.
-    pub(super) fn power_cut(&self) {
+    pub fn power_cut(&self) {
         let mut world = self.world();
         let world = &mut *world;
         let kept = world.rng.random_range(0..=world.name_ops.len());
         world.name_ops.truncate(kept);
         world.settle_names();
         world.names = world.durable_names.clone();
-        for inode in &mut world.inodes {
+        // What has no name is open no more.
+        let kept: BTreeSet<usize> = world.names.values().filter_map(Name::inode).collect();
+        world.inodes.retain(|number, _| kept.contains(number));
+        for inode in world.inodes.values_mut() {
             inode.settle(&mut world.rng);
             inode.cached = inode.durable.clone();
         }
@@ -124,22 +264,23 @@ impl Sim {
     }
 
     /// The bytes of a file.
+    #[cfg(test)]
     pub(super) fn bytes(&self, path: &Path) -> Option<Vec<u8>> {
         let world = self.world();
         match world.names.get(path)? {
-            Name::File(inode) => Some(world.inodes[*inode].cached.clone()),
+            Name::File(inode) => Some(world.inodes.get(inode)?.cached.clone()),
             Name::Folder => None,
         }
     }
 
     /// Puts bytes into a file, durable.
+    #[cfg(test)]
     pub(super) fn put(&self, path: &Path, bytes: &[u8]) {
         let mut world = self.world();
         for folder in path.ancestors().skip(1) {
             world.durable_names.insert(folder.into(), Name::Folder);
         }
-        let inode = world.inodes.len();
-        world.inodes.push(Inode {
+        let inode = world.add(Inode {
             durable: bytes.to_vec(),
             cached: bytes.to_vec(),
             unsynced: Vec::new(),
@@ -149,6 +290,7 @@ impl Sim {
     }
 
     /// All paths.
+    #[cfg(test)]
     pub(super) fn paths(&self) -> Vec<PathBuf> {
         self.world().names.keys().cloned().collect()
     }
@@ -156,21 +298,17 @@ impl Sim {
 
 impl Inode {
     fn write(&mut self, offset: usize, bytes: &[u8]) {
-        let end = offset + bytes.len();
-        if self.cached.len() < end {
-            self.cached.resize(end, 0);
-        }
-        self.cached[offset..end].copy_from_slice(bytes);
-        for sector in offset / SECTOR..end.div_ceil(SECTOR) {
-            let to = ((sector + 1) * SECTOR).min(self.cached.len());
-            let contents = self.cached[sector * SECTOR..to].to_vec();
-            self.unsynced.push((sector, contents));
+        overwrite(&mut self.cached, offset, bytes);
+        for sector in offset / SECTOR..(offset + bytes.len()).div_ceil(SECTOR) {
+            let contents = part(&self.cached, sector * SECTOR, (sector + 1) * SECTOR);
+            self.unsynced.push((sector, contents.to_vec()));
         }
     }
 
     fn sync(&mut self) {
-        self.durable = self.cached.clone();
-        self.unsynced.clear();
+        for (sector, contents) in self.unsynced.drain(..) {
+            overwrite(&mut self.durable, sector * SECTOR, &contents);
+        }
     }
 
     /// Lets each unsynced sector end as any of its versions.
@@ -187,19 +325,47 @@ impl Inode {
                 1 => versions.len(),
                 _ => rng.random_range(0..=versions.len()),
             };
-            if chosen > 0 {
-                let contents = &versions[chosen - 1];
-                let at = sector * SECTOR;
-                if self.durable.len() < at + contents.len() {
-                    self.durable.resize(at + contents.len(), 0);
-                }
-                self.durable[at..at + contents.len()].copy_from_slice(contents);
+            let contents = chosen.checked_sub(1).and_then(|last| versions.get(last));
+            if let Some(contents) = contents {
+                overwrite(&mut self.durable, sector * SECTOR, contents);
             }
         }
     }
 }
 
+/// Writes into a file, which grows as far as needed.
+fn overwrite(file: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
+    let end = offset + bytes.len();
+    if file.len() < end {
+        file.resize(end, 0);
+    }
+    if let Some(place) = file.get_mut(offset..end) {
+        place.copy_from_slice(bytes);
+    }
+}
+
+/// What a file has of these bytes.
+fn part(file: &[u8], from: usize, to: usize) -> &[u8] {
+    let to = to.min(file.len());
+    file.get(from.min(to)..to).unwrap_or_default()
+}
+
+/// A place in a file: none here is beyond the address space.
+fn place(offset: u64) -> usize {
+    usize::try_from(offset).unwrap_or(usize::MAX)
+}
+
 impl World {
+    fn add(&mut self, inode: Inode) -> usize {
+        let number = self.inodes.last_key_value().map_or(0, |(last, _)| last + 1);
+        self.inodes.insert(number, inode);
+        number
+    }
+
+    fn inode(&mut self, number: usize) -> &mut Inode {
+        self.inodes.entry(number).or_default()
+    }
+
     fn call(&mut self) -> io::Result<()> {
         self.calls += 1;
         match self.fail {
@@ -208,6 +374,12 @@ impl World {
             }
             _ => Ok(()),
         }
+    }
+
+    /// A call that writes or syncs.
+    fn writing(&mut self) -> io::Result<()> {
+        self.call()?;
+        self.failing.map_or(Ok(()), |errno| Err(errno.into()))
     }
 
     /// A call that reads. What the medium has lost is told by `fail_read` and
@@ -236,6 +408,7 @@ impl World {
     }
 
     /// Lets the next opening have the lock.
+    #[cfg(test)]
     pub(super) fn unlock(&mut self) {
         self.locked = false;
     }
@@ -246,7 +419,7 @@ impl World {
     }
 }
 
-impl Storage for Sim {
+impl Storage for SimulatedDisk {
     fn create_dir(&self, dir: &Path) -> io::Result<bool> {
         let mut world = self.world();
         world.call()?;
@@ -278,8 +451,7 @@ impl Storage for Sim {
             Some(Name::File(inode)) => *inode,
             Some(Name::Folder) => return Err(Errno::ISDIR.into()),
             None if create => {
-                let inode = world.inodes.len();
-                world.inodes.push(Inode::default());
+                let inode = world.add(Inode::default());
                 world.names.insert(path.into(), Name::File(inode));
                 let added = NameOp::Add(path.into(), Name::File(inode));
                 world.name_ops.push(added);
@@ -327,7 +499,7 @@ impl Storage for Sim {
     }
 }
 
-struct Guard(Sim);
+struct Guard(SimulatedDisk);
 
 impl Drop for Guard {
     fn drop(&mut self) {
@@ -336,7 +508,7 @@ impl Drop for Guard {
 }
 
 struct SimFile {
-    sim: Sim,
+    sim: SimulatedDisk,
     inode: usize,
 }
 
@@ -344,29 +516,28 @@ impl File for SimFile {
     fn len(&self) -> io::Result<u64> {
         let mut world = self.sim.world();
         world.call()?;
-        Ok(world.inodes[self.inode].cached.len() as u64)
+        Ok(world.inode(self.inode).cached.len() as u64)
     }
 
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
         let mut world = self.sim.world();
         world.reading()?;
-        let bytes = &world.inodes[self.inode].cached;
-        let start = usize::try_from(offset).unwrap().min(bytes.len());
-        let end = (start + len).min(bytes.len());
+        let start = place(offset);
+        let bytes = part(&world.inode(self.inode).cached, start, start + len).to_vec();
         let path = world.path_of(self.inode);
-        let mut blocks = start / BLOCK..end.div_ceil(BLOCK);
+        let mut blocks = start / BLOCK..(start + bytes.len()).div_ceil(BLOCK);
         if blocks.any(|block| world.bad_blocks.contains(&(path.clone(), block))) {
             return Err(Errno::IO.into());
         }
-        Ok(bytes[start..end].to_vec())
+        Ok(bytes)
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut world = self.sim.world();
         let world = &mut *world;
-        let offset = usize::try_from(offset).unwrap();
-        let mut outcome = world.call();
-        let len = world.inodes[self.inode].cached.len();
+        let offset = place(offset);
+        let mut outcome = world.writing();
+        let len = world.inode(self.inode).cached.len();
         let grows = (offset + bytes.len()).saturating_sub(len);
         if outcome.is_ok() && grows > world.free {
             outcome = Err(Errno::NOSPC.into());
@@ -376,7 +547,7 @@ impl File for SimFile {
             Ok(()) => bytes,
             Err(_) => {
                 let most = bytes.len().min(len.saturating_sub(offset));
-                &bytes[..world.rng.random_range(0..=most) / SECTOR * SECTOR]
+                part(bytes, 0, world.rng.random_range(0..=most) / SECTOR * SECTOR)
             }
         };
         if outcome.is_ok() {
@@ -385,10 +556,12 @@ impl File for SimFile {
             for block in offset / BLOCK..(offset + bytes.len()).div_ceil(BLOCK) {
                 world.bad_blocks.remove(&(path.clone(), block));
             }
-            let event = Event::Write(path, offset, bytes.to_vec());
-            world.events.push(event);
+            #[cfg(test)]
+            world
+                .events
+                .push(Event::Write(path, offset, bytes.to_vec()));
         }
-        world.inodes[self.inode].write(offset, made);
+        world.inode(self.inode).write(offset, made);
         outcome
     }
 
@@ -396,8 +569,8 @@ impl File for SimFile {
         let mut world = self.sim.world();
         let world = &mut *world;
         world.syncs += 1;
-        let outcome = world.call();
-        let inode = &mut world.inodes[self.inode];
+        let outcome = world.writing();
+        let inode = world.inodes.entry(self.inode).or_default();
         match outcome {
             Ok(()) if world.lying => {}
             Ok(()) => inode.sync(),
@@ -415,7 +588,7 @@ impl File for SimFile {
         let mut world = self.sim.world();
         world.file_system_syncs += 1;
         world.call()?;
-        world.inodes.iter_mut().for_each(Inode::sync);
+        world.inodes.values_mut().for_each(Inode::sync);
         Ok(())
     }
 }

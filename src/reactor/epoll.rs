@@ -1,29 +1,29 @@
-//! The one thread's sockets and timers, on epoll.
+//! The machine's sockets, on epoll, and the loop that waits for them.
 //!
 //! smol's own reactor lives on a thread of its own as soon as a program is
 //! idle, and every event then crosses two threads: four fifths of what an idle
 //! witness cost. Here the thread that runs the tasks waits for the events too,
 //! edge-triggered, so that a message is one `epoll_wait` and one `read`. What
 //! is not on the path of a heartbeat (name resolution) stays smol's.
-//!
-//! Single-threaded: nothing here is `Send` but the waker.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::future::Future;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+
+use super::{Instant, timer};
 
 /// Events taken from the kernel at once.
 const EVENTS_AT_ONCE: usize = 64;
@@ -35,7 +35,6 @@ struct Reactor {
     epoll: OwnedFd,
     notifier: Arc<Notifier>,
     sources: RefCell<HashMap<u64, Rc<Readiness>>>,
-    timers: RefCell<BTreeMap<(Instant, u64), Waker>>,
     next_key: Cell<u64>,
 }
 
@@ -85,7 +84,6 @@ impl Reactor {
             epoll,
             notifier,
             sources: RefCell::default(),
-            timers: RefCell::default(),
             next_key: Cell::new(WAKE_KEY),
         })
     }
@@ -104,9 +102,7 @@ impl Reactor {
         let timeout = if notifier.notified.load(Ordering::SeqCst) {
             Some(Duration::ZERO)
         } else {
-            let timers = self.timers.borrow();
-            let next = timers.first_key_value().map(|((at, _), _)| *at);
-            next.map(|at| at.saturating_duration_since(Instant::now()))
+            timer::next().map(|at| at.saturating_duration_since(Instant::now()))
         };
         let timeout = timeout.map(|limit| Timespec {
             tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
@@ -124,7 +120,7 @@ impl Reactor {
                 self.on_event(event.data.u64(), event.flags);
             }
         }
-        self.fire();
+        timer::fire();
     }
 
     fn on_event(&self, key: u64, flags: epoll::EventFlags) {
@@ -144,21 +140,6 @@ impl Reactor {
         }
         if ended || flags.contains(epoll::EventFlags::OUT) {
             readiness.write.set();
-        }
-    }
-
-    /// Wakes the timers whose time has come.
-    fn fire(&self) {
-        let now = Instant::now();
-        loop {
-            let due = {
-                let mut timers = self.timers.borrow_mut();
-                match timers.first_entry() {
-                    Some(entry) if entry.key().0 <= now => entry.remove(),
-                    _ => return,
-                }
-            };
-            due.wake();
         }
     }
 }
@@ -371,7 +352,23 @@ impl TcpStream {
     /// Gives the connection up once what was sent has not been taken for so long.
     pub fn set_user_timeout(&self, limit: Duration) {
         let ms = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
-        let _ = rustix::net::sockopt::set_tcp_user_timeout(self, ms);
+        let _ = sockopt::set_tcp_user_timeout(self, ms);
+    }
+
+    /// When it is closed, what is still on its way is not delivered any more: the
+    /// peer sees a reset.
+    pub fn reset_on_close(&self) {
+        let _ = sockopt::set_socket_linger(self, Some(Duration::ZERO));
+    }
+
+    /// Gives a silent connection up: after `idle` the kernel asks every `interval`,
+    /// and `count` questions without an answer are the end.
+    pub fn keep_alive(&self, idle: Duration, interval: Duration, count: u32) {
+        // A kernel that knows none of it is no reason not to ask.
+        let _ = sockopt::set_socket_keepalive(self, true);
+        let _ = sockopt::set_tcp_keepidle(self, idle);
+        let _ = sockopt::set_tcp_keepintvl(self, interval);
+        let _ = sockopt::set_tcp_keepcnt(self, count);
     }
 }
 
@@ -415,66 +412,9 @@ impl TcpListener {
     }
 }
 
-/// Resolves at an instant.
-pub struct Timer {
-    at: Instant,
-    key: Option<u64>,
-    reactor: Rc<Reactor>,
-}
-
-impl Timer {
-    /// After a while.
-    pub fn after(duration: Duration) -> Self {
-        let now = Instant::now();
-        Self::at(now.checked_add(duration).unwrap_or(now + FAR_AWAY))
-    }
-
-    /// At an instant, or at once if it has passed.
-    pub fn at(at: Instant) -> Self {
-        Self {
-            at,
-            key: None,
-            reactor: REACTOR.with(Rc::clone),
-        }
-    }
-}
-
-/// Longer than any board runs.
-const FAR_AWAY: Duration = Duration::from_secs(100 * 365 * 86_400);
-
-impl Future for Timer {
-    type Output = Instant;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Instant> {
-        if self.at <= Instant::now() {
-            return Poll::Ready(self.at);
-        }
-        let key = match self.key {
-            Some(key) => key,
-            None => {
-                let key = self.reactor.key();
-                self.key = Some(key);
-                key
-            }
-        };
-        self.reactor
-            .timers
-            .borrow_mut()
-            .insert((self.at, key), cx.waker().clone());
-        Poll::Pending
-    }
-}
-
-impl Drop for Timer {
-    fn drop(&mut self) {
-        if let Some(key) = self.key {
-            self.reactor.timers.borrow_mut().remove(&(self.at, key));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::Timer;
     use super::*;
 
     fn pair() -> (TcpStream, TcpStream) {
@@ -559,6 +499,6 @@ mod tests {
             let _ = futures_lite::future::zip(futures_lite::future::zip(short, long), woken).await;
         });
         assert_eq!(*order.borrow(), ["short", "long", "woken"]);
-        assert!(REACTOR.with(|reactor| reactor.timers.borrow().is_empty()));
+        assert_eq!(timer::next(), None);
     }
 }
