@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use pg_witness::config::{
@@ -31,7 +31,11 @@ pub fn run(test: impl Future<Output = ()>) {
 }
 
 static LOGGER: OnceLock<()> = OnceLock::new();
-static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+thread_local! {
+    /// A test has a thread of its own, and its members' lines are those of no other.
+    static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Keeps what the members log, and shows it when a test fails.
 struct Lines;
@@ -45,7 +49,7 @@ impl log::Log for Lines {
         if self.enabled(record.metadata()) {
             let line = format!("{} {}", record.level(), record.args());
             println!("{line}");
-            LINES.lock().unwrap().push(line);
+            LINES.with_borrow_mut(|lines| lines.push(line));
         }
     }
 
@@ -195,9 +199,8 @@ impl Running {
     /// The lines of its log that hold `what`.
     pub fn logged(&self, what: &str) -> Vec<String> {
         let name = format!(" {}: ", self.address.host());
-        let lines = LINES.lock().unwrap();
         let about = |line: &&String| line.contains(&name) && line.contains(what);
-        lines.iter().filter(about).cloned().collect()
+        LINES.with_borrow(|lines| lines.iter().filter(about).cloned().collect())
     }
 
     /// Asks it, as an operator would.
