@@ -1,0 +1,239 @@
+//! Who writes: one client that finds whoever leads, as Patroni does, and writes
+//! through it on the real wire, one write after the other.
+//!
+//! What it knows for sure it writes down: a value is acknowledged when the leader
+//! that appended it has committed it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use event_listener::Event;
+use pg_witness::links::connection::Connection;
+use pg_witness::links::{resolve, utility_client};
+use pg_witness::raft::runtime;
+use pg_witness::reactor::{Timer, draw, rng, simulated};
+use pg_witness::wire::message::{Append, AppendBody, ApplyOutcome, Hello, Message, NextNodeIdx};
+use pg_witness::wire::utility::State;
+use pg_witness::wire::{Address, EntryId, Session, Value, command};
+use rand::RngExt as _;
+
+/// Keys that are written in turn.
+const KEYS: u64 = 20;
+
+/// The key that lives only while it is refreshed.
+pub const LEASE: &str = "/service/demo/leader";
+
+/// How long it lives.
+pub const LEASE_TTL: Duration = Duration::from_secs(30);
+
+/// How often it is refreshed.
+const LEASE_REFRESH: Duration = Duration::from_secs(10);
+
+/// How long a member may take to say whether it leads.
+const STATUS_TIME: Duration = Duration::from_millis(500);
+
+/// How long a write may take before its fate counts as unknown.
+const WRITE_TIME: Duration = Duration::from_secs(2);
+
+/// What became of the writes of one key.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Fate {
+    /// The last value that was tried.
+    pub tried: u64,
+    /// The last value that was acknowledged; 0 if none was.
+    pub acknowledged: u64,
+}
+
+/// What the client knows.
+#[derive(Default)]
+pub struct History {
+    pub keys: RefCell<BTreeMap<String, Fate>>,
+    /// How many writes were acknowledged.
+    pub acknowledged: Cell<u64>,
+    /// When the last refresh of the lease was sent that was acknowledged, and at which
+    /// index the log holds it.
+    pub refreshed: Cell<Option<(Duration, u64)>>,
+    /// When the last refresh was tried, acknowledged or not.
+    pub tried_refresh: Cell<Option<Duration>>,
+    /// Whether to refresh the lease.
+    pub refreshing: Cell<bool>,
+}
+
+/// Writes for ever.
+pub async fn run(history: Rc<History>, members: Vec<Address>) {
+    let mut next = 0;
+    loop {
+        if let Some(leader) = find_leader(&members).await
+            && let Ok(stream) = resolve::connect(&leader).await
+        {
+            let link = Link::new(Connection::new(
+                stream,
+                Session::dial(Hello::ReadOnly, None, draw()),
+            ));
+            while write(&history, &link, &mut next).await {
+                let pause = rng().random_range(50..700);
+                Timer::after(Duration::from_millis(pause)).await;
+            }
+            link.connection.close();
+        }
+        Timer::after(Duration::from_millis(200)).await;
+    }
+}
+
+async fn find_leader(members: &[Address]) -> Option<Address> {
+    for member in members {
+        let status = utility_client::ask_status(member, &[], STATUS_TIME).await;
+        if status.is_ok_and(|status| status.state == State::Leader) {
+            return Some(member.clone());
+        }
+    }
+    None
+}
+
+/// Writes the lease if it is due, else the next value. Whether it was acknowledged.
+async fn write(history: &History, link: &Rc<Link>, next: &mut u64) -> bool {
+    let now = simulated::passed();
+    let tried = history.tried_refresh.get();
+    let due = tried.is_none_or(|tried| now >= tried + LEASE_REFRESH);
+    if history.refreshing.get() && due {
+        history.tried_refresh.set(Some(now));
+        let written = link.write(LEASE, *next, LEASE_TTL).await;
+        if let Some(id) = written {
+            history.refreshed.set(Some((now, id.index.get())));
+        }
+        return written.is_some();
+    }
+    *next += 1;
+    let key = format!("/service/demo/k{}", *next % KEYS);
+    let mut fate = history.keys.borrow().get(&key).copied().unwrap_or_default();
+    fate.tried = *next;
+    history.keys.borrow_mut().insert(key.clone(), fate);
+    let written = link
+        .write(&key, *next, Duration::from_secs(1_000_000))
+        .await;
+    if written.is_some() {
+        fate.acknowledged = *next;
+        history.keys.borrow_mut().insert(key, fate);
+        history.acknowledged.set(history.acknowledged.get() + 1);
+    }
+    written.is_some()
+}
+
+/// A read-only client's connection.
+struct Link {
+    connection: Rc<Connection>,
+    over: Cell<bool>,
+    /// What the leader has shown: its term, and how far it has committed.
+    shown: Cell<(u64, u64)>,
+    outcome: Cell<Option<(i64, ApplyOutcome)>>,
+    request: Cell<i64>,
+    news: Event,
+}
+
+impl Link {
+    fn new(connection: Rc<Connection>) -> Rc<Self> {
+        let link = Rc::new(Self {
+            connection,
+            over: Cell::new(false),
+            shown: Cell::new((0, 0)),
+            outcome: Cell::new(None),
+            request: Cell::new(0),
+            news: Event::new(),
+        });
+        let served = link.clone();
+        runtime::spawn(async move {
+            let handle = |value| {
+                served.on_value(&value);
+                std::future::ready(())
+            };
+            served.connection.serve(handle).await;
+            served.over.set(true);
+            served.news.notify(usize::MAX);
+        })
+        .detach();
+        link
+    }
+
+    fn on_value(&self, value: &Value) {
+        match Message::decode(value).unwrap() {
+            Message::AppendEntries(append) => self.on_append(&append),
+            Message::ApplyCommandResponse {
+                request_id,
+                outcome,
+            } => self.outcome.set(Some((request_id, outcome))),
+            _ => {}
+        }
+        self.news.notify(usize::MAX);
+    }
+
+    /// Takes whatever it is shown for what it has.
+    fn on_append(&self, append: &Append) {
+        self.shown.set((append.term.get(), append.commit.get()));
+        let AppendBody::Entries { prev, entries } = &append.body else {
+            return;
+        };
+        let last = entries.last().map(|entry| entry.id.index);
+        if let Some(last) = last.or(prev.map(|prev| prev.index)) {
+            self.connection.send(&Message::NextNodeIdx(NextNodeIdx {
+                next: last.get().cast_signed() + 1,
+                reset: false,
+                success: true,
+            }));
+        }
+    }
+
+    /// Where the value is committed; none if that is not known.
+    async fn write(&self, key: &str, value: u64, ttl: Duration) -> Option<EntryId> {
+        let written = async {
+            let request = self.request.get() + 1;
+            self.request.set(request);
+            self.connection.send(&Message::ApplyCommand {
+                command: set(key, value, ttl),
+                request_id: Some(request),
+            });
+            let mut appended = None;
+            loop {
+                let news = self.news.listen();
+                match self.outcome.take() {
+                    Some((id, ApplyOutcome::Appended(at))) if id == request => appended = Some(at),
+                    Some((id, _)) if id == request => return None,
+                    _ => {}
+                }
+                let (term, commit) = self.shown.get();
+                // The leader that appended it holds it until it is overwritten by
+                // another, of a greater term.
+                let id: Option<EntryId> = appended;
+                let committed = |id: &EntryId| term == id.term.get() && commit >= id.index.get();
+                if let Some(id) = id.filter(committed) {
+                    return Some(id);
+                }
+                if self.over.get() {
+                    return None;
+                }
+                news.await;
+            }
+        };
+        let late = async {
+            Timer::after(WRITE_TIME).await;
+            None
+        };
+        smol::future::or(written, late).await
+    }
+}
+
+/// A value as Patroni sets it.
+fn set(key: &str, value: u64, ttl: Duration) -> std::sync::Arc<[u8]> {
+    let now = 1_767_225_600.0 + simulated::passed().as_secs_f64();
+    let value = Value::dict([
+        ("value", Value::str(&value.to_string())),
+        ("created", Value::Float(now)),
+        ("updated", Value::Float(now)),
+        ("expire", Value::Float(now + ttl.as_secs_f64())),
+    ]);
+    match Value::str(key) {
+        Value::Str(key) => command::set(&key, &value, &[]),
+        _ => unreachable!(),
+    }
+}

@@ -1,0 +1,193 @@
+//! The faults of a world, and which of them are under way.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use pg_witness::reactor::simulated::network;
+use rand::RngExt as _;
+use rand::rngs::SmallRng;
+
+use crate::node::View;
+
+/// What can go wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The process is killed.
+    Kill,
+    /// The host loses its power.
+    PowerCut,
+    /// It loses its power between a write and its sync.
+    PowerCutAmidWrite,
+    /// The process is stopped and goes on later.
+    Freeze,
+    /// The disk is replaced by an empty one.
+    Wipe,
+    /// The disk is replaced by an older copy of itself.
+    Restore,
+    /// Something cannot be read at the next start.
+    BadSector,
+    /// Nothing can be written for want of space.
+    FullDisk,
+    /// Nothing can be written at all.
+    WornDisk,
+    /// Every sync takes long, up to many seconds.
+    SlowDisk,
+    /// A line between two hosts.
+    Line(LineFault),
+}
+
+/// What can go wrong with a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineFault {
+    /// Nothing passes in one direction.
+    CutOneWay,
+    /// Nothing passes.
+    Cut,
+    /// It is slow.
+    Slow,
+    /// It loses segments, which come later.
+    Lossy,
+    /// It has little bandwidth.
+    Narrow,
+    /// Attempts to connect are lost; what is open goes on.
+    LosesOpenings,
+    /// Attempts to connect are refused.
+    RefusesOpenings,
+    /// All connections over it are reset.
+    Reset,
+}
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Self; 18] = [
+        Self::Kill,
+        Self::PowerCut,
+        Self::PowerCutAmidWrite,
+        Self::Freeze,
+        Self::Wipe,
+        Self::Restore,
+        Self::BadSector,
+        Self::FullDisk,
+        Self::WornDisk,
+        Self::SlowDisk,
+        Self::Line(LineFault::CutOneWay),
+        Self::Line(LineFault::Cut),
+        Self::Line(LineFault::Slow),
+        Self::Line(LineFault::Lossy),
+        Self::Line(LineFault::Narrow),
+        Self::Line(LineFault::LosesOpenings),
+        Self::Line(LineFault::RefusesOpenings),
+        Self::Line(LineFault::Reset),
+    ];
+}
+
+/// Which faults are under way.
+pub struct Faults {
+    down: Vec<bool>,
+    /// Whose disk holds what the cluster has.
+    holds: Vec<bool>,
+    /// Who has forgotten, since all were well.
+    forgetful: Option<usize>,
+    counted: u64,
+}
+
+impl Faults {
+    /// Of so many members that do not run yet.
+    pub fn new(members: usize) -> Self {
+        Self {
+            down: vec![true; members],
+            holds: vec![false; members],
+            forgetful: None,
+            counted: 0,
+        }
+    }
+
+    pub fn counted(&self) -> u64 {
+        self.counted
+    }
+
+    pub fn count(&mut self) {
+        self.counted += 1;
+    }
+
+    pub fn is_down(&self, n: usize) -> bool {
+        self.down[n]
+    }
+
+    pub fn starts(&mut self, n: usize) {
+        self.down[n] = false;
+    }
+
+    pub fn stops(&mut self, n: usize) {
+        self.down[n] = true;
+    }
+
+    pub fn forgets(&mut self, n: usize) {
+        self.forgetful = Some(n);
+        self.holds[n] = false;
+    }
+
+    /// Member `n` is seen to be so.
+    pub fn sees(&mut self, n: usize, view: &View) {
+        self.holds[n] |= view.commit > 1;
+    }
+
+    /// All are well.
+    pub fn end(&mut self) {
+        self.forgetful = None;
+    }
+
+    /// Whether the rules promise anything where this happens to member `n` too, while
+    /// the `others` are so. One member may forget at a time, and only once both others
+    /// hold something: where two of three hold nothing, the third cannot tell a cluster
+    /// that was made anew, and waits for the operator. One that does not know
+    /// that it has forgotten (an older copy of its disk) may do so only while both
+    /// others hold what it acknowledged.
+    pub fn allows(&self, fault: Fault, n: usize, others: &[View]) -> bool {
+        let mut held = self.holds.iter().enumerate().filter(|(m, _)| *m != n);
+        let alone = self.forgetful.is_none_or(|other| other == n) && held.all(|(_, holds)| *holds);
+        let level = others.len() == 2
+            && others.iter().all(|view| view.votes)
+            && others[0].commit == others[1].commit
+            && others[0].applied == others[1].applied
+            && others.iter().any(|view| view.leads.is_some());
+        match fault {
+            Fault::Wipe | Fault::BadSector => alone,
+            Fault::Restore => self.forgetful.is_none() && alone && level,
+            Fault::Kill | Fault::PowerCut | Fault::PowerCutAmidWrite => !self.down[n],
+            _ => true,
+        }
+    }
+
+    /// Breaks the line between two hosts.
+    pub fn break_line(&self, kind: LineFault, one: IpAddr, other: IpAddr, rng: &mut SmallRng) {
+        let ms = |ms| Duration::from_millis(ms);
+        match kind {
+            LineFault::CutOneWay => network::set_line(one, other, |line| line.cut = true),
+            LineFault::Cut => {
+                network::set_line(one, other, |line| line.cut = true);
+                network::set_line(other, one, |line| line.cut = true);
+            }
+            LineFault::Slow => {
+                let least = rng.random_range(1..600);
+                let most = least + rng.random_range(1..600);
+                network::set_line(one, other, |line| line.delay = ms(least)..=ms(most));
+            }
+            LineFault::Lossy => {
+                let lost = rng.random_range(1..400);
+                network::set_line(one, other, |line| line.lost_per_mille = lost);
+            }
+            LineFault::Narrow => {
+                let rate = rng.random_range(500..20_000);
+                network::set_line(one, other, |line| line.bytes_per_s = Some(rate));
+            }
+            LineFault::LosesOpenings => {
+                network::set_line(one, other, |line| line.loses_openings = true);
+            }
+            LineFault::RefusesOpenings => {
+                network::set_line(one, other, |line| line.refuses_openings = true);
+            }
+            LineFault::Reset => network::reset(one, other),
+        }
+    }
+}
