@@ -76,6 +76,7 @@ use std::rc::Rc;
 
 use event_listener::{Event, EventListener};
 use futures_channel::oneshot;
+use smol::lock::Semaphore;
 
 use self::clock::ElectionClock;
 use self::eligibility::Eligibility;
@@ -139,6 +140,8 @@ pub struct Member {
     other_group: Cell<bool>,
     /// A node that is heard like a member, before its `add` has come.
     newcomer: RefCell<Option<Address>>,
+    /// What limits the questions whether somebody is one.
+    newcomer_questions: Semaphore,
     elsewhere: RefCell<Option<campaign::Elsewhere>>,
     quota: RefCell<quota::Quota>,
     /// Why our state could not be opened again, when that was tried last.

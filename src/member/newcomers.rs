@@ -13,7 +13,8 @@
 //! is heard only while no leader is, only if it tells at its own address that its
 //! group is ours and itself, and one at a time. Whatever else holds for a member
 //! holds for it: its `status` is compared with our log (S13), and a vote is given
-//! only to a log that is not behind ours. It is nobody whom we would ask for a vote,
+//! only to a log that is not behind ours. Few are asked at once: a hello may name any
+//! address, and would have us dial it (S16). It is nobody whom we would ask for a vote,
 //! teach, or count, before its `add` has come; if another leads it must wait for
 //! that like everybody else.
 
@@ -75,6 +76,9 @@ impl Member {
         if !self.may_hear_newcomer() {
             return false;
         }
+        let Some(_question) = self.newcomer_questions.try_acquire() else {
+            return false;
+        };
         let keys = self.keys.borrow().clone();
         let Ok(status) = ask_status(address, &keys, limits::STATUS_TIME_MAX).await else {
             return false;

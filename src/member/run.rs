@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event_listener::Event;
+use smol::lock::Semaphore;
 
 use super::clock::ElectionClock;
 use super::eligibility::Eligibility;
@@ -120,6 +121,7 @@ impl Member {
             followed: Cell::default(),
             other_group: Cell::default(),
             newcomer: RefCell::default(),
+            newcomer_questions: Semaphore::new(limits::NEWCOMERS_ASKED_MAX),
             elsewhere: RefCell::default(),
             quota: RefCell::default(),
             disk_error: RefCell::default(),

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use pg_witness::config::limits::{NEWCOMERS_ASKED_MAX, STATUS_TIME_MAX};
 use pg_witness::config::{ClusterConfig, Election};
 use pg_witness::wire::message::{Message, NextNodeIdx};
 use pg_witness::wire::utility::PartnerStatus;
@@ -47,6 +48,11 @@ async fn left_behind(rig: &Rig, w: &Address, a: &Address, b: &Address) -> (Runni
     })
     .await;
     (witness, fakes)
+}
+
+fn is_gone(fake: &Fake) {
+    fake.hang_up();
+    *fake.status.borrow_mut() = None;
 }
 
 fn is_vote(message: &Message) -> bool {
@@ -99,8 +105,7 @@ fn a_candidate_whose_add_has_not_come_is_voted_for_and_followed() {
         let rig = Rig::new();
         let [w, a, b, c] = addresses();
         let (witness, [fake_a, _b]) = left_behind(&rig, &w, &a, &b).await;
-        fake_a.hang_up();
-        *fake_a.status.borrow_mut() = None;
+        is_gone(&fake_a);
         let newcomer = Fake::listen(&c, &[&w, &a, &b, &c]).await;
         lists(&newcomer, &[&w, &a, &b]);
         is_elected_and_followed(&newcomer, Some(&w), &witness).await;
@@ -117,8 +122,7 @@ fn one_that_is_ours_to_dial_is_found_by_what_the_others_list() {
         let newcomer = Fake::listen(&c, &[&w, &a, &b, &c]).await;
         lists(&newcomer, &[&w, &a, &b]);
         lists(&fake_b, &[&w, &a, &c]);
-        fake_a.hang_up();
-        *fake_a.status.borrow_mut() = None;
+        is_gone(&fake_a);
         is_elected_and_followed(&newcomer, None, &witness).await;
     });
 }
@@ -130,8 +134,7 @@ fn one_that_lists_another_group_is_no_member() {
         let rig = Rig::new();
         let [w, a, b, c] = addresses();
         let (witness, [fake_a, _b]) = left_behind(&rig, &w, &a, &b).await;
-        fake_a.hang_up();
-        *fake_a.status.borrow_mut() = None;
+        is_gone(&fake_a);
         let stranger = Fake::listen(&c, &[&w, &b, &c]).await;
         lists(&stranger, &[&w, &b]);
         stranger.dial(&w).await;
@@ -141,6 +144,31 @@ fn one_that_lists_another_group_is_no_member() {
         assert!(!stranger.drain().iter().any(is_vote));
         assert_eq!(witness.logged("which is no member").len(), 1);
         assert!(witness.logged(HEARD).is_empty());
+    });
+}
+
+#[test]
+fn who_names_any_address_has_few_of_them_dialled() {
+    // S16: no address of a hello answers, and each would be dialled.
+    run(async {
+        let rig = Rig::new();
+        let [w, a, b, named @ ..] = addresses::<15>();
+        let (_witness, [fake_a, _b]) = left_behind(&rig, &w, &a, &b).await;
+        is_gone(&fake_a);
+        let mut strangers = Vec::new();
+        for address in &named {
+            let stranger = Fake::listen(address, &[]).await;
+            *stranger.status.borrow_mut() = None;
+            stranger.dial(&w).await;
+            strangers.push(stranger);
+        }
+        let asked = || strangers.iter().filter(|s| s.asked.get() > 0).count();
+        until("questions", async || asked() == NEWCOMERS_ASKED_MAX).await;
+        // As long as the first of them is waited for.
+        during(STATUS_TIME_MAX / 2, async || {
+            assert_eq!(asked(), NEWCOMERS_ASKED_MAX);
+        })
+        .await;
     });
 }
 
