@@ -85,7 +85,11 @@ impl Member {
             }
         }
         let Some(engine) = self.engine() else { return };
-        log::info!("{}: no leader is heard of; asking for votes", self.name);
+        // Where nobody may vote for us it is so every second or two, for hours.
+        if let Some(times) = self.tallies.count_of_member("campaign") {
+            let name = &self.name;
+            log::info!("{name}: no leader is heard of; asking for votes{times}");
+        }
         *self.reported_leader.borrow_mut() = None;
         let campaign = async {
             self.catch_up_with_terms(&engine).await?;

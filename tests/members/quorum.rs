@@ -3,10 +3,11 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use pg_witness::config::{ClusterConfig, PlacementConfig};
+use pg_witness::config::limits::TALLY_MEMBER_LINES;
+use pg_witness::config::{ClusterConfig, PlacementConfig, Timing};
 use pg_witness::reactor::Instant;
 use pg_witness::wire::Address;
-use pg_witness::wire::message::ApplyOutcome;
+use pg_witness::wire::message::{ApplyOutcome, Message};
 use pg_witness::wire::utility::State;
 
 use crate::fake::{Fake, set};
@@ -123,6 +124,39 @@ fn one_follower_is_majority_enough() {
         .await;
         assert_eq!(witness.status().await.unwrap().raft_term, term);
         assert!(b.plain.heard.get().is_some());
+    });
+}
+
+#[test]
+fn elections_that_nobody_can_win_are_counted() {
+    // S16: for hours, if a data node is down and the other gives no vote.
+    run(async {
+        let rig = Rig::new();
+        let [w, a, b] = &addresses();
+        let ms = Duration::from_millis;
+        let timing = Timing {
+            min_timeout: ms(40),
+            max_timeout: ms(60),
+            ..quick()
+        };
+        let config = ClusterConfig {
+            timing,
+            ..rig.voter(w, &[a, b])
+        };
+        let silent = Fake::listen(a, &[w, a, b]).await;
+        let witness = rig.start(config).await;
+        silent.dial(w).await;
+        let mut asked = 0;
+        until("many elections", async || {
+            let messages = silent.drain();
+            let asks = |message: &&Message| matches!(message, Message::RequestVote { .. });
+            asked += messages.iter().filter(asks).count();
+            asked >= 32
+        })
+        .await;
+        // The first ones, and the 32nd.
+        let said = usize::try_from(TALLY_MEMBER_LINES).unwrap() + 1;
+        assert_eq!(witness.logged("asking for votes").len(), said);
     });
 }
 
