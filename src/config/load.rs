@@ -13,6 +13,7 @@ use super::http::RawHttp;
 use super::node::Node;
 use super::probe::RawProbe;
 use super::raw::{Dialect, RawCluster};
+use super::variables::{NOTIFY_SOCKET, PATRONI_CONFIGURATION};
 use super::{
     Bind, Bootstrap, ClusterConfig, Config, ConfigSource, Election, HttpConfig, LogConfig,
     PlacementConfig,
@@ -21,15 +22,9 @@ use super::{
     Source, Timing, address, doubts, file, limits, own, patroni, service, variables, yaml,
 };
 
-/// The variable that may hold Patroni's whole YAML.
-pub(super) const PATRONI_CONFIGURATION: &str = "PATRONI_CONFIGURATION";
-
 /// `off`: whatever is not configured is missing, and no demo runs in its stead. The
 /// container image sets it.
 pub const DEMO: &str = "PG_WITNESS_DEMO";
-
-/// Set by a service manager that waits for news of its service (`sd_notify(3)`).
-pub(super) const SERVICE: &str = "NOTIFY_SOCKET";
 
 /// Reads the configuration: the file named, else `PATRONI_CONFIGURATION`, else
 /// the variables alone, else the default file, else the demo. The variables
@@ -113,7 +108,7 @@ fn read(source: &ConfigSource, env: &Env) -> Result<Config, ConfigError> {
     }
     // A service or a container is started to vote, and nobody reads there that it is
     // a demonstration.
-    if env.text(DEMO)? == Some("off") || env.text(SERVICE)?.is_some() {
+    if env.text(DEMO)? == Some("off") || env.text(NOTIFY_SOCKET)?.is_some() {
         return Err(ConfigError::Missing {
             place: Place::top("configuration"),
             remedy: "name a file, or set PATRONI_RAFT_SELF_ADDR, PATRONI_RAFT_PARTNER_ADDRS and \

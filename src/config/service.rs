@@ -14,7 +14,7 @@ use std::str::Chars;
 
 use super::env::Env;
 use super::error::{ConfigError, Place, shown};
-use super::load::{PATRONI_CONFIGURATION, SERVICE};
+use super::variables::{NOTIFY_SOCKET, PATRONI_CONFIGURATION};
 use super::{ConfigSource, file, patroni, variables};
 
 /// The file's name, beside the package's configuration.
@@ -51,7 +51,7 @@ pub fn of_command(source: &ConfigSource, env: &Env) -> Result<Option<Service>, C
         Some(named) => named == config,
         None => env.text(PATRONI_CONFIGURATION)?.is_none() && !patroni::names_a_member(env),
     };
-    let is_given = env.text(SERVICE)?.is_some();
+    let is_given = env.text(NOTIFY_SOCKET)?.is_some();
     let exists = |path: &Path| std::fs::symlink_metadata(path).is_ok();
     if !is_meant || is_given || !exists(config) || !exists(&path) {
         return Ok(None);

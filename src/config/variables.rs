@@ -4,7 +4,13 @@
 use super::env::Env;
 use super::suggest::nearest;
 
-/// What each begins with.
+/// The variable that may hold Patroni's whole YAML.
+pub const PATRONI_CONFIGURATION: &str = "PATRONI_CONFIGURATION";
+
+/// Set by a service manager that waits for news of its service (`sd_notify(3)`).
+pub const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
+
+/// What each of our own begins with.
 pub const PREFIX: &str = "PG_WITNESS_";
 
 /// All that this program reads, but for the keys of `probe`, which are refused where
