@@ -2,59 +2,47 @@
 //! sync the time passes that the disk takes, and whatever else happens then, a power
 //! cut too. Only built with the feature `test-hooks`.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use event_listener::Event;
+use smol::channel::{Receiver, unbounded};
 
 use super::SimulatedDisk;
-use super::worker::{Job, Members, Part, is_dirty, release, sync, take, write};
+use super::worker::{Job, Jobs, Members, Part, Worker, is_dirty, release, sync, take, write};
 
-/// What the task is told.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Inbox(Arc<Waiting>);
-
-#[derive(Debug, Default)]
-struct Waiting {
-    jobs: Mutex<VecDeque<Job>>,
-    more: Event,
-}
-
-impl Inbox {
-    pub(super) fn push(&self, job: Job) {
-        let mut jobs = self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        jobs.push_back(job);
-        drop(jobs);
-        self.0.more.notify(1);
-    }
-
-    fn pop(&self) -> Option<Job> {
-        let mut jobs = self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        jobs.pop_front()
+impl Worker {
+    /// Without a thread, on a simulated disk: whoever calls this runs the task, which
+    /// does what the thread does and takes the time that the disk takes. What is asked
+    /// for after the task was dropped is not done any more.
+    pub fn simulated(disk: SimulatedDisk) -> (Self, impl Future<Output = ()> + 'static) {
+        let (jobs, inbox) = unbounded();
+        let worker = Self::served_by(Jobs::Task(jobs), Arc::new(disk.clone()));
+        (worker, work(inbox, disk))
     }
 }
 
-/// Does what is asked for, until it is dropped.
-pub(super) async fn work(inbox: Inbox, disk: SimulatedDisk) {
+/// Does what is asked for, until nobody can ask any more.
+async fn work(inbox: Receiver<Job>, disk: SimulatedDisk) {
     let mut members = Members::new();
-    loop {
-        let more = inbox.0.more.listen();
-        while let Some(job) = inbox.pop() {
-            take(&mut members, job);
-        }
-        if !write(&mut members, Part::Log) {
-            more.await;
-            continue;
-        }
-        for part in [Part::Log, Part::Hard] {
-            if part == Part::Hard {
-                write(&mut members, Part::Hard);
+    while let Ok(job) = inbox.recv().await {
+        take(&mut members, job);
+        loop {
+            while let Ok(job) = inbox.try_recv() {
+                take(&mut members, job);
             }
-            if is_dirty(&members) {
-                disk.pass().await;
-                sync(&mut members, part);
+            if !write(&mut members, Part::Log) {
+                break;
             }
+            pass_and_sync(&mut members, Part::Log, &disk).await;
+            write(&mut members, Part::Hard);
+            pass_and_sync(&mut members, Part::Hard, &disk).await;
+            release(&mut members);
         }
-        release(&mut members);
+    }
+}
+
+async fn pass_and_sync(members: &mut Members, part: Part, disk: &SimulatedDisk) {
+    if is_dirty(members) {
+        disk.pass().await;
+        sync(members, part);
     }
 }

@@ -47,12 +47,12 @@ pub struct Worker {
 
 /// The way to whoever does the jobs.
 #[derive(Debug, Clone)]
-enum Jobs {
+pub(super) enum Jobs {
     /// The disk thread.
     Thread(Sender<Job>),
     /// A task under simulated time.
     #[cfg(feature = "test-hooks")]
-    Task(super::inline::Inbox),
+    Task(smol::channel::Sender<Job>),
 }
 
 type Done = oneshot::Sender<Result<(), DiskError>>;
@@ -169,30 +169,20 @@ impl Worker {
         Self::start_on(Arc::new(faults))
     }
 
-    /// Without a thread, on a simulated disk: whoever calls this runs the task, which
-    /// does what the thread does, takes the time that the disk takes, and never
-    /// ends. What is asked for after it was dropped is not done any more.
-    #[cfg(feature = "test-hooks")]
-    pub fn simulated(disk: super::SimulatedDisk) -> (Self, impl Future<Output = ()> + 'static) {
-        let inbox = super::inline::Inbox::default();
-        let worker = Self {
-            jobs: Jobs::Task(inbox.clone()),
-            next_id: Arc::new(AtomicU64::new(0)),
-            storage: Arc::new(disk.clone()),
-        };
-        (worker, super::inline::work(inbox, disk))
-    }
-
     fn start_on(storage: Arc<dyn Storage>) -> io::Result<Self> {
         let (jobs, inbox) = channel();
         thread::Builder::new()
             .name("disk".into())
             .spawn(move || run(&inbox))?;
-        Ok(Self {
-            jobs: Jobs::Thread(jobs),
+        Ok(Self::served_by(Jobs::Thread(jobs), storage))
+    }
+
+    pub(super) fn served_by(jobs: Jobs, storage: Arc<dyn Storage>) -> Self {
+        Self {
+            jobs,
             next_id: Arc::new(AtomicU64::new(0)),
             storage,
-        })
+        }
     }
 
     /// Where its clusters live.
@@ -211,7 +201,7 @@ impl Worker {
         match &self.jobs {
             Jobs::Thread(thread) => drop(thread.send(job)),
             #[cfg(feature = "test-hooks")]
-            Jobs::Task(inbox) => inbox.push(job),
+            Jobs::Task(task) => drop(task.try_send(job)),
         }
     }
 
