@@ -10,6 +10,25 @@ use pg_witness::wire::Value;
 /// Where tests/setup puts the interpreters, unless told otherwise.
 const VENVS: &str = "/opt/pg-witness-tests/venvs";
 
+/// Starts a script of `tests/python` under a version of Patroni, to be talked to.
+pub fn spawn(patroni: &str, script: &str) -> Child {
+    let venvs = std::env::var_os("PG_WITNESS_VENVS").map_or(VENVS.into(), PathBuf::from);
+    let python = venvs.join(format!("patroni-{patroni}/bin/python"));
+    assert!(
+        python.exists(),
+        "{} is missing: run tests/setup, or point PG_WITNESS_VENVS to what it made",
+        python.display()
+    );
+    let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/");
+    Command::new(python)
+        .args(["-W", "ignore", &format!("{scripts}{script}")])
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
 /// `tests/python/kv_oracle.py` under one version of Patroni.
 pub struct Oracle {
     process: Child,
@@ -19,21 +38,7 @@ pub struct Oracle {
 
 impl Oracle {
     pub fn start(patroni: &str) -> Self {
-        let venvs = std::env::var_os("PG_WITNESS_VENVS").map_or(VENVS.into(), PathBuf::from);
-        let python = venvs.join(format!("patroni-{patroni}/bin/python"));
-        assert!(
-            python.exists(),
-            "{} is missing: run tests/setup, or point PG_WITNESS_VENVS to what it made",
-            python.display()
-        );
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/kv_oracle.py");
-        let mut process = Command::new(python)
-            .arg(script)
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut process = spawn(patroni, "kv_oracle.py");
         Self {
             input: process.stdin.take(),
             output: BufReader::new(process.stdout.take().unwrap()),

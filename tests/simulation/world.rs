@@ -31,7 +31,7 @@ const CLIENT_TIME: Duration = Duration::from_secs(3);
 const SETTLING_TIME: Duration = Duration::from_secs(120);
 
 /// How long faults come and go before all are healed, in seconds.
-const WAR_S: std::ops::Range<u64> = 30..150;
+const FAULTY_S: std::ops::Range<u64> = 30..150;
 
 /// How often the oracle looks, at the longest.
 const WATCH: Duration = Duration::from_millis(500);
@@ -114,8 +114,8 @@ impl World {
         let mut world = Self::begin(plan);
         let mut slowest = Duration::ZERO;
         while simulated::passed() < world.plan.time {
-            let peace = Duration::from_secs(world.rng.random_range(WAR_S));
-            world.war(simulated::passed() + peace)?;
+            let time = Duration::from_secs(world.rng.random_range(FAULTY_S));
+            world.inject_faults(simulated::passed() + time)?;
             slowest = slowest.max(world.heal()?);
             world.settle()?;
         }
@@ -128,7 +128,7 @@ impl World {
     }
 
     /// Faults begin and end, until a time.
-    fn war(&mut self, end: Duration) -> Result<(), Violation> {
+    fn inject_faults(&mut self, end: Duration) -> Result<(), Violation> {
         self.start_some();
         while simulated::passed() < end {
             let pause = Duration::from_millis(self.rng.random_range(20..8_000));
@@ -307,7 +307,7 @@ impl World {
         Ok(took)
     }
 
-    /// Peace, until all hold the same.
+    /// No faults, until all hold the same.
     fn settle(&mut self) -> Result<(), Violation> {
         let started = simulated::passed();
         let all_vote = |views: &[View]| views.len() == 3 && views.iter().all(|view| view.votes);

@@ -1,16 +1,13 @@
 //! `tests/python/pysyncobj_host.py`: the real node, and what it says of itself.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout};
 
 use pg_witness::wire::Value;
 use pg_witness::wire::value::Str;
 
+use super::oracle::spawn;
 use crate::pysyncobj::Version;
-
-/// Where tests/setup puts the interpreters, unless told otherwise.
-const VENVS: &str = "/opt/pg-witness-tests/venvs";
 
 /// The process.
 pub struct Real {
@@ -21,30 +18,13 @@ pub struct Real {
 
 impl Real {
     pub fn start(version: Version) -> Self {
-        let venvs = std::env::var_os("PG_WITNESS_VENVS").map_or(VENVS.into(), PathBuf::from);
-        let venv = match version {
-            Version::V0_3_11 => "patroni-3.0.2",
-            Version::V0_3_14 => "patroni-3.3.7",
-            Version::V0_3_16 => "patroni-4.0.6",
-            Version::V0_3_17 => "patroni-4.1.5",
+        let patroni = match version {
+            Version::V0_3_11 => "3.0.2",
+            Version::V0_3_14 => "3.3.7",
+            Version::V0_3_16 => "4.0.6",
+            Version::V0_3_17 => "4.1.5",
         };
-        let python = venvs.join(venv).join("bin/python");
-        assert!(
-            python.exists(),
-            "{} is missing: run tests/setup, or point PG_WITNESS_VENVS to what it made",
-            python.display()
-        );
-        let script = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/tests/python/pysyncobj_host.py"
-        );
-        let mut process = Command::new(python)
-            .args(["-W", "ignore", script])
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut process = spawn(patroni, "pysyncobj_host.py");
         Self {
             input: process.stdin.take(),
             output: BufReader::new(process.stdout.take().unwrap()),
