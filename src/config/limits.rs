@@ -194,8 +194,7 @@ pub const UTILITY_TIME_MAX: Duration = Duration::from_secs(60);
 /// arrive (spec 10).
 pub const PARKED_HELLO_TIME: Duration = Duration::from_secs(4);
 
-/// Nodes that may be newly added members and are asked for their group at once: who
-/// says hello may name any address.
+/// Unknown nodes that are asked for their group at once: a hello may name any address.
 pub const NEWCOMERS_ASKED_MAX: usize = 4;
 
 /// Longest pause between two attempts to dial a peer.

@@ -85,7 +85,7 @@ impl Member {
             }
         }
         let Some(engine) = self.engine() else { return };
-        // Where nobody may vote for us it is so every second or two, for hours.
+        // Without enough voters this repeats every second, possibly for hours (S16).
         if let Some(times) = self.tallies.count_of_member("campaign") {
             let name = &self.name;
             log::info!("{name}: no leader is heard of; asking for votes{times}");

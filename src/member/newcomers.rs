@@ -1,22 +1,21 @@
-//! Members whose `add` is still on its way to us.
+//! Members whose `add` has not reached us yet.
 //!
-//! While we were off, or cut off, the group may have taken a node in. That node may
-//! lead by now, or stand for election with the longest log of all: then the entry
-//! that adds it can only come from itself, and where its group needs our vote, or a
-//! majority without us is lost, it never comes to whoever first looks at the list
-//! of members. Raft does not look there (dissertation, 4.1): a member gives its
-//! vote, and follows, whether or not it knows who asks, for a vote is counted by
-//! the list of the one who asks, and each member has one vote a term.
+//! While we were off, or cut off, the group may have added a node. That node may lead
+//! by now, or be a candidate with the longest log. Then only that node can send us the
+//! entry that adds it; if we ignored it until then, and its group needs our vote, no
+//! leader would ever be elected. Raft does not ask for this: a server grants its vote
+//! and accepts entries without consulting its own configuration (dissertation, 4.1),
+//! because votes are counted by the candidate's configuration and each server has one
+//! vote a term.
 //!
-//! But not everybody who asks is of our group: an address may have been of another
-//! cluster, or a node removed without its knowledge. So a node that we do not know
-//! is heard only while no leader is, only if it tells at its own address that its
-//! group is ours and itself, and one at a time. Whatever else holds for a member
-//! holds for it: its `status` is compared with our log (S13), and a vote is given
-//! only to a log that is not behind ours. Few are asked at once: a hello may name any
-//! address, and would have us dial it (S16). It is nobody whom we would ask for a vote,
-//! teach, or count, before its `add` has come; if another leads it must wait for
-//! that like everybody else.
+//! An unknown node need not belong to our group, though: its address may be another
+//! cluster's, or it was removed and does not know. So it is accepted only while no
+//! leader is heard, only if it shows at its own address a configuration that contains
+//! ours, and one at a time. Few nodes are asked at once: a hello may name any address,
+//! and we would dial it (S16). What holds for a member holds for it too: its `status`
+//! is compared with our log (S13), and it gets a vote only if its log is not behind
+//! ours. Until its `add` arrives we neither ask it for votes, nor send it entries, nor
+//! count it; if another node leads, it has to wait for its `add`.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -31,11 +30,11 @@ use crate::reactor::Timer;
 use crate::wire::Address;
 use crate::wire::utility::StatusReply;
 
-/// How often it is considered whether whoever waits is to be heard.
+/// How often a waiting node is considered.
 const CONSIDERED_EVERY: Duration = Duration::from_millis(500);
 
-/// Whether the node that says so is of a group that is ours, grown: it lists us and
-/// all that we list, one of whom at least is neither of us two.
+/// Whether the node's group is ours with members added: it lists us and everyone that
+/// we list, at least one of whom is neither of us two.
 fn is_of_ours_grown(status: &StatusReply, me: &Address, members: &Members) -> bool {
     let Some(this) = &status.this else {
         return false;
@@ -48,7 +47,7 @@ fn is_of_ours_grown(status: &StatusReply, me: &Address, members: &Members) -> bo
 }
 
 impl Member {
-    /// Whether what this node says as a member is heard.
+    /// Whether this node is treated as a member.
     pub(super) fn hears(&self, address: &Address) -> bool {
         self.is_member(address) || self.is_newcomer(address)
     }
@@ -57,21 +56,21 @@ impl Member {
         self.newcomer.borrow().as_ref() == Some(address)
     }
 
-    /// Whom we would hear now, though we do not know it.
+    /// Whether an unknown node may be accepted now.
     fn may_hear_newcomer(&self) -> bool {
         let current = self.newcomer.borrow().clone();
         let taken = current.is_some_and(|current| self.connection(&current).is_some());
         !taken && self.has_voice() && !self.is_withdrawn() && self.known_leader().is_none()
     }
 
-    /// Resolves when a node that we do not know is to be heard as a member.
+    /// Resolves when an unknown node is accepted.
     pub(super) async fn newcomer_heard(self: &Rc<Self>, address: &Address) {
         while !self.consider_newcomer(address).await {
             Timer::after(CONSIDERED_EVERY).await;
         }
     }
 
-    /// Asks a node that we do not know for its group; whether it is to be heard.
+    /// Asks an unknown node for its group. Whether it is accepted.
     async fn consider_newcomer(self: &Rc<Self>, address: &Address) -> bool {
         if !self.may_hear_newcomer() {
             return false;
@@ -91,10 +90,9 @@ impl Member {
             return false;
         }
         if let Some(times) = self.tallies.count("newcomer") {
+            let name = &self.name;
             log::warn!(
-                "{}: {address} is of this group, but the entry that adds it has not come here; \
-                 hearing it, for no leader is heard{times}",
-                self.name
+                "{name}: no leader is heard; accepting a member whose add has not arrived: {address}{times}"
             );
         }
         *self.newcomer.borrow_mut() = Some(address.clone());
@@ -102,8 +100,8 @@ impl Member {
         true
     }
 
-    /// Looks for a node that we do not know, and that is ours to dial, where a member
-    /// shows whom it lists.
+    /// Considers the unknown nodes that a member lists in its `status` and that are
+    /// ours to dial.
     pub(super) fn seek_newcomer(self: &Rc<Self>, status: &StatusReply) {
         let listed = status.partners.iter().map(|partner| &partner.address);
         let unknown = listed.filter(|a| **a < self.me && !self.hears(a));
@@ -116,7 +114,7 @@ impl Member {
         }
     }
 
-    /// Ends it when the `add` has come, or another leads.
+    /// Ends the exception when the `add` has arrived, or another node leads.
     pub(super) fn review_newcomer(self: &Rc<Self>) {
         let Some(newcomer) = self.newcomer.borrow().clone() else {
             return;

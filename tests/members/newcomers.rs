@@ -12,8 +12,8 @@ use pg_witness::wire::{Address, Entry, command};
 use crate::fake::{Fake, fresh_status, id, noop, term};
 use crate::rig::{Rig, Running, addresses, during, run, until};
 
-/// What the witness logs when it hears one.
-const HEARD: &str = "the entry that adds it has not come here";
+/// What the witness logs when it accepts one.
+const ACCEPTED: &str = "accepting a member whose add has not arrived";
 
 /// Answers `status` as a node that lists these partners.
 fn lists(fake: &Fake, partners: &[&Address]) {
@@ -109,7 +109,7 @@ fn a_candidate_whose_add_has_not_come_is_voted_for_and_followed() {
         let newcomer = Fake::listen(&c, &[&w, &a, &b, &c]).await;
         lists(&newcomer, &[&w, &a, &b]);
         is_elected_and_followed(&newcomer, Some(&w), &witness).await;
-        assert_eq!(witness.logged(HEARD).len(), 1);
+        assert_eq!(witness.logged(ACCEPTED).len(), 1);
     });
 }
 
@@ -143,7 +143,7 @@ fn one_that_lists_another_group_is_no_member() {
         assert!(stranger.asked.get() > 0);
         assert!(!stranger.drain().iter().any(is_vote));
         assert_eq!(witness.logged("which is no member").len(), 1);
-        assert!(witness.logged(HEARD).is_empty());
+        assert!(witness.logged(ACCEPTED).is_empty());
     });
 }
 
@@ -187,13 +187,13 @@ fn as_long_as_a_leader_is_heard_its_add_is_waited_for() {
             assert!(!newcomer.drain().iter().any(is_vote));
         })
         .await;
-        assert!(witness.logged(HEARD).is_empty());
+        assert!(witness.logged(ACCEPTED).is_empty());
         newcomer.hang_up();
         newcomer.dial(&w).await;
         fake_a.append(17, id(3, 17), &[added(&c)], 3);
         until("a member", async || witness.members().await.contains(&c)).await;
         fake_a.hang_up();
         is_elected_and_followed(&newcomer, Some(&w), &witness).await;
-        assert!(witness.logged(HEARD).is_empty());
+        assert!(witness.logged(ACCEPTED).is_empty());
     });
 }
