@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::appliance;
@@ -168,13 +168,25 @@ pub fn password_of(path: &Said<PathBuf>, env: &Env) -> Result<Secret, ConfigErro
         .ok_or_else(|| invalid("the file is empty; write the cluster's password in it"))
 }
 
+/// Opens a file for reading. A pipe with a writer is read to its end, as that of
+/// `<(...)`; one without is empty, where a plain `open` would wait for a writer.
+fn open(path: &Path) -> io::Result<File> {
+    use rustix::fs::{OFlags, fcntl_setfl};
+    let file = File::options()
+        .read(true)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)?;
+    fcntl_setfl(&file, OFlags::empty())?;
+    Ok(file)
+}
+
 fn read_capped(
     path: &Path,
     bytes_max: usize,
     place: &Place,
 ) -> Result<(Vec<u8>, u32), ConfigError> {
     let failed = |error: io::Error| unreadable(place.clone(), &error);
-    let file = File::open(path).map_err(failed)?;
+    let file = open(path).map_err(failed)?;
     let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
     let mut bytes = Vec::new();
     let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX);

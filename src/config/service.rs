@@ -6,11 +6,12 @@
 //! password that the service does. The service itself is given the variables by
 //! systemd, and often may not read their file.
 
-use std::fs::File;
-use std::io;
 use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 use std::str::Chars;
+
+use rustix::fs::Access;
+use rustix::io::Errno;
 
 use super::env::Env;
 use super::error::{ConfigError, Place, shown};
@@ -56,8 +57,7 @@ pub fn of_command(source: &ConfigSource, env: &Env) -> Result<Option<Service>, C
     if !is_meant || is_given || !exists(config) || !exists(&path) {
         return Ok(None);
     }
-    let denied = |error: io::Error| error.kind() == io::ErrorKind::PermissionDenied;
-    if File::open(&path).is_err_and(denied) {
+    if rustix::fs::access(&path, Access::READ_OK) == Err(Errno::ACCESS) {
         return Err(ConfigError::Unreadable {
             place: Place::top(path.display().to_string()),
             why: "permission denied; run this as root: the service's variables are in there".into(),

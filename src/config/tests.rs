@@ -581,3 +581,30 @@ fn the_probe_logs_in_to_the_data_nodes_and_to_whom_it_may() {
     assert!(!may("10.0.0.9", "10.0.0.9") && !may("evil.example", "192.0.2.1"));
     assert!(!probe.md5);
 }
+
+/// The configuration may be a pipe, as `<(...)` names one; nothing waits for a writer
+/// that never comes, for a reload is read by the thread that votes.
+#[test]
+fn a_pipe_is_read_and_one_without_a_writer_is_empty() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe");
+    mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let reading = || {
+        let (path, (told, heard)) = (path.clone(), std::sync::mpsc::channel());
+        std::thread::spawn(move || told.send(file::read(&path).unwrap().text));
+        heard
+    };
+    let limit = std::time::Duration::from_secs(10);
+    assert_eq!(reading().recv_timeout(limit).unwrap(), "");
+    // Both ends, so that opening it to write waits for nobody.
+    let mut both = std::fs::File::options();
+    let mut writer = both.read(true).write(true).open(&path).unwrap();
+    std::io::Write::write_all(&mut writer, b"raft:\n").unwrap();
+    let heard = reading();
+    while rustix::io::ioctl_fionread(&writer).unwrap() > 0 {
+        std::thread::yield_now();
+    }
+    drop(writer);
+    assert_eq!(heard.recv_timeout(limit).unwrap(), "raft:\n");
+}
