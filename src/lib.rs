@@ -12,13 +12,14 @@
 //! * [`links`]: connections to peers, and the pure translation of what they say;
 //! * [`disk`]: what must survive a power cut: hard state, log, checkpoints;
 //! * [`config`]: file, environment and flags become one validated `Config`;
-//!   [`config::limits`] holds every cap in one place;
 //! * [`kv`]: Patroni's `KVStoreTTL` as a pure state machine;
 //! * [`machine`]: what PID 1 of a board has to say, for whoever shows it;
 //! * [`reason`]: why this witness does not vote, in words and with the remedy;
-//! * [`text`]: which characters of somebody else's text may be shown;
 //! * [`wire`]: PySyncObj's bytes, without I/O;
-//! * [`reactor`]: the one thread's sockets, timers, clock and source of chance.
+//! * [`reactor`]: the one thread's sockets, timers, clock and source of chance;
+//! * below all of them, one file each: [`address`], [`ids`] and [`secret`], the
+//!   values that every room names; [`limits`], every cap in one place; [`text`],
+//!   which characters of somebody else's text may be shown.
 //!
 //! [`bugs`]: what the tests plant in these rooms to see whether they notice.
 //!
@@ -35,6 +36,7 @@
 #[doc = include_str!("ARCHITECTURE.md")]
 pub mod architecture {}
 
+pub mod address;
 #[cfg(feature = "appliance")]
 #[allow(
     clippy::disallowed_methods,
@@ -46,7 +48,9 @@ pub mod cli;
 pub mod config;
 pub mod disk;
 pub mod http;
+pub mod ids;
 pub mod kv;
+pub mod limits;
 pub mod links;
 pub mod logging;
 pub mod machine;
@@ -55,6 +59,7 @@ pub mod probe;
 pub mod raft;
 pub mod reactor;
 pub mod reason;
+pub mod secret;
 pub mod status;
 pub mod text;
 pub mod wire;

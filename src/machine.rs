@@ -7,7 +7,7 @@ use std::io::{self, Read as _};
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::config::limits::{BOARD_EVENTS_MAX, EVENT_CHARS_MAX, NOTE_CHARS_MAX, NOTES_MAX};
+use crate::limits::{BOARD_EVENTS_MAX, EVENT_CHARS_MAX, NOTE_CHARS_MAX, NOTES_MAX};
 use crate::logging::ring::Kept;
 
 /// The sentences that hold now, one a line. The file is there on an appliance alone.

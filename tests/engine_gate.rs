@@ -19,7 +19,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event_listener::{Event, EventListener};
+use pg_witness::address::Address;
 use pg_witness::disk::{Disk, Worker};
+use pg_witness::ids::{Entry, EntryId, LogIndex, Term};
 use pg_witness::links::epoch::EpochTerm;
 use pg_witness::links::follower::{self, Incoming, Verdict, Vouched};
 use pg_witness::raft::checkpoint::State;
@@ -29,8 +31,8 @@ use pg_witness::raft::replica::{Replica, Shared};
 use pg_witness::raft::runtime;
 use pg_witness::raft::types::{Members, Payload};
 use pg_witness::reactor::Instant;
+use pg_witness::wire::command;
 use pg_witness::wire::snapshot::Snapshot;
-use pg_witness::wire::{Address, Entry, EntryId, LogIndex, Term, command};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 

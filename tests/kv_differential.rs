@@ -18,9 +18,10 @@ use std::collections::BTreeMap;
 
 use commands::Dice;
 use oracle::{Oracle, encode, encode_dict};
+use pg_witness::ids::LogIndex;
 use pg_witness::kv::{Applied, Call, Change, Poison, Store, Tail};
 use pg_witness::reactor::Instant;
-use pg_witness::wire::{LogIndex, Snapshot, Value};
+use pg_witness::wire::{Snapshot, Value};
 
 const COMMANDS_PER_CASE: u64 = 40;
 

@@ -1,10 +1,10 @@
 //! What must hold whatever a server says, and whatever stands in a `conn_url`.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
-use pg_witness::config::limits;
+use pg_witness::limits;
 use pg_witness::probe::conn_url;
 use pg_witness::probe::conversation::{Conversation, Identity, Next, Outcome};
-use pg_witness::wire::Secret;
+use pg_witness::secret::Secret;
 use proptest::collection::vec;
 use proptest::prelude::*;
 

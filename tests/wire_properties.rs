@@ -7,15 +7,14 @@ mod common;
 use std::fs;
 use std::sync::Arc;
 
+use pg_witness::address::Address;
+use pg_witness::ids::{Entry, EntryId, LogIndex, Term};
 use pg_witness::wire::message::{
     Append, AppendBody, ApplyOutcome, FragmentPart, Hello, NextNodeIdx, SnapshotChunk, decode_entry,
 };
 use pg_witness::wire::python_files::{Journal, Meta};
 use pg_witness::wire::value::Str;
-use pg_witness::wire::{
-    Address, Codec, Command, Entry, EntryId, Key, LogIndex, Message, Session, Snapshot, Term,
-    Value, pickle,
-};
+use pg_witness::wire::{Codec, Command, Key, Message, Session, Snapshot, Value, pickle};
 use proptest::collection::vec;
 use proptest::prelude::*;
 

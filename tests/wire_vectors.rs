@@ -9,16 +9,16 @@ use std::fs;
 use std::sync::Arc;
 
 use common::{hex, hex_field, json, repr, to_json, vectors, versions};
+use pg_witness::ids::LogIndex;
 use pg_witness::kv::Call;
+use pg_witness::secret::Secret;
 use pg_witness::wire::frame::{FrameBuffer, Inflater};
 use pg_witness::wire::message::{AppendBody, ApplyOutcome, FragmentPart, Hello};
 use pg_witness::wire::python_files::{Journal, Meta};
 use pg_witness::wire::utility::{
     MembersReply, Request, State, StatusReply, Target, set_version_reply,
 };
-use pg_witness::wire::{
-    Codec, Command, Key, LogIndex, Message, Secret, Session, Snapshot, Value, command, pickle,
-};
+use pg_witness::wire::{Codec, Command, Key, Message, Session, Snapshot, Value, command, pickle};
 
 const RANDOM: [u8; 32] = {
     let mut key = [0; 32];
@@ -350,7 +350,7 @@ fn utility_replies() {
     }
 }
 
-fn judge_status(reply: &Value, this: &pg_witness::wire::Address) {
+fn judge_status(reply: &Value, this: &pg_witness::address::Address) {
     let status = StatusReply::decode(reply).unwrap();
     assert_eq!(status.this.as_ref(), Some(this));
     assert_eq!(status.leader.as_ref(), Some(this));

@@ -12,7 +12,7 @@ use super::network::Known;
 use super::notes::{self, Notes, Topic};
 use super::sntp;
 use crate::config::Ntp;
-use crate::config::limits::SERVERS_MAX;
+use crate::limits::SERVERS_MAX;
 
 /// NTP's port.
 const PORT: u16 = 123;

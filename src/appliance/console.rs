@@ -16,7 +16,7 @@ use std::thread;
 
 use rustix::fs::OFlags;
 
-use crate::config::limits::{CONSOLE_LINE_BYTES_MAX, CONSOLE_LINES_MAX};
+use crate::limits::{CONSOLE_LINE_BYTES_MAX, CONSOLE_LINES_MAX};
 
 /// From now on standard error goes to all consoles.
 ///

@@ -19,8 +19,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::config::limits::BOARD_EVENTS_MAX;
 use crate::config::{self, ApplianceConfig, Config, ConfigSource, Env, appliance, shown};
+use crate::limits::BOARD_EVENTS_MAX;
 use crate::logging;
 use crate::machine;
 

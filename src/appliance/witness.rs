@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 use super::mounts::WITNESS_ID;
 use super::watchdog::{PATIENCE, Policy};
 use crate::config::appliance::VARIABLE;
-use crate::config::limits::CONSOLE_LINE_BYTES_MAX;
+use crate::limits::CONSOLE_LINE_BYTES_MAX;
 
 /// The name, in Linux's abstract space, at which news of the witness are heard:
 /// there are no permissions to get wrong, and nobody else on this machine.

@@ -10,11 +10,14 @@ use lexopt::{Arg, Parser};
 
 use self::show::Shown;
 use super::{Failure, Invocation, UsageError, configured_if_possible, print};
-use crate::config::{self, ConfigSource, Env, limits, nearest, shown};
+use crate::address::Address;
+use crate::config::{self, ConfigSource, Env, nearest, shown};
+use crate::limits;
 use crate::links::utility_client::ask_or_why;
 use crate::raft::runtime;
+use crate::secret::Secret;
 use crate::wire::utility::{MembersReply, Request, State, StatusReply, Target};
-use crate::wire::{Address, Key, Secret, Value};
+use crate::wire::{Key, Value};
 
 mod show;
 #[cfg(test)]

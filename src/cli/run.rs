@@ -9,11 +9,10 @@ use std::time::Duration;
 use super::notify::Notifier;
 use super::signals::{Signal, Signals};
 use super::{Failure, diagnose};
-use crate::config::{
-    self, ClusterConfig, Config, ConfigSource, Env, HttpConfig, Source, limits, reload,
-};
+use crate::config::{self, ClusterConfig, Config, ConfigSource, Env, HttpConfig, Source, reload};
 use crate::disk::Worker;
 use crate::http::{self, answer::Site};
+use crate::limits;
 use crate::logging;
 use crate::member::Member;
 use crate::member::liveness::{Pulse, Vitals};
@@ -21,7 +20,8 @@ use crate::member::run::StartError;
 use crate::probe::{Prober, Target};
 use crate::raft::runtime;
 use crate::reactor::Timer;
-use crate::wire::{Key, Secret};
+use crate::secret::Secret;
+use crate::wire::Key;
 
 /// How long the old password is accepted beside the new one after a reload: the
 /// wire has no negotiation, so the nodes are changed one after the other.

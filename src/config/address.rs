@@ -1,12 +1,12 @@
 //! Addresses as an operator writes them. On the wire a member may be called anything
-//! (`wire::Address`); here a text is refused that no host can have, so that it is
+//! ([`Address`]); here a text is refused that no host can have, so that it is
 //! mended at the start and not when the vote is needed.
 
 use std::net::IpAddr;
 
 use super::Bind;
 use super::error::{ConfigError, Place, Said};
-use crate::wire::Address;
+use crate::address::Address;
 
 /// Longest DNS name, and longest part of one, in bytes.
 const NAME_BYTES_MAX: usize = 253;

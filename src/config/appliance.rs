@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use super::env::Env;
 use super::error::{ConfigError, Place, Said};
-use super::limits::{HOST_BYTES_MAX, SERVERS_MAX};
+use crate::limits::{HOST_BYTES_MAX, SERVERS_MAX};
 
 /// The keys of `appliance`.
 pub const KEYS: [&str; 7] = [

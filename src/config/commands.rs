@@ -8,7 +8,7 @@ use std::path::Path;
 use super::appliance::VARIABLE as ON_A_BOARD;
 use super::env::Env;
 use super::{ClusterConfig, DEFAULT_FILE, Source};
-use crate::wire::Address;
+use crate::address::Address;
 
 /// The variables that decide which cluster and which folder a command means. None
 /// of them is a secret.

@@ -10,8 +10,8 @@ use super::appliance;
 use super::commands::shell_word;
 use super::env::Env;
 use super::error::{ConfigError, Place, Said};
-use super::limits::{CONFIG_BYTES_MAX, CONFIG_FILES_MAX, PASSWORD_BYTES_MAX};
-use crate::wire::Secret;
+use crate::limits::{CONFIG_BYTES_MAX, CONFIG_FILES_MAX, PASSWORD_BYTES_MAX};
+use crate::secret::Secret;
 
 /// Permission bits by which the group or others read.
 const READ_BY_OTHERS: u32 = 0o044;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::env::Env;
 use super::error::{ConfigError, Place, Said};
-use super::limits::SERVERS_MAX;
 use super::{Bind, address, file};
-use crate::wire::Secret;
+use crate::limits::SERVERS_MAX;
+use crate::secret::Secret;
 
 /// The keys of `http`.
 pub const KEYS: [&str; 4] = ["listen", "token_file", "read_only", "hosts"];

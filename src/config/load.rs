@@ -18,9 +18,8 @@ use super::{
     Bind, Bootstrap, ClusterConfig, Config, ConfigSource, Election, HttpConfig, LogConfig,
     PlacementConfig,
 };
-use super::{
-    Source, Timing, address, doubts, file, limits, own, patroni, service, variables, yaml,
-};
+use super::{Source, Timing, address, doubts, file, own, patroni, service, variables, yaml};
+use crate::limits;
 
 /// `off`: whatever is not configured is missing, and no demo runs in its stead. The
 /// container image sets it.

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 
 use log::LevelFilter;
 
-use crate::wire::{Address, Secret};
+use crate::address::Address;
+use crate::secret::Secret;
 
 mod address;
 pub mod appliance;
@@ -20,7 +21,6 @@ mod error;
 mod file;
 mod http;
 mod level;
-pub mod limits;
 mod load;
 mod network;
 mod node;

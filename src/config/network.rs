@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use super::env::Env;
 use super::error::{ConfigError, Place, Said};
-use super::limits::NETWORKS_MAX;
+use crate::limits::NETWORKS_MAX;
 
 /// The variable that lists networks for every cluster.
 const VARIABLE: &str = "PG_WITNESS_ALLOW_FROM";

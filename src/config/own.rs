@@ -15,12 +15,12 @@ use super::appliance::{self, RawAppliance};
 use super::error::{ConfigError, Place, Said};
 use super::http::{self, RawHttp};
 use super::level;
-use super::limits::CLUSTERS_MAX;
 use super::placement::RawPlacement;
 use super::probe::{self, RawProbe};
 use super::raw::RawCluster;
 use super::suggest::nearest;
-use crate::wire::Secret;
+use crate::limits::CLUSTERS_MAX;
+use crate::secret::Secret;
 
 /// Longest text with escapes in it, in bytes.
 const ESCAPED_BYTES_MAX: usize = 4096;

@@ -12,7 +12,7 @@ use super::raw::RawCluster;
 use super::suggest::nearest;
 use super::timing;
 use super::{level, yaml};
-use crate::wire::Secret;
+use crate::secret::Secret;
 
 /// The keys of `raft:`.
 pub const RAFT_KEYS: [&str; 14] = [

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use super::env::Env;
 use super::error::{ConfigError, Place, Said};
-use super::limits::{MEMBERS_MAX, ZONE_BYTES_MAX};
 use super::raw::choice;
+use crate::limits::{MEMBERS_MAX, ZONE_BYTES_MAX};
 
 /// Where the members of a cluster stand.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -10,9 +10,10 @@ use super::address;
 use super::env::Env;
 use super::error::{ConfigError, Place, Said};
 use super::file;
-use super::limits::{NETWORKS_MAX, PROBE_TRIES_MAX, SECONDS_MAX};
 use super::network::Network;
-use crate::wire::{Address, Secret};
+use crate::address::Address;
+use crate::limits::{NETWORKS_MAX, PROBE_TRIES_MAX, SECONDS_MAX};
+use crate::secret::Secret;
 
 /// What every variable of the section begins with.
 const PREFIX: &str = "PG_WITNESS_PROBE_";

@@ -7,13 +7,14 @@ use super::address;
 use super::env::Env;
 use super::error::{ConfigError, Place, Said, shown};
 use super::file;
-use super::limits::{CLUSTER_NAME_BYTES_MAX, PARTNERS_MAX};
 use super::network;
 use super::placement::RawPlacement;
 use super::suggest::nearest;
 use super::timing::{self, Timing};
 use super::{Bootstrap, ClusterConfig, Commands, Election};
-use crate::wire::{Address, Secret};
+use crate::address::Address;
+use crate::limits::{CLUSTER_NAME_BYTES_MAX, PARTNERS_MAX};
+use crate::secret::Secret;
 
 /// Says `bootstrap` for every cluster, over what the file says.
 const BOOTSTRAP: &str = "PG_WITNESS_BOOTSTRAP";

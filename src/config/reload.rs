@@ -4,7 +4,7 @@
 use log::LevelFilter;
 
 use super::{ClusterConfig, Config, ProbeConfig};
-use crate::wire::Secret;
+use crate::secret::Secret;
 
 /// What to do about a new configuration.
 #[derive(Debug, Clone, Default, PartialEq)]

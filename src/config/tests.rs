@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::node::{Key, Node};
 use super::*;
 use crate::cli::check_config;
+use crate::limits;
 
 /// A folder of this test's own, removed at its end.
 pub struct Folder(PathBuf);

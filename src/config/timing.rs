@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::error::{ConfigError, Place, Said};
-use super::limits::SECONDS_MAX;
+use crate::limits::SECONDS_MAX;
 
 /// The times of one cluster, checked against one another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

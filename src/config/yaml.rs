@@ -11,9 +11,9 @@ use std::collections::{BTreeMap, HashMap};
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag as EventTag};
 
 use super::error::{ConfigError, Place};
-use super::limits::{CONFIG_COPIED_MAX, CONFIG_DEPTH_MAX};
 use super::node::{Key, Node};
 use super::scalar::Tag;
+use crate::limits::{CONFIG_COPIED_MAX, CONFIG_DEPTH_MAX};
 
 /// Reads one document.
 pub fn parse(text: &str, place: &Place) -> Result<Node, ConfigError> {

@@ -9,8 +9,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::limits::{DISK_FRAME_BYTES_MAX, DISK_ROUND_BYTES, DISK_SEGMENT_BYTES_MAX};
-use crate::wire::{LogIndex, Term};
+use crate::ids::{LogIndex, Term};
+use crate::limits::{DISK_FRAME_BYTES_MAX, DISK_ROUND_BYTES, DISK_SEGMENT_BYTES_MAX};
 
 use super::folder::{at, free_damaged, set_aside, set_aside_before, take_lock};
 use super::format::{BLOCK, FrameBuilder, FrameHead, HardSlot, SegmentHeader, place};

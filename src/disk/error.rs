@@ -58,7 +58,7 @@ pub enum DiskError {
         /// The operating system's words.
         error: String,
     },
-    /// Something exceeds its cap in `config/limits.rs`.
+    /// Something exceeds its cap in `src/limits.rs`.
     TooLarge {
         /// What is too large.
         what: &'static str,

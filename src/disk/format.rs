@@ -13,8 +13,9 @@ use std::sync::Arc;
 
 use crc::{CRC_32_ISCSI, Crc, Digest};
 
-use crate::config::limits::DISK_FRAME_BYTES_MAX;
-use crate::wire::{Address, Entry, EntryId, LogIndex, Term};
+use crate::address::Address;
+use crate::ids::{Entry, EntryId, LogIndex, Term};
+use crate::limits::DISK_FRAME_BYTES_MAX;
 
 use super::{Arrival, Checkpoint, Diverged, HardState, Reading, Standing, StoredEntry};
 

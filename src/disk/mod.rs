@@ -67,8 +67,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use futures_channel::oneshot;
 
+use crate::address::Address;
+use crate::ids::{Entry, EntryId, LogIndex, Term};
 use crate::reactor;
-use crate::wire::{Address, Entry, EntryId, LogIndex, Term};
 
 pub use error::DiskError;
 #[cfg(feature = "test-hooks")]

@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use crate::config::limits::DISK_SEGMENT_BYTES_MAX;
-use crate::wire::LogIndex;
+use crate::ids::LogIndex;
+use crate::limits::DISK_SEGMENT_BYTES_MAX;
 
 use super::format::{
     BLOCK, FORMAT, Frame, HardSlot, Read, Record, SegmentHeader, find_frame, frame_at, frame_claim,

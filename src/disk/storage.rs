@@ -12,7 +12,7 @@ use std::path::Path;
 
 use super::format::BLOCK;
 
-use crate::config::limits::DISK_SEGMENT_BYTES;
+use crate::limits::DISK_SEGMENT_BYTES;
 
 /// A folder's own mode: commands hold what the operator stores, for no one else.
 const FOLDER_MODE: u32 = 0o700;

@@ -20,9 +20,9 @@ use std::time::Duration;
 use futures_channel::oneshot;
 
 use crate::bugs::{Bug, planted};
-use crate::config::limits::{DISK_QUEUE_BYTES_MAX, DISK_ROUND_BYTES};
+use crate::ids::LogIndex;
+use crate::limits::{DISK_QUEUE_BYTES_MAX, DISK_ROUND_BYTES};
 use crate::reactor::Instant;
-use crate::wire::LogIndex;
 
 use super::cluster::Cluster;
 use super::storage::{File, RealStorage, Storage};

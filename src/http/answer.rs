@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::page;
 use super::request::{HEALTH_CHECK, INTENDED_MAX, Policy, Refusal, Request};
 use crate::config::HttpConfig;
-use crate::config::limits::HTTP_PART_BYTES;
+use crate::limits::HTTP_PART_BYTES;
 use crate::logging;
 use crate::logging::tally::Tallies;
 use crate::machine;

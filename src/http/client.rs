@@ -6,8 +6,8 @@ use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
 use super::request::INTENDED_HEADER;
-use crate::config::limits::HTTP_ANSWER_TIME_MAX;
-use crate::wire::Secret;
+use crate::limits::HTTP_ANSWER_TIME_MAX;
+use crate::secret::Secret;
 
 /// Largest answer that is taken, in bytes.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;

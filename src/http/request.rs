@@ -6,7 +6,7 @@ use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 
 use crate::config::HttpConfig;
-use crate::config::limits::HTTP_HEADERS_MAX;
+use crate::limits::HTTP_HEADERS_MAX;
 use crate::reactor;
 
 /// A request's head, as far as it matters here.

@@ -12,7 +12,7 @@ use super::answer::{self, Site};
 use super::request::{Refusal, Request};
 use super::slots::{Id, Kind, Slots};
 use crate::config::Bind;
-use crate::config::limits;
+use crate::limits;
 use crate::raft::runtime;
 use crate::reactor::{self, TcpListener, TcpStream, Timer};
 

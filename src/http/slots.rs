@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::limits::{HTTP_ANSWERS_MAX, HTTP_CONNECTIONS_MAX, HTTP_HEALTH_ANSWERS_MAX};
+use crate::limits::{HTTP_ANSWERS_MAX, HTTP_CONNECTIONS_MAX, HTTP_HEALTH_ANSWERS_MAX};
 
 /// An open connection; a greater one is younger.
 pub type Id = u64;

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::config::limits::TICK_GAP_MAX;
+use crate::limits::TICK_GAP_MAX;
 use crate::reactor::{self, Instant};
 use crate::wire::value::Value;
 

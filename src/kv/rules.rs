@@ -6,7 +6,7 @@ use std::fmt;
 
 use super::call::{Call, Kwargs, Method};
 use super::table::{Place, Row, Table};
-use crate::wire::ids::LogIndex;
+use crate::ids::LogIndex;
 use crate::wire::value::Value;
 
 /// Why a command must not enter the log: Python raises when it applies it, and

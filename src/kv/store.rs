@@ -10,8 +10,8 @@ use super::call::Call;
 use super::rules::{Effect, Poison, decide, same_writing};
 use super::table::{Place, Table};
 use crate::bugs::{Bug, planted};
+use crate::ids::LogIndex;
 use crate::reactor::Instant;
-use crate::wire::ids::LogIndex;
 use crate::wire::value::Value;
 
 /// Patroni's key-value store: what every replica holds after the same entries,
@@ -237,7 +237,7 @@ impl Store {
 
     /// Memory that keys and values take, about, in bytes; their pickle takes no
     /// more. Nothing bounds it here, for a committed entry has to be applied; see
-    /// [`KV_BYTES_QUOTA`](crate::config::limits::KV_BYTES_QUOTA) for what does.
+    /// [`KV_BYTES_QUOTA`](crate::limits::KV_BYTES_QUOTA) for what does.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -263,7 +263,7 @@ impl Store {
     }
 
     /// Counts time. To be called at least every
-    /// [`TICK_GAP_MAX`](crate::config::limits::TICK_GAP_MAX), leading or not:
+    /// [`TICK_GAP_MAX`](crate::limits::TICK_GAP_MAX), leading or not:
     /// of a longer gap only that much ages the keys (S8).
     pub fn tick(&mut self, now: Instant) {
         self.clock.observe(now);

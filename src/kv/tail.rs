@@ -7,10 +7,10 @@ use super::call::Call;
 use super::rules::{Decision, Effect, Poison, decide};
 use super::store::{Store, weight};
 use super::table::{Place, Table};
-use crate::config::limits::{
+use crate::ids::LogIndex;
+use crate::limits::{
     KV_BYTES_QUOTA, KV_BYTES_QUOTA_EXPIRING, KV_EXPIRING_BYTES_MAX, KV_EXPIRING_TIME_MAX,
 };
-use crate::wire::ids::LogIndex;
 
 /// Why a proposal must not enter the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

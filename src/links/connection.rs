@@ -18,7 +18,7 @@ use super::budget::cpu::Account;
 use super::budget::memory::Hold;
 use super::budget::{Class, Meter};
 use super::leader::ConnId;
-use crate::config::limits;
+use crate::limits;
 use crate::reactor::{Instant, TcpStream, Timer};
 use crate::wire::pickle::Encode;
 use crate::wire::{Codec, Session, SessionError, Value};

@@ -9,7 +9,7 @@
 
 use std::fmt;
 
-use crate::wire::{LogIndex, Term};
+use crate::ids::{LogIndex, Term};
 
 /// A term as the engine compares it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -12,8 +12,9 @@
 //! leader has not shown yet is asked for ([`Vouched`]).
 
 use super::epoch::{EpochId, EpochTerm};
+use crate::address::Address;
+use crate::ids::{Entry, EntryId, LogIndex, Term};
 use crate::wire::message::NextNodeIdx;
-use crate::wire::{Address, Entry, EntryId, LogIndex, Term};
 
 /// What this side needs to know of the local log.
 pub trait LocalLog {

@@ -32,9 +32,9 @@ use link::{Answer, Beat, Bound, Holds, Link, Send};
 pub use peer::{ConnId, Fence, Peer};
 
 use crate::bugs::{Bug, planted};
+use crate::ids::{EntryId, LogIndex, Term};
 use crate::reactor::Instant;
 use crate::wire::message::NextNodeIdx;
-use crate::wire::{EntryId, LogIndex, Term};
 
 /// A longer pause between two polls is a stall of our own.
 const STALL: Duration = Duration::from_secs(1);

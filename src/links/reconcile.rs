@@ -8,7 +8,7 @@
 //! reset, which only rewinds and promises nothing (S7).
 
 use super::follower::{Divergence, LocalLog, is_same};
-use crate::wire::{Entry, EntryId, LogIndex, Term};
+use crate::ids::{Entry, EntryId, LogIndex, Term};
 
 /// What a leader has shown on one connection, in one term: it never rewrites its
 /// log in its term, so that one look at it is enough.

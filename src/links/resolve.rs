@@ -4,9 +4,9 @@
 use std::io;
 use std::net::SocketAddr;
 
-use crate::config::limits;
+use crate::address::Address;
+use crate::limits;
 use crate::reactor::{self, TcpStream, Timer};
-use crate::wire::Address;
 
 /// The addresses behind a member's name, IPv4 first as PySyncObj prefers
 /// (spec 1.2).

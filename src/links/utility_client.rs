@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use super::connection::{Closed, Connection};
 use super::resolve;
+use crate::address::Address;
+use crate::ids::{LogIndex, Term};
 use crate::reactor::{self, TcpStream, Timer};
 use crate::wire::message::{Append, AppendBody, Hello, Message};
 use crate::wire::utility::{MembersReply, Request, StatusReply};
-use crate::wire::{Address, Key, LogIndex, Session, Term, Value};
+use crate::wire::{Key, Session, Value};
 
 /// Why there was no reply.
 #[derive(Debug)]

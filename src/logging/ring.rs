@@ -8,7 +8,7 @@ use log::Level;
 use serde::Serialize;
 
 use super::utc;
-use crate::config::limits::{EVENT_CHARS_MAX, EVENTS_MAX};
+use crate::limits::{EVENT_CHARS_MAX, EVENTS_MAX};
 use crate::text::escaped;
 
 /// One line of the log, kept for the page, a bundle or a console.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::config::limits::{TALLY_MEMBER_LINES, TALLY_QUIET};
+use crate::limits::{TALLY_MEMBER_LINES, TALLY_QUIET};
 use crate::reactor::Instant;
 
 /// The count of one kind of line.

@@ -4,10 +4,10 @@
 //! What has arrived is held on the budget of the members (S16): pieces for which
 //! there is no memory are dropped, and the leader sends again.
 
-use crate::config::limits;
+use crate::ids::Term;
+use crate::limits;
 use crate::links::budget::Class;
 use crate::links::budget::memory::Hold;
-use crate::wire::Term;
 use crate::wire::message::{FragmentPart, SnapshotChunk};
 
 /// The pieces that have arrived on one connection.

@@ -11,14 +11,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Member, Trouble};
-use crate::config::limits;
+use crate::address::Address;
+use crate::ids::EntryId;
+use crate::limits;
 use crate::links::follower;
 use crate::links::utility_client::ask_status;
 use crate::raft::engine::{Engine, Stopped};
 use crate::raft::runtime;
 use crate::reactor::{Instant, Timer};
 use crate::wire::utility::StatusReply;
-use crate::wire::{Address, EntryId};
 
 /// When to look again at a deadline that has passed while the clock was held.
 const HELD_AGAIN: Duration = Duration::from_millis(20);

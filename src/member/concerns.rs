@@ -4,11 +4,12 @@
 use std::net::IpAddr;
 
 use super::Member;
-use crate::config::{Network, limits};
+use crate::address::Address;
+use crate::config::Network;
+use crate::limits;
 use crate::reason::Concern;
 use crate::status::Note;
 use crate::status::words::harmless;
-use crate::wire::Address;
 
 /// Most networks of `allow_from` that are shown.
 const NETWORKS_SHOWN_MAX: usize = 4;

@@ -6,7 +6,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::Member;
 use super::placement::Advice;
-use crate::config::limits;
+use crate::address::Address;
+use crate::limits;
 use crate::links::utility_client::ask_status;
 use crate::probe::MemberReport;
 use crate::raft::engine::Role;
@@ -18,7 +19,6 @@ use crate::status::verdict::judge;
 use crate::status::{
     Cluster, Counters, Disk, Level, Note, Raft, RaftMember, Scope, Verdict, shown,
 };
-use crate::wire::Address;
 
 fn ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)

@@ -25,9 +25,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
+use crate::address::Address;
 use crate::disk::{Arrival, Reading};
+use crate::ids::{LogIndex, Term};
 use crate::reactor::Instant;
-use crate::wire::{Address, LogIndex, Term};
 
 /// When a majority of empty members may found a cluster without the others (b).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,12 +13,12 @@
 //! in a moment and have forgotten as well. One that is merely behind remembers.
 
 use super::{Member, Trouble};
-use crate::config::limits;
+use crate::address::Address;
 use crate::disk::Standing;
+use crate::limits;
 use crate::links::leader::Peer;
 use crate::reactor::Instant;
 use crate::reason::Reason;
-use crate::wire::Address;
 use crate::wire::utility::StatusReply;
 
 use super::peerage::Peerage;

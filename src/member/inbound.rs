@@ -6,8 +6,10 @@ use std::rc::Rc;
 
 use super::standing::OtherLeader;
 use super::{Member, Trouble, terms};
+use crate::address::Address;
 use crate::bugs::{Bug, planted};
-use crate::config::limits;
+use crate::ids::{Entry, EntryId, LogIndex, Term};
+use crate::limits;
 use crate::links::connection::Connection;
 use crate::links::follower::{
     self, EngineAppend, Ignored, Incoming, Verdict, Vouched, noncommittal,
@@ -21,7 +23,6 @@ use crate::wire::message::{
     Append, AppendBody, FragmentPart, Message, NextNodeIdx, SnapshotChunk, decode_entry,
 };
 use crate::wire::snapshot::Snapshot;
-use crate::wire::{Address, Entry, EntryId, LogIndex, Term};
 
 /// The term in which a message was said.
 fn term_of(message: &Message) -> Option<Term> {
@@ -616,7 +617,7 @@ pub(super) fn start_answers(
     Rc<std::cell::Cell<usize>>,
     smol::Task<()>,
 ) {
-    let (sender, receiver) = smol::channel::bounded(crate::config::limits::ANSWERS_WAITING_MAX);
+    let (sender, receiver) = smol::channel::bounded(crate::limits::ANSWERS_WAITING_MAX);
     let waiting = Rc::new(std::cell::Cell::new(0));
     let task = runtime::spawn(member.clone().answer_in_order(
         peer.clone(),

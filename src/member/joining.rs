@@ -13,12 +13,14 @@ use std::time::Duration;
 
 use super::Member;
 use super::recovery::Foundation;
-use crate::config::{Commands, VotePolicy, limits};
+use crate::address::Address;
+use crate::config::{Commands, VotePolicy};
+use crate::ids::LogIndex;
+use crate::limits;
 use crate::links::utility_client::{NoReply, ask, ask_log_end, ask_members, ask_status};
 use crate::reactor::Timer;
 use crate::reason::Remedy;
 use crate::wire::utility::{MembersReply, Request, State, Target};
-use crate::wire::{Address, LogIndex};
 
 use super::Trouble;
 

@@ -8,16 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Member, Trouble};
-use crate::config::limits;
+use crate::address::Address;
+use crate::ids::{EntryId, LogIndex, Term};
+use crate::limits;
 use crate::links::connection::Connection;
 use crate::links::leader::{Action, ConnId, Fence, Leader, LogView, Peer, Timing};
 use crate::raft::log::Log;
 use crate::raft::proposals::Proposals;
 use crate::reactor::Instant;
+use crate::wire::Value;
 use crate::wire::message::{
     Append, AppendBody, AppendEntries, Message, NextNodeIdx, SnapshotChunk,
 };
-use crate::wire::{Address, EntryId, LogIndex, Term, Value};
 
 /// One leadership of ours.
 pub struct Leadership {

@@ -11,7 +11,7 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use super::Member;
-use crate::config::limits;
+use crate::limits;
 use crate::raft::runtime::SmolRuntime;
 use crate::reactor::Timer;
 use openraft_rt::AsyncRuntime as _;

@@ -87,8 +87,10 @@ use self::peerage::Peerage;
 use self::recovery::Foundation;
 use self::sockets::Link;
 pub use self::trouble::Trouble;
+use crate::address::Address;
 use crate::config::ClusterConfig;
 use crate::disk::{Standing, Worker};
+use crate::ids::{EntryId, Term};
 use crate::links::connection::Connection;
 use crate::links::leader::{ConnId, Peer};
 use crate::logging::tally::Tallies;
@@ -96,8 +98,8 @@ use crate::raft::engine::{Engine, Role};
 use crate::raft::network::{Peers, Progress};
 use crate::raft::replica::Shared;
 use crate::reactor::Instant;
+use crate::wire::Keys;
 use crate::wire::message::{ApplyOutcome, Message};
-use crate::wire::{Address, EntryId, Keys, Term};
 
 /// A member of one cluster, running.
 pub struct Member {

@@ -22,12 +22,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Member;
-use crate::config::limits;
+use crate::address::Address;
+use crate::limits;
 use crate::links::utility_client::ask_status;
 use crate::raft::runtime;
 use crate::raft::types::Members;
 use crate::reactor::Timer;
-use crate::wire::Address;
 use crate::wire::utility::StatusReply;
 
 /// How often a waiting node is considered.
@@ -130,7 +130,7 @@ impl Member {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Term;
+    use crate::ids::Term;
     use crate::wire::utility::{PartnerStatus, State};
 
     fn address(name: &str) -> Address {

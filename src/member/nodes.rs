@@ -11,8 +11,8 @@ use std::sync::Arc;
 use event_listener::EventListener;
 
 use super::Member;
-use crate::config::limits::{CONN_URL_BYTES_MAX, ZONE_BYTES_MAX};
 use crate::kv::Store;
+use crate::limits::{CONN_URL_BYTES_MAX, ZONE_BYTES_MAX};
 use crate::status::field::Object;
 use crate::wire::Value;
 
@@ -119,9 +119,9 @@ impl Member {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::LogIndex;
     use crate::kv::Call;
     use crate::reactor::Instant;
-    use crate::wire::LogIndex;
 
     fn found(key: &str, json: &str) -> Option<Node> {
         let key = Value::str(key);

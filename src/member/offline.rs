@@ -8,9 +8,9 @@ use event_listener::Event;
 use super::run::{StartError, configured_members};
 use crate::config::ClusterConfig;
 use crate::disk::{self, Arrival, DiskError, Standing, Worker};
+use crate::ids::{EntryId, LogIndex};
 use crate::raft::replica::{self, Replica};
 use crate::reactor::Instant;
-use crate::wire::{EntryId, LogIndex};
 
 /// What came of [`adopt`], with the last entry of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

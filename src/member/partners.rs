@@ -11,11 +11,11 @@ use std::fmt;
 
 use super::Member;
 use super::eligibility::List;
+use crate::address::Address;
 use crate::config::Commands;
 use crate::raft::types::Members;
 use crate::reason::Remedy;
 use crate::status::{Level, Note};
-use crate::wire::Address;
 
 /// How the configured partners differ from the group's other members.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

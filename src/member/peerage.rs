@@ -7,11 +7,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::estranged::Lack;
+use crate::address::Address;
+use crate::ids::Term;
 use crate::reactor::Instant;
 use crate::reason::Refusal;
 use crate::status::shown;
 use crate::wire::utility::StatusReply;
-use crate::wire::{Address, Term};
 
 /// What the peers have shown of themselves since the start.
 #[derive(Default)]

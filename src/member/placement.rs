@@ -11,7 +11,8 @@ use std::rc::Rc;
 
 use super::nodes::Node;
 use super::{Member, Trouble};
-use crate::config::{PlacementConfig, VotePolicy, ZonePolicy, limits, shown};
+use crate::config::{PlacementConfig, VotePolicy, ZonePolicy, shown};
+use crate::limits;
 use crate::reason::{Place, Remedy};
 
 /// What follows from where the members stand.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::Member;
 use super::nodes::Node;
-use crate::config::limits::{GONE_SERVER_TIME, STATUS_MEMBERS_MAX, STATUS_SCOPES_MAX};
+use crate::limits::{GONE_SERVER_TIME, STATUS_MEMBERS_MAX, STATUS_SCOPES_MAX};
 use crate::raft::replica::{Freed, leader_path};
 use crate::reactor::Instant;
 use crate::status::patroni::name_of;

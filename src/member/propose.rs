@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_channel::oneshot;
 
 use super::{Member, Trouble};
+use crate::ids::EntryId;
 use crate::kv::expire_command;
 use crate::links::connection::Connection;
 use crate::raft::proposal::Origin;
@@ -16,7 +17,7 @@ use crate::raft::runtime;
 use crate::raft::types::Payload;
 use crate::reactor::Timer;
 use crate::wire::message::{ApplyError, ApplyOutcome, Message};
-use crate::wire::{EntryId, Value, command};
+use crate::wire::{Value, command};
 
 fn refuse(origin: Option<Origin>, error: ApplyError) {
     if let Some(origin) = origin {

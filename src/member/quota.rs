@@ -4,7 +4,7 @@
 //! end when the store shrinks.
 
 use super::Member;
-use crate::config::limits::{KV_BYTES_MAX, KV_BYTES_QUOTA_EXPIRING, KV_BYTES_WARN, KV_FULL_PAUSE};
+use crate::limits::{KV_BYTES_MAX, KV_BYTES_QUOTA_EXPIRING, KV_BYTES_WARN, KV_FULL_PAUSE};
 use crate::links::follower::noncommittal;
 use crate::reactor::Instant;
 use crate::wire::message::NextNodeIdx;

@@ -5,17 +5,20 @@ use std::time::Duration;
 
 use super::eligibility::{Answer, Eligibility, Founding, Proof, Shown};
 use super::{Member, Trouble};
-use crate::config::{Bootstrap, limits};
+use crate::address::Address;
+use crate::config::Bootstrap;
 use crate::disk::{Reading, Standing};
+use crate::ids::{LogIndex, Term};
+use crate::limits;
 use crate::links::epoch::EpochTerm;
 use crate::links::follower::VoteView;
 use crate::links::utility_client::NoReply;
 use crate::raft::log::Log;
 use crate::raft::types::Members;
 use crate::reactor::Instant;
+use crate::wire::command;
 use crate::wire::message::Message;
 use crate::wire::utility::StatusReply;
-use crate::wire::{Address, LogIndex, Term, command};
 
 use super::run::StartError;
 

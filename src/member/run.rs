@@ -16,8 +16,10 @@ use super::eligibility::Eligibility;
 use super::liveness::Pulse;
 use super::peerage::Peerage;
 use super::{Member, Trouble};
-use crate::config::{ClusterConfig, Election, limits};
+use crate::config::{ClusterConfig, Election};
 use crate::disk::{Condition, DiskError, Recovered, Standing, Worker};
+use crate::ids::Term;
+use crate::limits;
 use crate::links::follower::Vouched;
 use crate::logging::tally::Tallies;
 use crate::raft::checkpoint::CheckpointError;
@@ -26,7 +28,7 @@ use crate::raft::replica::{self, Replica};
 use crate::raft::runtime;
 use crate::raft::types::Members;
 use crate::reactor::{self, Instant, TcpListener, Timer};
-use crate::wire::{Key, Term};
+use crate::wire::Key;
 
 /// Why a member cannot start.
 #[derive(Debug)]

@@ -6,11 +6,12 @@ use std::rc::Rc;
 use super::Member;
 use super::placement::Withheld;
 use super::quota::Fill;
-use crate::config::limits;
+use crate::address::Address;
 use crate::disk::Standing;
+use crate::ids::Term;
+use crate::limits;
 use crate::reactor::Timer;
 use crate::reason::{self, Evidence, Place, Reason, Refusal, Remedy};
-use crate::wire::{Address, Term};
 
 impl Member {
     pub(super) fn evidence(&self) -> Evidence {

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use super::Member;
 use super::assembly::Assembly;
 use super::inbound::{self, Pending};
-use crate::config::limits;
+use crate::address::Address;
+use crate::ids::Term;
+use crate::limits;
 use crate::links::budget::Class;
 use crate::links::budget::cpu::Account;
 use crate::links::connection::{Closed, Connection};
@@ -21,7 +23,7 @@ use crate::logging::tally::Tally;
 use crate::raft::runtime;
 use crate::reactor::{self, Instant, TcpStream, Timer};
 use crate::wire::message::{Hello, Message};
-use crate::wire::{Address, Key, Session, Term, Value};
+use crate::wire::{Key, Session, Value};
 
 /// What is known of one member's connection.
 #[derive(Default)]

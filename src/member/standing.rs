@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use super::peerage::Told;
 use super::{Member, Trouble};
+use crate::address::Address;
 use crate::bugs::{Bug, planted};
-use crate::config::limits;
 use crate::disk::Standing;
+use crate::ids::{LogIndex, Term};
+use crate::limits;
 use crate::links::utility_client::{NoReply, ask_status};
 use crate::raft::runtime;
 use crate::reactor::{Instant, Timer};
 use crate::wire::utility::StatusReply;
-use crate::wire::{Address, LogIndex, Term};
 
 /// A leader that we do not follow, as it or a follower of it shows it.
 #[derive(Debug, Clone)]

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::Member;
 use super::utility::Reply;
-use crate::config::limits::{self, CpuShare};
+use crate::address::Address;
+use crate::limits::{self, CpuShare};
 use crate::links::budget::Class;
 use crate::links::budget::cpu::Account;
 use crate::links::connection::{Closed, Connection};
@@ -17,7 +18,7 @@ use crate::links::leader::Peer;
 use crate::raft::runtime;
 use crate::reactor::{self, Instant, TcpListener, TcpStream, Timer};
 use crate::wire::message::{Hello, Message};
-use crate::wire::{Address, Session, SessionError, Value};
+use crate::wire::{Session, SessionError, Value};
 
 /// Who is at the other end of an accepted connection.
 #[derive(Clone)]

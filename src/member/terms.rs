@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use crate::config::limits::TERM_JUMP_MAX;
+use crate::ids::Term;
+use crate::limits::TERM_JUMP_MAX;
 use crate::reactor::Instant;
-use crate::wire::Term;
 
 /// The greatest term that a message may name.
 ///

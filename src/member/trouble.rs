@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::standing::OtherLeader;
-use crate::wire::Address;
+use crate::address::Address;
 
 /// What makes the supervisor rebuild the engine from disk.
 #[derive(Debug, Clone)]
@@ -110,7 +110,7 @@ impl Reports {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Term;
+    use crate::ids::Term;
 
     fn stale_past(commit: u64) -> Trouble {
         let address: Address = "10.0.0.1:5010".parse().unwrap();

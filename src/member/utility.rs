@@ -5,15 +5,16 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::Member;
-use crate::config::limits;
+use crate::address::Address;
+use crate::limits;
 use crate::links::leader::Peer;
 use crate::raft::engine::Role;
+use crate::wire::command;
 use crate::wire::message::Message;
 use crate::wire::utility::{
     MemberStatus, MembersReply, PartnerStatus, Request, State, StatusReply, Target,
     set_version_reply,
 };
-use crate::wire::{Address, command};
 
 /// A reply of ours.
 pub enum Reply {

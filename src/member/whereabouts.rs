@@ -7,9 +7,9 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use super::Member;
-use crate::config::limits;
+use crate::address::Address;
+use crate::limits;
 use crate::reactor::{self, Timer};
-use crate::wire::Address;
 
 /// Where `self_addr` leads.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,7 +9,9 @@
 //! against it. An operator ends them by `reset` or `adopt`.
 
 use super::Member;
+use crate::address::Address;
 use crate::disk::{Diverged, Standing};
+use crate::ids::{EntryId, Term};
 use crate::links::connection::Connection;
 use crate::links::follower::Divergence;
 use crate::links::reconcile::{Finding, Reconciliation};
@@ -19,7 +21,6 @@ use crate::reactor::Instant;
 use crate::reason::Reason;
 use crate::wire::message::{Append, AppendBody, Message, NextNodeIdx};
 use crate::wire::snapshot::Snapshot;
-use crate::wire::{Address, EntryId, Term};
 
 impl Member {
     /// Whether we take no part.

@@ -12,7 +12,8 @@ use smol::lock::Semaphore;
 use super::conn_url::Host;
 use super::conversation::{Conversation, Identity, Next, Outcome};
 use super::{Answer, Login};
-use crate::config::{LoginHost, limits};
+use crate::config::LoginHost;
+use crate::limits;
 use crate::raft::runtime;
 use crate::reactor::{self, Instant, TcpStream, Timer};
 

@@ -9,7 +9,7 @@
 use std::fmt;
 use std::rc::Rc;
 
-use crate::config::limits::{CONN_URL_BYTES_MAX, CONN_URL_HOSTS_MAX, HOST_BYTES_MAX};
+use crate::limits::{CONN_URL_BYTES_MAX, CONN_URL_HOSTS_MAX, HOST_BYTES_MAX};
 
 /// PostgreSQL's own port.
 const DEFAULT_PORT: u16 = 5432;

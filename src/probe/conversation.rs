@@ -16,8 +16,8 @@ use postgres_protocol::message::frontend;
 
 use super::verdict;
 use super::{Answer, Login, Method, Proof, ServerError};
-use crate::config::limits::{PG_MESSAGE_BYTES_MAX, PG_PROBE_BYTES_MAX};
-use crate::wire::Secret;
+use crate::limits::{PG_MESSAGE_BYTES_MAX, PG_PROBE_BYTES_MAX};
+use crate::secret::Secret;
 
 /// As whom to ask.
 #[derive(Debug, Clone, PartialEq)]

@@ -17,7 +17,8 @@ use super::conn_url::{self, Host, UrlError};
 use super::conversation::Identity;
 use super::schedule::{Schedule, Tally};
 use super::{Answer, Health, MemberReport, Proof, Report, ServerError, Target};
-use crate::config::{LoginHost, ProbeConfig, limits, shown};
+use crate::config::{LoginHost, ProbeConfig, shown};
+use crate::limits;
 use crate::raft::runtime;
 use crate::reactor::{self, Instant, Timer};
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use postgres_protocol::message::backend::ErrorFields;
 
 use super::{Answer, Proof, ServerError};
-use crate::config::limits::{PG_MESSAGE_BYTES_MAX, PG_TEXT_BYTES_MAX};
+use crate::limits::{PG_MESSAGE_BYTES_MAX, PG_TEXT_BYTES_MAX};
 
 /// `too_many_connections`.
 const TOO_MANY_CONNECTIONS: &str = "53300";

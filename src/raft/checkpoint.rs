@@ -11,10 +11,11 @@ use std::sync::Arc;
 use super::log::Log;
 use super::types::Members;
 use crate::disk::{Checkpoint, StoredEntry};
+use crate::ids::{Entry, EntryId, LogIndex, Term};
 use crate::kv::Store;
 use crate::wire::pickle::PickleCaps;
 use crate::wire::snapshot::Snapshot;
-use crate::wire::{Entry, EntryId, LogIndex, Term, Value, pickle};
+use crate::wire::{Value, pickle};
 
 /// A checkpoint's content.
 #[derive(Debug, Clone)]

@@ -29,10 +29,11 @@ use super::types::{
     Members, Payload, RaftLogEntry, SnapshotMeta, StoredMembership, TypeConfig, Vote, log_id,
     membership,
 };
-use crate::config::limits;
+use crate::address::Address;
+use crate::ids::Term;
+use crate::limits;
 use crate::links::epoch::{EpochId, EpochTerm};
 use crate::links::follower::{EngineAppend, EngineInstall, EngineVote};
-use crate::wire::{Address, Term};
 
 /// openraft gave up; its engine must be replaced.
 #[derive(Debug, Clone)]

@@ -8,11 +8,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::types::{Members, NO_OP};
+use crate::address::Address;
 use crate::disk::StoredEntry;
+use crate::ids::{Entry, EntryId, LogIndex, Term};
 use crate::links::epoch::{EpochId, EpochTerm};
 use crate::links::follower::LocalLog;
 use crate::wire::command::Command;
-use crate::wire::{Address, Entry, EntryId, LogIndex, Term};
 
 /// Contiguous entries, from the base on.
 #[derive(Debug, Clone)]

@@ -22,9 +22,10 @@ use openraft::type_config::alias::SnapshotOf;
 
 use super::machine::SnapshotData;
 use super::types::{TypeConfig, Vote, epoch_id, log_id};
+use crate::address::Address;
+use crate::ids::{EntryId, LogIndex, Term};
 use crate::links::epoch::{EpochId, EpochTerm};
 use crate::reactor::{Instant, Timer};
-use crate::wire::{Address, EntryId, LogIndex, Term};
 
 /// What is known of one peer while we lead.
 #[derive(Debug, Clone, Copy, Default)]

@@ -9,11 +9,13 @@
 use super::log::{Log, members_after};
 use super::replica::call_of;
 use super::types::Members;
-use crate::config::limits;
+use crate::address::Address;
+use crate::ids::LogIndex;
 use crate::kv::{ProposalError, Store, Tail};
+use crate::limits;
+use crate::wire::Value;
 use crate::wire::command::Command;
 use crate::wire::message::ApplyError;
-use crate::wire::{Address, LogIndex, Value};
 
 /// The proposals of one leadership.
 pub struct Proposals {

@@ -14,17 +14,19 @@ use super::checkpoint::{self, CheckpointError, State};
 use super::log::{Log, id_of};
 use super::proposals::Held;
 use super::types::{LogId, Members, StoredMembership, log_id, membership};
-use crate::config::limits::LEADERS_FREED_MAX;
+use crate::address::Address;
 use crate::disk::{
     Arrival, Disk, DiskError, Diverged, HardState, Recovered, Standing, StoredEntry, Worker,
 };
+use crate::ids::{EntryId, LogIndex, Term};
 use crate::kv::{Applied, Call, Change, Poison, Store};
+use crate::limits::LEADERS_FREED_MAX;
 use crate::links::epoch::EpochTerm;
 use crate::links::follower::{EngineAppend, VoteView};
 use crate::reactor::Instant;
 use crate::wire::command::REGULAR;
 use crate::wire::snapshot::Snapshot;
-use crate::wire::{Address, EntryId, LogIndex, Term, Value, pickle};
+use crate::wire::{Value, pickle};
 
 /// The replica as openraft's parts and the member share it.
 pub type Shared = Rc<RefCell<Replica>>;

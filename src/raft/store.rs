@@ -20,9 +20,9 @@ use super::types::{
 };
 use crate::bugs::{Bug, planted};
 use crate::disk::StoredEntry;
+use crate::ids::{Entry, EntryId, LogIndex};
 use crate::links::follower::VoteView;
 use crate::wire::message::ApplyOutcome;
-use crate::wire::{Entry, EntryId, LogIndex};
 
 /// openraft's handle of the log.
 #[derive(Clone)]
@@ -240,11 +240,12 @@ mod tests {
     use futures_lite::future::{block_on, poll_once};
 
     use super::*;
+    use crate::address::Address;
     use crate::disk::{Disk, Standing, Worker};
+    use crate::ids::Term;
     use crate::links::epoch::EpochTerm;
     use crate::raft::replica::Replica;
     use crate::raft::types::Members;
-    use crate::wire::{Address, Term};
 
     /// S1: vote and standing share a block. What is said of the one while the
     /// other is on its way must not take that back.

@@ -15,8 +15,9 @@ use openraft::vote::RaftTerm;
 use openraft::{EmptyNode, Membership};
 
 use super::proposal::Origin;
+use crate::address::Address;
+use crate::ids::LogIndex;
 use crate::links::epoch::{EpochId, EpochTerm};
-use crate::wire::{Address, LogIndex};
 
 openraft::declare_raft_types!(
     /// What this program tells openraft of itself.

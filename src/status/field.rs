@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json_core::de;
 
-use crate::config::limits::{STATUS_JSON_BYTES_MAX, STATUS_JSON_DEPTH_MAX, STATUS_JSON_FIELDS_MAX};
+use crate::limits::{STATUS_JSON_BYTES_MAX, STATUS_JSON_DEPTH_MAX, STATUS_JSON_FIELDS_MAX};
 
 /// An object, its fields found and not read yet.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::patroni::PgMember;
 use super::table::is_healthy;
 use super::{Cluster, Overview, Raft, Verdict, Watcher};
-use crate::config::limits::{JSON_BYTES_FIRST, JSON_BYTES_MAX};
+use crate::limits::{JSON_BYTES_FIRST, JSON_BYTES_MAX};
 
 /// A value as JSON, unless it is beyond the cap.
 pub fn encode<T: Serialize>(value: &T) -> Option<Vec<u8>> {

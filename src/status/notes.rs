@@ -4,7 +4,7 @@
 use super::candidacy::probes_see_nothing;
 use super::patroni::{PgMember, Scope, SyncMode};
 use super::{Level, Note, Raft, words};
-use crate::config::limits::{KV_BYTES_QUOTA, KV_BYTES_WARN};
+use crate::limits::{KV_BYTES_QUOTA, KV_BYTES_WARN};
 
 /// From here on a clock is worth a word: half of what Patroni leaves between
 /// `ttl` and its own retries.

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::field::{Object, count};
 use super::{shown, verdict};
-use crate::config::limits::{STATUS_MEMBERS_MAX, STATUS_SCOPES_MAX};
+use crate::limits::{STATUS_MEMBERS_MAX, STATUS_SCOPES_MAX};
 
 /// One row of the store.
 #[derive(Debug, Clone, Copy)]

@@ -15,7 +15,7 @@ use super::candidacy::{self, nobody};
 use super::patroni::{PgMember, Scope};
 use super::words::{bytes, capital, seconds};
 use super::{Cluster, Note, Raft, Remedy, notes};
-use crate::config::limits::FAILED_OVER_TIME;
+use crate::limits::FAILED_OVER_TIME;
 
 /// The reason of a verdict that rests on the vote which this witness lacks.
 const NO_VOTE: &str = "no-vote";

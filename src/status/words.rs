@@ -1,6 +1,6 @@
 //! Figures as a person says them, and somebody else's text made harmless.
 
-use crate::config::limits::STATUS_TEXT_MAX;
+use crate::limits::STATUS_TEXT_MAX;
 use crate::text::is_harmful;
 
 /// Whole seconds, as a person says them.

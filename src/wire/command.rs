@@ -6,9 +6,9 @@
 
 use std::sync::Arc;
 
-use super::Address;
 use super::pickle::{self, Encode, Writer};
 use super::value::{Str, Value};
+use crate::address::Address;
 
 /// First byte of a call of a replicated function; its pickle follows.
 pub const REGULAR: u8 = 0;

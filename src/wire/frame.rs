@@ -24,7 +24,7 @@ use miniz_oxide::inflate::core::inflate_flags::{
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
 use miniz_oxide::{MZ_ADLER32_INIT, mz_adler32_oxide};
 
-use crate::config::limits::KEPT_BUFFER_BYTES_MAX;
+use crate::limits::KEPT_BUFFER_BYTES_MAX;
 
 /// Bytes of the length before each body.
 const LENGTH_BYTES: usize = 4;

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use super::pickle::{self, PickleError};
 use super::utility;
 use super::value::Value;
-use super::{Address, Entry, EntryId, LogIndex, Term};
-use crate::config::limits::ENTRIES_MAX;
+use crate::address::Address;
+use crate::ids::{Entry, EntryId, LogIndex, Term};
+use crate::limits::ENTRIES_MAX;
 
 mod encode;
 

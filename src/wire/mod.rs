@@ -3,10 +3,8 @@
 //! bytes come in, values go out. "spec 3.8" is a section of [`protocol`], "H8" a
 //! hazard there.
 
-pub mod address;
 pub mod command;
 pub mod frame;
-pub mod ids;
 pub mod message;
 pub mod pickle;
 /// [ARCHITECTURE.md]: crate::architecture
@@ -16,18 +14,14 @@ pub mod protocol {}
 pub(crate) mod python_eq;
 pub mod python_files;
 pub mod seal;
-pub mod secret;
 pub mod session;
 pub mod snapshot;
 pub mod utility;
 pub mod value;
 
-pub use address::Address;
 pub use command::Command;
-pub use ids::{Entry, EntryId, LogIndex, Term};
 pub use message::Message;
 pub use seal::Key;
-pub use secret::Secret;
 pub use session::{Codec, Keys, Session, SessionError};
 pub use snapshot::Snapshot;
 pub use value::Value;

@@ -9,8 +9,9 @@ use std::fmt;
 
 use super::pickle::{self, PickleError};
 use super::value::Value;
-use super::{Address, Entry, EntryId, LogIndex, Term};
-use crate::config::limits::{ENTRIES_MAX, FRAME_BYTES_MAX};
+use crate::address::Address;
+use crate::ids::{Entry, EntryId, LogIndex, Term};
+use crate::limits::{ENTRIES_MAX, FRAME_BYTES_MAX};
 
 const MAGIC: &[u8; 24] = b"PYSYNCOBJ\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 /// Where records begin; also the end offset of an empty journal.

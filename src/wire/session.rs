@@ -13,7 +13,7 @@ use super::message::Hello;
 use super::pickle::{self, Decoder, Encode, PickleError, Writer};
 use super::seal::{Key, SealError};
 use super::value::Value;
-use crate::config::limits::{
+use crate::limits::{
     FRAME_BYTES_MAX, HELLO_BYTES_MAX, HELLO_VALUES_MAX, KEPT_BUFFER_BYTES_MAX, PASSWORDS_MAX,
     PICKLE_VALUES_MAX, READ_ONLY_BYTES_MAX, READ_ONLY_VALUES_MAX,
 };

@@ -16,8 +16,9 @@ use flate2::write::GzEncoder;
 use super::message::entry_from_value;
 use super::pickle::{self, Encode, PickleCaps, PickleError, Writer};
 use super::value::Value;
-use super::{Address, Entry};
-use crate::config::limits::INFLATED_BYTES_MAX;
+use crate::address::Address;
+use crate::ids::Entry;
+use crate::limits::INFLATED_BYTES_MAX;
 
 const DATA: &str = "_KVStoreTTL__data";
 const CODE_VERSION: &str = "_SyncObj__enabledCodeVersion";

@@ -6,8 +6,9 @@ use std::fmt::{self, Write as _};
 use super::message::MessageError;
 use super::pickle::{Encode, Writer};
 use super::value::Value;
-use super::{Address, Term};
-use crate::config::limits::ENTRIES_MAX;
+use crate::address::Address;
+use crate::ids::Term;
+use crate::limits::ENTRIES_MAX;
 
 /// A request as it came; never refused, so that every list gets an answer (a
 /// Python node dies of an unknown one, H2).

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures_lite::future::block_on;
 use pg_witness::disk::{Disk, StoredEntry, Worker};
-use pg_witness::wire::{Entry, EntryId, LogIndex, Term};
+use pg_witness::ids::{Entry, EntryId, LogIndex, Term};
 
 fn index(n: u64) -> LogIndex {
     LogIndex::new(n).unwrap()

@@ -31,10 +31,12 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use event_listener::Event;
+use pg_witness::address::Address;
 use pg_witness::config::{
     Bind, Bootstrap, ClusterConfig, Commands, Election, PlacementConfig, Timing,
 };
 use pg_witness::disk::Worker;
+use pg_witness::ids::{Entry, EntryId, LogIndex, Term};
 use pg_witness::links::connection::Connection;
 use pg_witness::links::resolve;
 use pg_witness::member::Member;
@@ -42,7 +44,7 @@ use pg_witness::raft::runtime;
 use pg_witness::reactor::{TcpListener, Timer};
 use pg_witness::wire::message::{Append, AppendBody, Hello, Message};
 use pg_witness::wire::utility::{State, StatusReply};
-use pg_witness::wire::{Address, Entry, EntryId, LogIndex, Session, Term, Value, command};
+use pg_witness::wire::{Session, Value, command};
 use smol::io::AsyncWriteExt;
 use smol::net::TcpStream;
 

@@ -21,13 +21,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pg_witness::address::Address;
+use pg_witness::ids::LogIndex;
 use pg_witness::links::connection::Connection;
 use pg_witness::links::resolve;
 use pg_witness::raft::runtime;
 use pg_witness::reactor::Timer;
+use pg_witness::secret::Secret;
 use pg_witness::wire::message::{Append, AppendBody, ApplyOutcome, Hello, Message, NextNodeIdx};
 use pg_witness::wire::value::Str;
-use pg_witness::wire::{Address, Key, LogIndex, Secret, Session, Value, command};
+use pg_witness::wire::{Key, Session, Value, command};
 
 fn main() {
     let mut args = std::env::args().skip(1);

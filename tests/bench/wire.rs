@@ -11,11 +11,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use flate2::{Compress, Compression, FlushCompress};
+use pg_witness::ids::{Entry, EntryId, LogIndex, Term};
 use pg_witness::wire::frame::{Inflater, store};
 use pg_witness::wire::message::{Append, AppendBody, Hello, NextNodeIdx, SnapshotChunk};
-use pg_witness::wire::{
-    Codec, Entry, EntryId, Key, LogIndex, Message, Session, Term, Value, command, pickle,
-};
+use pg_witness::wire::{Codec, Key, Message, Session, Value, command, pickle};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]

@@ -4,10 +4,11 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use pg_witness::address::Address;
 use pg_witness::config::ClusterConfig;
+use pg_witness::ids::Entry;
 use pg_witness::wire::message::Message;
 use pg_witness::wire::utility::State;
-use pg_witness::wire::{Address, Entry};
 
 use crate::fake::{Fake, fresh_status, id, noop, set, term};
 use crate::rig::{Rig, Running, addresses, during, run, until};
@@ -40,7 +41,7 @@ async fn amnesic() -> (Rig, Running, Rc<Fake>, Rc<Fake>) {
     (rig, witness, fake_a, fake_b)
 }
 
-fn history() -> Vec<pg_witness::wire::Entry> {
+fn history() -> Vec<pg_witness::ids::Entry> {
     let mut log: Vec<_> = (2..=4).map(|i| noop(i, 3)).collect();
     log.extend([noop(5, 5), noop(6, 5)]);
     log

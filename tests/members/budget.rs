@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use pg_witness::config::limits::{self, CpuShare};
+use pg_witness::limits::{self, CpuShare};
 use pg_witness::links::budget::Class;
 use pg_witness::links::budget::cpu::Account;
 use pg_witness::links::connection::{Closed, Connection};

@@ -3,9 +3,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use pg_witness::config::limits;
+use pg_witness::address::Address;
+use pg_witness::limits;
 use pg_witness::reactor::Instant;
-use pg_witness::wire::Address;
 use pg_witness::wire::message::Message;
 use pg_witness::wire::utility::{PartnerStatus, StatusReply};
 

@@ -4,9 +4,10 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use pg_witness::config::{ClusterConfig, limits};
+use pg_witness::address::Address;
+use pg_witness::config::ClusterConfig;
+use pg_witness::limits;
 use pg_witness::reactor::Instant;
-use pg_witness::wire::Address;
 use pg_witness::wire::message::Message;
 use pg_witness::wire::utility::State;
 

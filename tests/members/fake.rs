@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event_listener::Event;
+use pg_witness::address::Address;
+use pg_witness::ids::{Entry, EntryId, LogIndex, Term};
 use pg_witness::links::budget::Class;
 use pg_witness::links::connection::Connection;
 use pg_witness::links::resolve;
@@ -18,7 +20,7 @@ use pg_witness::wire::message::{
 };
 use pg_witness::wire::utility::{MemberStatus, MembersReply, Request, State, StatusReply, Target};
 use pg_witness::wire::value::Str;
-use pg_witness::wire::{Address, Entry, EntryId, Key, LogIndex, Session, Term, Value, command};
+use pg_witness::wire::{Key, Session, Value, command};
 
 use crate::rig::in_time;
 

@@ -3,12 +3,14 @@
 
 use std::time::Duration;
 
+use pg_witness::address::Address;
 use pg_witness::disk::Worker;
+use pg_witness::ids::Entry;
 use pg_witness::kv::Call;
 use pg_witness::raft::replica::call_of;
 use pg_witness::wire::message::ApplyOutcome;
 use pg_witness::wire::utility::{Request, State, Target};
-use pg_witness::wire::{Address, Entry, Value, command};
+use pg_witness::wire::{Value, command};
 
 use crate::fake::{Fake, set};
 use crate::rig::{Rig, Running, addresses, leader_of, run, until};

@@ -4,7 +4,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pg_witness::config::{ClusterConfig, limits};
+use pg_witness::address::Address;
+use pg_witness::config::ClusterConfig;
+use pg_witness::ids::{Entry, Term};
+use pg_witness::limits;
 use pg_witness::raft::runtime;
 use pg_witness::reactor::Instant;
 use pg_witness::wire::message::{
@@ -14,7 +17,7 @@ use pg_witness::wire::message::{
 use pg_witness::wire::snapshot::Snapshot;
 use pg_witness::wire::utility::{Request, State};
 use pg_witness::wire::value::Str;
-use pg_witness::wire::{Address, Entry, Key, Term, Value, command};
+use pg_witness::wire::{Key, Value, command};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use smol::io::{AsyncReadExt, AsyncWriteExt};

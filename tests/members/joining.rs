@@ -4,9 +4,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use pg_witness::address::Address;
 use pg_witness::config::{Bootstrap, ClusterConfig};
 use pg_witness::reason::Reason;
-use pg_witness::wire::Address;
 use pg_witness::wire::message::{ApplyOutcome, Message};
 use pg_witness::wire::utility::State;
 
@@ -342,7 +342,7 @@ fn the_first_answer_of_a_leader_outlives_a_restart() {
         witness.stop().await;
         let witness = rig.start(config).await;
         fake_b.dial(w).await;
-        let add = pg_witness::wire::Entry {
+        let add = pg_witness::ids::Entry {
             command: pg_witness::wire::command::membership(true, w),
             ..noop(3, 4)
         };

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use pg_witness::config::limits;
+use pg_witness::limits;
 use pg_witness::member::liveness::Vitals;
 use pg_witness::reactor::Instant;
 

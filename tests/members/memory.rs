@@ -3,9 +3,10 @@
 
 use std::rc::Rc;
 
+use pg_witness::address::Address;
 use pg_witness::config::{ClusterConfig, Timing};
+use pg_witness::ids::EntryId;
 use pg_witness::wire::message::Message;
-use pg_witness::wire::{Address, EntryId};
 
 use crate::fake::{Fake, fresh_status, id, noop};
 use crate::rig::{LIMIT, Rig, Running, addresses, quick, run, until};

@@ -3,11 +3,13 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use pg_witness::config::limits::{NEWCOMERS_ASKED_MAX, STATUS_TIME_MAX};
+use pg_witness::address::Address;
 use pg_witness::config::{ClusterConfig, Election};
+use pg_witness::ids::Entry;
+use pg_witness::limits::{NEWCOMERS_ASKED_MAX, STATUS_TIME_MAX};
+use pg_witness::wire::command;
 use pg_witness::wire::message::{Message, NextNodeIdx};
 use pg_witness::wire::utility::PartnerStatus;
-use pg_witness::wire::{Address, Entry, command};
 
 use crate::fake::{Fake, fresh_status, id, noop, term};
 use crate::rig::{Rig, Running, addresses, during, run, until};

@@ -5,10 +5,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pg_witness::address::Address;
 use pg_witness::config::{PlacementConfig, VotePolicy, ZonePolicy};
+use pg_witness::wire::Value;
 use pg_witness::wire::message::Message;
 use pg_witness::wire::utility::State;
-use pg_witness::wire::{Address, Value};
 
 use crate::fake::{Fake, id, noop, set_to};
 use crate::quorum::leading_as;

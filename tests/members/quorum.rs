@@ -3,10 +3,10 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use pg_witness::config::limits::TALLY_MEMBER_LINES;
+use pg_witness::address::Address;
 use pg_witness::config::{ClusterConfig, PlacementConfig, Timing};
+use pg_witness::limits::TALLY_MEMBER_LINES;
 use pg_witness::reactor::Instant;
-use pg_witness::wire::Address;
 use pg_witness::wire::message::{ApplyOutcome, Message};
 use pg_witness::wire::utility::State;
 

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pg_witness::config::limits::KV_BYTES_MAX;
+use pg_witness::ids::Entry;
+use pg_witness::limits::KV_BYTES_MAX;
 use pg_witness::wire::message::Message;
 use pg_witness::wire::snapshot::Snapshot;
-use pg_witness::wire::{Entry, Value, command};
+use pg_witness::wire::{Value, command};
 
 use crate::amnesia::lived;
 use crate::fake::{Fake, id, noop, set_to};

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use pg_witness::address::Address;
 use pg_witness::config::{
     Bind, Bootstrap, ClusterConfig, Commands, Election, PlacementConfig, Timing,
 };
@@ -16,7 +17,7 @@ use pg_witness::member::{Member, offline};
 use pg_witness::raft::runtime;
 use pg_witness::reactor::Instant;
 use pg_witness::wire::utility::{MembersReply, Request, State, StatusReply};
-use pg_witness::wire::{Address, Key, Value};
+use pg_witness::wire::{Key, Value};
 
 /// Longest that anything here may take, on a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(30);

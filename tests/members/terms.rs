@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pg_witness::config::limits::TERM_JUMP_MAX;
+use pg_witness::limits::TERM_JUMP_MAX;
 use pg_witness::wire::message::Message;
 
 use crate::fake::{Fake, fresh_status, id, term};

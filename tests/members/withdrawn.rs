@@ -4,9 +4,10 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use pg_witness::address::Address;
+use pg_witness::ids::Entry;
 use pg_witness::wire::message::Message;
 use pg_witness::wire::utility::StatusReply;
-use pg_witness::wire::{Address, Entry};
 
 use crate::amnesia::lived;
 use crate::fake::{Fake, fresh_status, id, noop, set, term};

@@ -4,11 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use pg_witness::address::Address;
+use pg_witness::ids::Entry;
 use pg_witness::member::offline::{self, Adopted};
 use pg_witness::reason::Reason;
+use pg_witness::secret::Secret;
 use pg_witness::status::{Answer, Cluster, Overview, Watcher, metrics};
 use pg_witness::wire::utility::{Request, State, StatusReply, Target};
-use pg_witness::wire::{Address, Entry, Key, Secret, Value};
+use pg_witness::wire::{Key, Value};
 
 use crate::fake::{Fake, id, noop, set, set_to};
 use crate::rig::{Rig, Running, addresses, run, until};

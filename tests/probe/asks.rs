@@ -16,7 +16,7 @@ use pg_witness::config::{LoginHost, ProbeConfig};
 use pg_witness::probe::{Login, MemberReport, Prober, Target};
 use pg_witness::raft::runtime;
 use pg_witness::reactor::Timer;
-use pg_witness::wire::Secret;
+use pg_witness::secret::Secret;
 
 fn main() {
     env_logger::Builder::new().parse_filters("info").init();

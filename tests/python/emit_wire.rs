@@ -10,14 +10,13 @@ use std::fs;
 use std::sync::Arc;
 
 use common::{hex_field, json, repr, versions};
+use pg_witness::ids::{Entry, EntryId, LogIndex, Term};
 use pg_witness::kv::Call;
+use pg_witness::secret::Secret;
 use pg_witness::wire::message::{AppendEntries, Hello};
 use pg_witness::wire::pickle::Encode;
 use pg_witness::wire::utility::{MembersReply, Request, StatusReply};
-use pg_witness::wire::{
-    Codec, Entry, EntryId, Key, LogIndex, Message, Secret, Session, Snapshot, Term, Value, command,
-    pickle,
-};
+use pg_witness::wire::{Codec, Key, Message, Session, Snapshot, Value, command, pickle};
 use serde_json::json;
 
 /// The random key of the Python end; `decode_ours.py` knows both.

@@ -10,13 +10,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use event_listener::Event;
+use pg_witness::address::Address;
+use pg_witness::ids::EntryId;
 use pg_witness::links::connection::Connection;
 use pg_witness::links::{resolve, utility_client};
 use pg_witness::raft::runtime;
 use pg_witness::reactor::{Timer, draw, rng, simulated};
 use pg_witness::wire::message::{Append, AppendBody, ApplyOutcome, Hello, Message, NextNodeIdx};
 use pg_witness::wire::utility::State;
-use pg_witness::wire::{Address, EntryId, Session, Value, command};
+use pg_witness::wire::{Session, Value, command};
 use rand::RngExt as _;
 
 /// Keys that are written in turn.

@@ -7,13 +7,14 @@ use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
+use pg_witness::address::Address;
 use pg_witness::config::{Bootstrap, ClusterConfig, Commands, Election, PlacementConfig, Timing};
 use pg_witness::disk::{SimulatedDisk, Standing, Worker};
 use pg_witness::member::{Member, offline};
 use pg_witness::raft::nodes::Nodes;
 use pg_witness::raft::runtime;
 use pg_witness::reactor::{Timer, simulated};
-use pg_witness::wire::{Address, Value};
+use pg_witness::wire::Value;
 
 /// The pause of whatever starts a process again that has ended.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use pg_witness::config::limits;
+use pg_witness::limits;
 use pg_witness::reactor::simulated;
 
 use crate::client::{History, LEASE, LEASE_TTL};

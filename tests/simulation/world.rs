@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use pg_witness::address::Address;
 use pg_witness::disk::Backup;
 use pg_witness::raft::nodes::Nodes;
 use pg_witness::reactor::simulated::{self, network};
-use pg_witness::wire::Address;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};

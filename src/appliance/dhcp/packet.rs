@@ -4,7 +4,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::config::limits::SERVERS_MAX;
+use crate::limits::SERVERS_MAX;
 
 /// The hardware address of an Ethernet interface.
 pub type Mac = [u8; 6];

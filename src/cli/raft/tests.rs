@@ -1,7 +1,7 @@
 //! Command lines, and replies as they are shown.
 
 use super::*;
-use crate::wire::Term;
+use crate::ids::Term;
 use crate::wire::utility::{MemberStatus, PartnerStatus};
 
 fn parsed(line: &str) -> Result<Order, String> {

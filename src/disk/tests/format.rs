@@ -2,7 +2,7 @@
 
 use crate::disk::format::{HardSlot, Read};
 use crate::disk::{Arrival, Diverged, HardState, Reading, Standing};
-use crate::wire::{LogIndex, Term};
+use crate::ids::{LogIndex, Term};
 
 use super::rig::{entry, vote};
 

@@ -13,7 +13,7 @@ use crate::disk::worker::{Job, Members, Op, Shared, round, take};
 use crate::disk::{
     Arrival, Checkpoint, Condition, DiskError, HardState, Recovered, Standing, StoredEntry,
 };
-use crate::wire::{Entry, EntryId, LogIndex, Term};
+use crate::ids::{Entry, EntryId, LogIndex, Term};
 
 use crate::disk::simulated::SimulatedDisk;
 

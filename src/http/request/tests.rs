@@ -1,5 +1,5 @@
 use super::*;
-use crate::wire::Secret;
+use crate::secret::Secret;
 
 fn request(text: &str) -> Request {
     let head = text.replace('\n', "\r\n") + "\r\n\r\n";

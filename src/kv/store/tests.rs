@@ -3,11 +3,11 @@
 //! the guard, order.
 
 use super::*;
-use crate::config::limits::{
+use crate::kv::{ProposalError, Tail};
+use crate::limits::{
     DISK_FRAME_BYTES_MAX, FRAME_BYTES_MAX, INFLATED_BYTES_MAX, KV_BYTES_MAX, KV_BYTES_QUOTA,
     KV_BYTES_QUOTA_EXPIRING, PICKLE_VALUES_MAX, PROPOSAL_BYTES_MAX,
 };
-use crate::kv::{ProposalError, Tail};
 use crate::wire::value::Str;
 
 const TTL: Duration = Duration::from_secs(30);
@@ -367,7 +367,7 @@ fn hostile_conditions_end() {
     let ordered = |pairs: &[(Value, Value)]| Value::Dict(pairs.into());
     let many: Vec<_> = (0..100_000).map(|i| (Value::Int(i), Value::None)).collect();
     let (mut one, mut other) = (Value::None, Value::None);
-    for _ in 0..crate::config::limits::PICKLE_DEPTH_MAX {
+    for _ in 0..crate::limits::PICKLE_DEPTH_MAX {
         one = ordered(&[(str("x"), one), (str("y"), Value::Int(1))]);
         other = reversed(&[(str("x"), other), (str("y"), Value::Int(1))]);
     }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::config::limits::CpuShare;
+use crate::limits::CpuShare;
 use crate::reactor::Instant;
 
 /// What was used of a [`CpuShare`] and is not paid back yet. Time pays it back.

@@ -22,7 +22,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use self::cpu::Account;
 use self::memory::{Hold, Pool};
-use crate::config::limits::{self, CpuShare};
+use crate::limits::{self, CpuShare};
 use crate::reactor::Instant;
 
 /// Who is at the other end of a connection.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use super::{ConnId, Peer};
-use crate::wire::{EntryId, LogIndex};
+use crate::ids::{EntryId, LogIndex};
 
 /// One thing to do, in the order of emission. All but [`Action::Close`] and
 /// [`Action::SnapshotNeeded`] are one `append_entries` message each, which must

@@ -3,9 +3,9 @@
 
 use heapless::Deque;
 
-use crate::config::limits::UNANSWERED_APPENDS_MAX;
+use crate::ids::LogIndex;
+use crate::limits::UNANSWERED_APPENDS_MAX;
 use crate::reactor::Instant;
-use crate::wire::LogIndex;
 
 /// What a reply will answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -25,10 +25,10 @@ use std::time::Duration;
 use super::inflights::{Inflights, Request};
 use super::snapshot::{Chunk, Sending, Transfer};
 use super::{CloseReason, ConnId, LogView, Timing};
-use crate::config::limits::{APPEND_BATCH_BYTES, APPEND_BATCH_ENTRIES};
+use crate::ids::{EntryId, LogIndex, Term};
+use crate::limits::{APPEND_BATCH_BYTES, APPEND_BATCH_ENTRIES};
 use crate::reactor::Instant;
 use crate::wire::message::NextNodeIdx;
-use crate::wire::{EntryId, LogIndex, Term};
 
 /// A follower loads a snapshot in one go and is deaf meanwhile: it gets this
 /// many times the reply timeout for it.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::wire::Address;
+use crate::address::Address;
 
 /// A receiver of our appends.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -5,9 +5,9 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::config::limits::{SNAPSHOT_CHUNK_BYTES, SNAPSHOT_WINDOW_BYTES};
+use crate::ids::LogIndex;
+use crate::limits::{SNAPSHOT_CHUNK_BYTES, SNAPSHOT_WINDOW_BYTES};
 use crate::reactor::Instant;
-use crate::wire::LogIndex;
 
 /// The first pause after a snapshot that the peer did not load; doubled with
 /// every further one.

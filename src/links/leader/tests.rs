@@ -11,7 +11,7 @@ mod simulation;
 use std::time::Duration;
 
 use super::{LogView, Timing};
-use crate::wire::{EntryId, LogIndex, Term};
+use crate::ids::{EntryId, LogIndex, Term};
 
 pub(super) const TIMING: Timing = Timing {
     heartbeat: Duration::from_millis(100),

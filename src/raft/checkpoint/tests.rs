@@ -5,8 +5,8 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use super::*;
-use crate::config::limits::{KV_BYTES_QUOTA, PICKLE_DEPTH_MAX, PICKLE_VALUES_MAX};
 use crate::disk::{Disk, Worker};
+use crate::limits::{KV_BYTES_QUOTA, PICKLE_DEPTH_MAX, PICKLE_VALUES_MAX};
 use crate::raft::replica::{self, Replica, call_of};
 use crate::raft::types::NO_OP;
 use crate::reactor::Instant;
@@ -33,7 +33,7 @@ fn set(key: &Value, value: &Value) -> Arc<[u8]> {
     command::regular(&Value::Tuple([Value::Int(command::SET), args].into()))
 }
 
-fn member(name: &str) -> crate::wire::Address {
+fn member(name: &str) -> crate::address::Address {
     name.parse().unwrap()
 }
 

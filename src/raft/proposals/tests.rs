@@ -1,8 +1,8 @@
 use super::*;
 use crate::disk::StoredEntry;
+use crate::ids::{Entry, EntryId, Term};
 use crate::reactor::Instant;
 use crate::wire::command;
-use crate::wire::{Entry, EntryId, Term};
 
 /// A leader's log and store, and what is under way.
 struct Bench {

@@ -1,5 +1,5 @@
 //! The sockets that a member holds: the machine's, or on a simulated thread those of
-//! its [network](super::network), with one interface.
+//! its [network], with one interface.
 
 use std::future::poll_fn;
 use std::io;

@@ -737,12 +737,9 @@ fn nothing_that_is_stored_stops_it_or_gets_through_raw() {
         case.set(&format!("members/{number}"), replica(""));
     }
     let cluster = case.judged();
-    assert_eq!(
-        cluster.postgresql.len(),
-        crate::config::limits::STATUS_SCOPES_MAX
-    );
+    assert_eq!(cluster.postgresql.len(), crate::limits::STATUS_SCOPES_MAX);
     for scope in &cluster.postgresql {
-        assert!(scope.members.len() <= crate::config::limits::STATUS_MEMBERS_MAX);
+        assert!(scope.members.len() <= crate::limits::STATUS_MEMBERS_MAX);
     }
     let told = format!("{cluster:?}");
     assert!(!told.contains('\u{1b}') && !told.contains('\u{202e}'));

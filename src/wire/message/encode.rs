@@ -2,8 +2,8 @@
 //! written, since a missing one kills a peer's Raft thread (H2).
 
 use super::{Append, AppendBody, ApplyOutcome, FragmentPart, Hello, Message, READ_ONLY};
+use crate::ids::{Entry, EntryId, LogIndex, Term};
 use crate::wire::pickle::{Encode, Writer};
-use crate::wire::{Entry, EntryId, LogIndex, Term};
 
 impl Encode for Hello {
     fn encode(&self, writer: &mut Writer<'_>) {

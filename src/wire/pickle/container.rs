@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::PickleError;
-use crate::config::limits::{
+use crate::limits::{
     PICKLE_BYTES_MAX, PICKLE_DEPTH_MAX, PICKLE_MEMO_MAX, PICKLE_VALUES_MAX, SNAPSHOT_DEPTH_MAX,
 };
 use crate::wire::python_eq::Key;

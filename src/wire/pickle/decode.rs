@@ -7,7 +7,7 @@
 use super::PickleError as Error;
 use super::container::{Budget, Container, Pairs, PickleCaps, Size};
 use super::input::{Input, decimal, wide_int};
-use crate::config::limits::KEPT_BUFFER_BYTES_MAX;
+use crate::limits::KEPT_BUFFER_BYTES_MAX;
 use crate::wire::value::{Str, Value};
 
 /// Texts that nearly every pickle of the wire holds: kept once, not allocated

@@ -1,7 +1,7 @@
 //! The arguments of opcodes: counted bytes, lines, numbers, text.
 
 use super::PickleError as Error;
-use crate::config::limits::PICKLE_INT_BYTES_MAX;
+use crate::limits::PICKLE_INT_BYTES_MAX;
 use crate::wire::python_eq::signed;
 use crate::wire::value::Value;
 

@@ -5,7 +5,7 @@
 //! one builds [`Value`]s and nothing else: no import, no call, only the few
 //! names of spec 4.1 that stand for data. It never panics,
 //! never recurses on input and holds no more than the caps of
-//! [`limits`](crate::config::limits) allow, shared parts written out (S9, S10).
+//! [`limits`](crate::limits) allow, shared parts written out (S9, S10).
 
 mod build;
 mod container;

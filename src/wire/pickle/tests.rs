@@ -95,9 +95,9 @@ fn depth_is_capped() {
 
 #[test]
 fn values_are_capped_on_the_stack_too() {
-    let many = vec![b'N'; crate::config::limits::PICKLE_VALUES_MAX + 1];
+    let many = vec![b'N'; crate::limits::PICKLE_VALUES_MAX + 1];
     assert_eq!(decode(&many).unwrap_err(), PickleError::Limit("values"));
-    let marks = vec![b'('; crate::config::limits::PICKLE_VALUES_MAX + 1];
+    let marks = vec![b'('; crate::limits::PICKLE_VALUES_MAX + 1];
     assert_eq!(decode(&marks).unwrap_err(), PickleError::Limit("values"));
 }
 

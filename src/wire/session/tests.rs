@@ -1,5 +1,6 @@
 use super::*;
-use crate::wire::{EntryId, LogIndex, Message, Term};
+use crate::ids::{EntryId, LogIndex, Term};
+use crate::wire::Message;
 
 fn key(byte: u8) -> Arc<Key> {
     Arc::new(Key::from_bytes([byte; 32]))

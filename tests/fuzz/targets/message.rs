@@ -5,7 +5,8 @@
 use libfuzzer_sys::fuzz_target;
 use pg_witness::wire::message::{AppendBody, Hello, decode_entry};
 use pg_witness::wire::utility::{MembersReply, StatusReply};
-use pg_witness::wire::{LogIndex, Message, pickle};
+use pg_witness::ids::LogIndex;
+use pg_witness::wire::{Message, pickle};
 
 fn again<T: pickle::Encode>(value: &T) -> Option<pg_witness::wire::Value> {
     let mut out = Vec::new();

@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use pg_witness::probe::conn_url;
 use pg_witness::probe::conversation::{Conversation, Identity, Next};
-use pg_witness::wire::Secret;
+use pg_witness::secret::Secret;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(text) = std::str::from_utf8(bytes)

@@ -1,7 +1,8 @@
 //! What peers and clients may say to a node, good and bad, as its state suggests.
 
-use pg_witness::wire::{Address, Snapshot, Value, command, pickle};
-use pg_witness::wire::{Entry as WireEntry, EntryId, LogIndex, Term};
+use pg_witness::address::Address;
+use pg_witness::ids::{Entry as WireEntry, EntryId, LogIndex, Term};
+use pg_witness::wire::{Snapshot, Value, command, pickle};
 
 use super::dice::Dice;
 use crate::pysyncobj::{Entry, Node, State};

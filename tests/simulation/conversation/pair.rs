@@ -8,8 +8,9 @@ use std::path::Path;
 
 use flate2::Crc;
 use flate2::read::GzDecoder;
+use pg_witness::address::Address;
+use pg_witness::wire::Value;
 use pg_witness::wire::pickle::{self, PickleCaps};
-use pg_witness::wire::{Address, Value};
 
 use super::dice::Dice;
 use super::oracle::encode;

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use pg_witness::wire::{Address, Value};
+use pg_witness::address::Address;
+use pg_witness::wire::Value;
 
 use super::dice::Dice;
 use super::messages;

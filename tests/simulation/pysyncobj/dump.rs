@@ -7,8 +7,9 @@ use std::sync::Arc;
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
+use pg_witness::address::Address;
+use pg_witness::wire::Value;
 use pg_witness::wire::pickle::{self, PickleCaps};
-use pg_witness::wire::{Address, Value};
 
 use super::{Entry, NodeId};
 

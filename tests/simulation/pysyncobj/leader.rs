@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use pg_witness::wire::{Address, Command, Value, pickle};
+use pg_witness::address::Address;
+use pg_witness::wire::{Command, Value, pickle};
 
 use super::node::{APPEND_PERIOD_S, Node, State};
 use super::{Entry, NodeId, Raised};

@@ -50,8 +50,9 @@ mod view;
 use std::fmt;
 use std::sync::Arc;
 
+use pg_witness::address::Address;
+use pg_witness::wire::Value;
 use pg_witness::wire::message::ApplyError;
-use pg_witness::wire::{Address, Value};
 
 pub use node::{Chance, Node, State};
 pub use version::Version;

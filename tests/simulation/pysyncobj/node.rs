@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use pg_witness::wire::{Address, Command, Value, command};
+use pg_witness::address::Address;
+use pg_witness::wire::{Command, Value, command};
 
 use super::commands::Callback;
 use super::dump::{Dump, Progress, Serializer};

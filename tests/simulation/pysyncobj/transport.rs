@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pg_witness::wire::{Address, Value};
+use pg_witness::address::Address;
+use pg_witness::wire::Value;
 
 use super::node::{Chance, Node};
 use super::{Effect, NodeId, Raised, Socket};

@@ -1,6 +1,7 @@
 //! Utility requests (spec 3.8).
 
-use pg_witness::wire::{Address, Value};
+use pg_witness::address::Address;
+use pg_witness::wire::Value;
 
 use super::commands::Callback;
 use super::node::{Node, State};

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use pg_witness::wire::{Address, Value};
+use pg_witness::address::Address;
+use pg_witness::wire::Value;
 
 use super::node::{Node, State};
 use super::{Entry, NodeId};

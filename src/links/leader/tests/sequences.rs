@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::super::{Action, ConnId, Fence, Leader, Peer, Progressed};
 use super::{Log, TIMING, id, idx};
-use crate::config::limits::{APPEND_BATCH_ENTRIES, UNANSWERED_APPENDS_MAX};
+use crate::ids::{LogIndex, Term};
+use crate::limits::{APPEND_BATCH_ENTRIES, UNANSWERED_APPENDS_MAX};
 use crate::reactor::Instant;
 use crate::wire::message::NextNodeIdx;
-use crate::wire::{LogIndex, Term};
 
 const CONN: ConnId = ConnId(1);
 

@@ -24,10 +24,10 @@ use std::time::Duration;
 use super::super::{Action, CloseReason, ConnId, Fence, Leader, Peer};
 use super::follower::{Follower, Message, Snapshot, Version};
 use super::{Entry, FIRST, Log, TIMING, id};
-use crate::config::limits::UNANSWERED_APPENDS_MAX;
+use crate::ids::{EntryId, Term};
+use crate::limits::UNANSWERED_APPENDS_MAX;
 use crate::reactor::Instant;
 use crate::wire::message::NextNodeIdx;
-use crate::wire::{EntryId, Term};
 
 const MEMBERS: usize = 3;
 const READER: usize = MEMBERS;

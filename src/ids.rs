@@ -1,4 +1,5 @@
-//! The numbers of Raft, as types that cannot be mistaken for one another.
+//! The numbers of Raft, as types that cannot be mistaken for one another, and the
+//! log entry that they name.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! The address by which members know one another.
+//! The address by which members know one another: PySyncObj names a node by it, and
+//! an operator writes it.
 
 use std::fmt;
 use std::str::FromStr;
