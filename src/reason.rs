@@ -316,6 +316,8 @@ pub enum Concern {
     PasswordMismatch,
     /// The group has no password, and the port can be reached by others.
     NoPassword,
+    /// A member holds the log and cannot apply it.
+    CannotApply,
     /// Another member is a witness too.
     SecondWitness,
 }
@@ -327,6 +329,7 @@ impl Concern {
             Self::PortUnusable => "port-unusable",
             Self::PasswordMismatch => "password-mismatch",
             Self::NoPassword => "no-password",
+            Self::CannotApply => "cannot-apply",
             Self::SecondWitness => "second-witness",
         }
     }
@@ -335,13 +338,13 @@ impl Concern {
     pub const fn level(self) -> Level {
         match self {
             Self::PortUnusable => Level::Alarm,
-            Self::PasswordMismatch | Self::SecondWitness => Level::Warning,
+            Self::PasswordMismatch | Self::CannotApply | Self::SecondWitness => Level::Warning,
             Self::NoPassword => Level::Advice,
         }
     }
 
     /// A sentence. `about`: the port and the error; what became of which connection;
-    /// our port and who may reach it; the other witness.
+    /// our port and who may reach it; that member; the other witness.
     pub fn sentence(self, about: &str) -> String {
         match self {
             Self::PortUnusable => format!("Members cannot connect to this witness: {about}."),
@@ -349,6 +352,10 @@ impl Concern {
             Self::NoPassword => format!(
                 "This Raft group has no password: whoever reaches {about} can write and change the \
                  members."
+            ),
+            Self::CannotApply => format!(
+                "{about} cannot apply what is committed: its Raft dump is lost or damaged, and Patroni \
+                 waits there."
             ),
             Self::SecondWitness => format!(
                 "{about} is a second witness: with both, one more member must be up for a majority."
@@ -369,6 +376,15 @@ impl Concern {
             Self::NoPassword => {
                 "Set the same raft password on all nodes and restart them, or let only the members \
                  reach the Raft ports: this one's with allow_from, all others' with a firewall"
+            }
+            Self::CannotApply => {
+                return Remedy::new(
+                    "This witness tries to lead and to restore it. If this stays, stop Patroni on \
+                     that node, delete the node's files in its raft data_dir, and start it again, \
+                     but only while another data node is well. If none is, do so on all of them, \
+                     and Patroni writes its keys anew; to begin anew here too, ",
+                    Some(place.commands.reset()),
+                );
             }
             Self::SecondWitness => {
                 let advice = "Stop the witness that is not needed, and take it out of partner_addrs \

@@ -271,6 +271,15 @@ impl Leader {
         }
     }
 
+    /// The peer holds our log and cannot apply it, as PySyncObj without its dump:
+    /// it is sent a snapshot as soon as that takes nothing from it.
+    pub fn restore(&mut self, peer: &Peer) {
+        let progress = self.peers.get_mut(peer);
+        if let Some(link) = progress.and_then(|progress| progress.link.as_mut()) {
+            link.restore();
+        }
+    }
+
     fn link(&mut self, peer: &Peer, conn: ConnId) -> Option<&mut Link> {
         let link = self.peers.get_mut(peer)?.link.as_mut()?;
         (link.conn == conn).then_some(link)

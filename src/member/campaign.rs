@@ -102,7 +102,7 @@ impl Member {
     }
 
     /// Whether a campaign could be won, and should.
-    fn may_campaign(&self) -> bool {
+    pub(super) fn may_campaign(&self) -> bool {
         if !self.may_vote() || self.leadership.borrow().is_some() {
             return false;
         }

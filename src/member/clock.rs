@@ -19,6 +19,7 @@ pub struct ElectionClock {
     deadline: Cell<Instant>,
     holds: Cell<usize>,
     urged: Cell<bool>,
+    insists: Cell<bool>,
 }
 
 impl ElectionClock {
@@ -30,6 +31,7 @@ impl ElectionClock {
             deadline: Cell::new(Instant::now()),
             holds: Cell::new(0),
             urged: Cell::new(false),
+            insists: Cell::new(false),
         };
         clock.restart();
         clock
@@ -56,9 +58,15 @@ impl ElectionClock {
         self.deadline.set(Instant::now());
     }
 
-    /// Whether it was urged since it was restarted or this was asked.
+    /// Lets the deadline be now, whatever a leader sends meanwhile.
+    pub fn insist(&self) {
+        self.insists.set(true);
+    }
+
+    /// Whether to campaign without asking whether a leader is there: it was urged since
+    /// it was restarted, or insists, and this was not asked since.
     pub fn take_urge(&self) -> bool {
-        self.urged.take()
+        self.urged.take() | self.insists.take()
     }
 
     /// The longest time without a leader that may be drawn.
@@ -68,7 +76,10 @@ impl ElectionClock {
 
     /// When to campaign unless a leader is heard of.
     pub fn deadline(&self) -> Instant {
-        self.deadline.get()
+        match self.insists.get() {
+            true => self.deadline.get().min(Instant::now()),
+            false => self.deadline.get(),
+        }
     }
 
     /// While what a leader sent waits for the disk, no campaign starts: the
@@ -80,7 +91,7 @@ impl ElectionClock {
 
     /// Whether the deadline has passed and nothing holds it.
     pub fn is_due(&self) -> bool {
-        self.holds.get() == 0 && self.deadline.get() <= Instant::now()
+        self.holds.get() == 0 && self.deadline() <= Instant::now()
     }
 }
 
@@ -108,5 +119,17 @@ mod tests {
         clock.urge();
         clock.restart();
         assert!(!clock.is_due() && !clock.take_urge());
+    }
+
+    #[test]
+    fn who_insists_campaigns_whatever_a_leader_sends() {
+        let clock = ElectionClock::new(Duration::from_secs(3)..=Duration::from_secs(4));
+        let hold = clock.hold();
+        clock.insist();
+        assert!(!clock.is_due(), "not while the disk is awaited (E6)");
+        drop(hold);
+        clock.restart();
+        assert!(clock.is_due() && clock.take_urge());
+        assert!(!clock.is_due() && !clock.take_urge(), "once");
     }
 }

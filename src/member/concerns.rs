@@ -50,7 +50,9 @@ impl Member {
         let witnesses = self.other_witnesses().into_iter();
         let witnesses =
             witnesses.map(|peer| self.note(Concern::SecondWitness, peer.as_str(), Some(&peer)));
-        of_this.chain(witnesses).collect()
+        let unable = self.unable_to_apply().into_iter();
+        let unable = unable.map(|peer| self.note(Concern::CannotApply, peer.as_str(), Some(&peer)));
+        of_this.chain(unable).chain(witnesses).collect()
     }
 
     /// The concern as a note. `peer`: the member that it is about.

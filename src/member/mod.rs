@@ -29,6 +29,7 @@
 //! * [`offline`]: what an operator does while it is stopped;
 //! * [`terms`]: which term is believed, and when a leader counts as there;
 //! * [`trouble`]: why the engine must be rebuilt;
+//! * [`unapplied`]: members that hold the log and cannot apply it;
 //! * [`utility`]: requests of operators and of other nodes;
 //! * [`whereabouts`]: whether `self_addr` still leads here;
 //! * [`withdrawn`]: while we take no part, and what ends that;
@@ -65,6 +66,7 @@ pub mod standing;
 pub mod strangers;
 pub mod terms;
 pub mod trouble;
+pub mod unapplied;
 pub mod utility;
 pub mod whereabouts;
 pub mod withdrawn;
@@ -122,6 +124,7 @@ pub struct Member {
     /// The leader we heard last, and its term.
     leader: RefCell<Option<(Address, Term, Instant)>>,
     peerage: Peerage,
+    unapplied: RefCell<unapplied::Unapplied>,
     /// When a leader was last told a success, or none was due.
     accepted: Cell<Instant>,
     /// Appends that the engine did not accept.

@@ -116,6 +116,7 @@ impl Member {
             accepted: Cell::new(Instant::now()),
             refused_appends: Cell::default(),
             peerage: Peerage::default(),
+            unapplied: RefCell::default(),
             eligibility: RefCell::new(eligibility),
             foundation: RefCell::default(),
             obstacle: RefCell::default(),
@@ -505,6 +506,7 @@ impl Member {
             self.look_for_primaries();
             self.review_newcomer();
             self.verify_peers();
+            self.mend_unapplied(now);
             self.teach_waiting();
             // S8: after a gap what waits in the sockets is read first.
             if leading && steady {

@@ -123,6 +123,7 @@ impl Member {
             self.prove(peer, connection);
         }
         self.peerage.forget(peer);
+        self.unapplied.borrow_mut().forget(peer);
         self.verify_peers();
         // A newcomer is not led before its `add` has come.
         if !self.is_newcomer(peer) && self.may_teach(peer) {

@@ -62,6 +62,7 @@ impl Member {
             let ask = self.peerage.update(&peer, |known| {
                 let wanted = !known.verified
                     || known.lacks.is_some()
+                    || self.unapplied.borrow().is_open(&peer)
                     || self.standing() == Standing::Estranged
                     || self.is_recovering();
                 let paused = known.pause.is_some_and(|until| until > Instant::now());
@@ -147,6 +148,7 @@ impl Member {
             known.forgets_terms = forgets_terms;
             known.told = Some(Told::of(status));
         });
+        self.note_applying(peer, status);
         let other = status.leader.clone().map(|address| OtherLeader {
             address,
             term: status.raft_term,

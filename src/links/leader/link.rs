@@ -129,6 +129,10 @@ pub(super) struct Link {
     short: bool,
     /// Snapshots in a row that the follower did not load.
     snapshot_failures: u32,
+    /// See [`Link::restore`].
+    restore: bool,
+    /// A snapshot that ends before this would take entries from the follower.
+    snapshot_end_min: LogIndex,
     /// The commit index that went out last.
     commit_sent: Option<LogIndex>,
     sent_at: Option<Instant>,
@@ -144,6 +148,8 @@ impl Link {
             refusal: None,
             short: false,
             snapshot_failures: 0,
+            restore: false,
+            snapshot_end_min: LogIndex::FIRST,
             commit_sent: None,
             sent_at: None,
             heard_at: now,
@@ -294,8 +300,12 @@ impl Link {
 
     // --- what the engine says ---------------------------------------------
 
-    /// The snapshot asked for is there. False if it is no longer wanted.
+    /// The snapshot asked for is there. False if it is no longer wanted, or ends
+    /// before what the follower has.
     pub(super) fn snapshot_ready(&mut self, len: u64, end: LogIndex, now: Instant) -> bool {
+        if end < self.snapshot_end_min {
+            self.snapshot_failed(now);
+        }
         let wanted = matches!(self.state, State::Snapshot(Transfer::Preparing));
         if wanted {
             self.state = State::Snapshot(Transfer::Sending(Sending::new(len, end, now)));
@@ -335,12 +345,33 @@ impl Link {
                 paused: false,
             });
         }
+        self.begin_restoring(log, now);
         self.leave_compacted(log, now);
         match self.state {
             State::Fresh(_) => {}
             State::Probe(probe) => self.poll_probe(probe, log, now, beat, emit),
             State::Replicate { sent } => self.poll_replicate(sent, log, now, beat, emit),
             State::Snapshot(_) => self.poll_snapshot(now, beat, emit),
+        }
+    }
+
+    /// The follower holds our log and cannot apply it: it is to get a snapshot.
+    ///
+    /// Loading one cuts off what lies behind the snapshot's end. So it begins when
+    /// the follower has all that we have and all of that is committed, and ends
+    /// there or later (S3).
+    pub(super) fn restore(&mut self) {
+        self.restore = !matches!(self.state, State::Snapshot(_));
+    }
+
+    fn begin_restoring(&mut self, log: &impl LogView, now: Instant) {
+        let State::Replicate { sent } = self.state else {
+            return;
+        };
+        let settled = self.inflights.is_empty() && sent == log.last().index && sent == log.commit();
+        if settled && std::mem::take(&mut self.restore) {
+            self.snapshot_end_min = sent;
+            self.state = State::Snapshot(Transfer::wanted(self.snapshot_failures, now));
         }
     }
 

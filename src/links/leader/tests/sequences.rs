@@ -632,6 +632,35 @@ fn compaction_beyond_a_follower_ends_in_a_snapshot() {
     assert_eq!(rig.sent(), ["snapshot needed"]);
 }
 
+#[test]
+fn who_cannot_apply_gets_a_snapshot_that_takes_nothing() {
+    let mut rig = Rig::replicating(&[0, 1, 1]);
+    rig.log.push(1, 10);
+    rig.leader.restore(&rig.peer);
+    // Not before it has everything, and all of that is committed.
+    assert_eq!(rig.sent(), ["after 3/1: 4-4, commit 1"]);
+    rig.taken(5);
+    assert_eq!(rig.after(100), ["after 4/1: nothing, commit 1"]);
+    rig.log.commit = 4;
+    assert_eq!(rig.sent(), [""; 0], "an answer is still due");
+    rig.taken(5);
+    assert_eq!(rig.sent(), ["snapshot needed"]);
+    let mut ready = |end| {
+        rig.leader
+            .snapshot_ready(&rig.peer, CONN, 10, end, &rig.log, rig.now)
+    };
+    assert!(!ready(id(3, 1)), "it holds more than that");
+    assert_eq!(rig.after(1000), ["snapshot needed", "idle"]);
+    let mut ready = |end| {
+        rig.leader
+            .snapshot_ready(&rig.peer, CONN, 10, end, &rig.log, rig.now)
+    };
+    assert!(ready(id(4, 1)));
+    assert_eq!(rig.sent(), ["chunk 0..10 first", "chunk 10..10 last"]);
+    assert_eq!(rig.taken(5).matched, Some(idx(4)));
+    assert_eq!(rig.sent(), ["after 4/1: nothing, commit 4"], "once");
+}
+
 // --- readers and quorum (spec 3.9, S12) ------------------------------------
 
 #[test]

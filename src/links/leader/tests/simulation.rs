@@ -295,6 +295,8 @@ impl World {
             Action::SnapshotNeeded { peer, conn } => {
                 let n = self.node(&peer);
                 self.wanted[n] = Some((conn, 0));
+                let whole = common(&self.nodes[n].follower, &self.log) == self.log.end();
+                saw(&mut self.seen, "restored", whole);
                 return;
             }
             Action::SnapshotChunk {
@@ -387,6 +389,13 @@ impl World {
         }
     }
 
+    /// The follower shows that it cannot apply what it holds.
+    fn restore(&mut self, n: usize) {
+        if let Some(leader) = &mut self.leader {
+            leader.restore(&self.nodes[n].peer);
+        }
+    }
+
     // --- runs -------------------------------------------------------------
 
     fn step(&mut self) {
@@ -413,8 +422,9 @@ impl World {
             }
             985..989 => self.compact(),
             989..992 => self.nodes[n].follower.compact(),
+            992..994 => self.restore(n),
             // A stall: nothing moves for a while.
-            992..993 => {
+            994..995 => {
                 for _ in 0..4 {
                     self.now += Duration::from_millis(900);
                     self.poll();
@@ -551,6 +561,7 @@ fn nothing_acknowledged_is_cut_and_all_come_together() {
         "unloaded",
         "crashes",
         "rivals",
+        "restored",
         "unfenced",
         "silent",
         "removed",
