@@ -330,6 +330,14 @@ class Cluster:
             if node.running:
                 node.ask("release")
 
+    def new_node(self, name, pysyncobj=paths.NEWEST):
+        """One more data node, started; whoever runs must be told to add it."""
+        node = DataNode(self, name, *_loopback([name], ())[name], pysyncobj)
+        node.start(partners=self.partners_of(node))
+        self.nodes.append(node)
+        self.members.append(node)
+        return node
+
     def reader(self, pysyncobj=paths.NEWEST, machine=None):
         """A read-only client, as patronictl is one, once it has all that the leader has."""
         name = f"client{next(self._clients)}"

@@ -73,6 +73,25 @@ def test_a_new_witness_adds_itself(cluster):
     cluster.check()
 
 
+@pytest.mark.ours
+def test_a_node_that_was_added_while_the_witness_was_away(cluster):
+    """A12: the witness learns of it from that node alone, whose vote it needs in turn.
+    Python's controller ignores an unknown node, so that nobody ever leads."""
+    cluster.lead(cluster.a)
+    cluster.witness.kill()
+    c = cluster.new_node("c")
+    change(cluster.a, "add", c.address)
+    cluster.settle()
+    cluster.lead(c)
+    cluster.must_write(cluster.b, "/with four members")
+    cluster.a.kill()
+    cluster.witness.start()
+    assert cluster.await_leader(among=[c, cluster.b, cluster.witness]) is c
+    cluster.must_write(cluster.b, "/with c, b and the witness")
+    cluster.a.start()
+    cluster.check()
+
+
 @pytest.mark.parametrize("leader", ["a", "b", "witness"])
 def test_read_only_clients_read_and_write(cluster, leader):
     """3.9: patronictl of every release, also against a witness that leads."""
