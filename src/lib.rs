@@ -16,7 +16,7 @@
 //! * [`machine`]: what PID 1 of a board has to say, for whoever shows it;
 //! * [`reason`]: why this witness does not vote, in words and with the remedy;
 //! * [`wire`]: PySyncObj's bytes, without I/O;
-//! * [`reactor`]: the one thread's sockets, timers, clock and source of chance;
+//! * [`reactor`]: the one thread's tasks, sockets, timers, clock and chance;
 //! * below all of them, one file each: [`address`], [`ids`] and [`secret`], the
 //!   values that every room names; [`limits`], every cap in one place; [`text`],
 //!   which characters of somebody else's text may be shown.

@@ -28,9 +28,8 @@ use pg_witness::raft::checkpoint::State;
 use pg_witness::raft::engine::{Engine, Role};
 use pg_witness::raft::network::{Peers, Progress};
 use pg_witness::raft::replica::{Replica, Shared};
-use pg_witness::raft::runtime;
 use pg_witness::raft::types::{Members, Payload};
-use pg_witness::reactor::Instant;
+use pg_witness::reactor::{self, Instant};
 use pg_witness::wire::command;
 use pg_witness::wire::snapshot::Snapshot;
 use rand::rngs::SmallRng;
@@ -655,7 +654,7 @@ fn follower_and_engine_equal_the_reference() {
         decreases: 0,
         twice: 0,
     };
-    runtime::block_on(async {
+    reactor::block_on(async {
         let worker = Rc::new(Worker::start().unwrap());
         let mut seed = first;
         while counts.operations < wanted {

@@ -12,7 +12,7 @@ use crate::http::answer::Site;
 use crate::http::server;
 use crate::member::liveness::Vitals;
 use crate::probe::Prober;
-use crate::raft::runtime;
+use crate::reactor;
 
 /// A page that is served until it is dropped; its port is free then.
 pub struct Page {
@@ -57,7 +57,7 @@ fn serve(config: &HttpConfig, probe: &ProbeConfig, ended: Receiver<()>) {
         vitals,
     );
     let serving = server::serve(Rc::new(site), config.listen.clone());
-    runtime::block_on(smol::future::or(serving, async {
+    reactor::block_on(smol::future::or(serving, async {
         let _ = ended.await;
     }));
 }

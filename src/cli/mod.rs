@@ -19,7 +19,7 @@ use crate::config::{
 };
 use crate::disk::Worker;
 use crate::logging;
-use crate::raft::runtime;
+use crate::reactor;
 
 pub mod adopt;
 pub mod check_config;
@@ -260,7 +260,7 @@ fn with_cluster<T>(
     };
     let worker = Worker::start()
         .map_err(|error| Failure::Failed(format!("cannot start the disk's thread: {error}")))?;
-    runtime::block_on(work(cluster, &worker)).map_err(Failure::Failed)
+    reactor::block_on(work(cluster, &worker)).map_err(Failure::Failed)
 }
 
 /// Parses a command line without its first word, which is `argv0`.

@@ -14,7 +14,7 @@ use crate::address::Address;
 use crate::config::{self, ConfigSource, Env, nearest, shown};
 use crate::limits;
 use crate::links::utility_client::ask_or_why;
-use crate::raft::runtime;
+use crate::reactor;
 use crate::secret::Secret;
 use crate::wire::utility::{MembersReply, Request, State, StatusReply, Target};
 use crate::wire::{Key, Value};
@@ -131,7 +131,7 @@ pub(super) fn main(order: &Order, env: &Env) -> Result<(), Failure> {
         .iter()
         .map(|password| Arc::new(Key::derive(password)))
         .collect();
-    let shown = runtime::block_on(carry_out(order, &keys)).map_err(Failure::Failed)?;
+    let shown = reactor::block_on(carry_out(order, &keys)).map_err(Failure::Failed)?;
     print(&if order.json {
         shown.json()
     } else {

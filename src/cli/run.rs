@@ -18,8 +18,7 @@ use crate::member::Member;
 use crate::member::liveness::{Pulse, Vitals};
 use crate::member::run::StartError;
 use crate::probe::{Prober, Target};
-use crate::raft::runtime;
-use crate::reactor::Timer;
+use crate::reactor::{self, Timer};
 use crate::secret::Secret;
 use crate::wire::Key;
 
@@ -44,7 +43,7 @@ pub fn main(config: Config, source: &ConfigSource) -> Result<(), Failure> {
         introduce(&config);
     }
     // A task of its own: what `block_on` is given is looked at after every event.
-    runtime::block_on(runtime::spawn(serve(config, source.clone())))
+    reactor::block_on(reactor::spawn(serve(config, source.clone())))
 }
 
 /// What a stranger who started us without a configuration should know.
@@ -77,7 +76,7 @@ async fn serve(config: Config, source: ConfigSource) -> Result<(), Failure> {
     let http = witness.config.borrow().http.clone();
     let _served = http.map(|http| {
         let site = site(&witness, &http);
-        runtime::spawn(http::server::serve(Rc::new(site), http.listen))
+        reactor::spawn(http::server::serve(Rc::new(site), http.listen))
     });
     // Before the start, which takes seconds where a key is derived: a signal that
     // nobody listens for ends the process.
@@ -98,8 +97,8 @@ async fn serve(config: Config, source: ConfigSource) -> Result<(), Failure> {
     }
     notify.ready();
     #[cfg(feature = "test-hooks")]
-    runtime::spawn(stop_engines_when_told(witness.members.clone())).detach();
-    let watched = runtime::spawn(watch_over(witness.members.vitals.clone(), notify.clone()));
+    reactor::spawn(stop_engines_when_told(witness.members.clone())).detach();
+    let watched = reactor::spawn(watch_over(witness.members.vitals.clone(), notify.clone()));
     let told = async {
         witness.until_told(&mut signals, &source, &notify).await;
         Ok(())
@@ -243,8 +242,8 @@ impl Members {
     fn run(&self, member: Rc<Member>) {
         self.vitals.watch(member.pulse());
         let running = Running {
-            life: runtime::spawn(member.clone().run()),
-            _probing: runtime::spawn(probe(member.clone(), self.prober.clone())),
+            life: reactor::spawn(member.clone().run()),
+            _probing: reactor::spawn(probe(member.clone(), self.prober.clone())),
             member,
         };
         self.running.borrow_mut().push(running);
@@ -303,7 +302,7 @@ impl Witness {
             .map(|c| {
                 (
                     c.clone(),
-                    runtime::spawn(start(c.clone(), self.worker.clone())),
+                    reactor::spawn(start(c.clone(), self.worker.clone())),
                 )
             })
             .collect();
@@ -315,7 +314,7 @@ impl Witness {
                     log::error!("{}: {error}", cluster.name);
                     first_error.get_or_insert(error);
                     let retry = retry(cluster, self.worker.clone(), self.members.clone());
-                    runtime::spawn(retry).detach();
+                    reactor::spawn(retry).detach();
                 }
             }
         }

@@ -13,7 +13,6 @@ use super::request::{Refusal, Request};
 use super::slots::{Id, Kind, Slots};
 use crate::config::Bind;
 use crate::limits;
-use crate::raft::runtime;
 use crate::reactor::{self, TcpListener, TcpStream, Timer};
 
 /// From one attempt to listen to the next.
@@ -36,7 +35,7 @@ pub async fn serve(site: Rc<Site>, bind: Bind) {
             Ok((stream, _)) => {
                 let guest = Guest::enter(&floor, stream);
                 let site = site.clone();
-                runtime::spawn(async move { serve_one(&site, &guest).await }).detach();
+                reactor::spawn(async move { serve_one(&site, &guest).await }).detach();
             }
             Err(error) => {
                 site.report_accept(&error);

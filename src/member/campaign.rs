@@ -17,8 +17,7 @@ use crate::limits;
 use crate::links::follower;
 use crate::links::utility_client::ask_status;
 use crate::raft::engine::{Engine, Stopped};
-use crate::raft::runtime;
-use crate::reactor::{Instant, Timer};
+use crate::reactor::{self, Instant, Timer};
 use crate::wire::utility::StatusReply;
 
 /// When to look again at a deadline that has passed while the clock was held.
@@ -136,7 +135,7 @@ impl Member {
                 continue;
             }
             let (answers, keys) = (answers.clone(), self.keys.borrow().clone());
-            runtime::spawn(async move {
+            reactor::spawn(async move {
                 let status = ask_status(&peer, &keys, limits::CANVASS_TIME_MAX)
                     .await
                     .ok();

@@ -11,7 +11,6 @@ use crate::limits;
 use crate::links::utility_client::ask_status;
 use crate::probe::MemberReport;
 use crate::raft::engine::Role;
-use crate::raft::runtime;
 use crate::reactor::{self, Instant};
 use crate::reason::Reason;
 use crate::status::patroni::{Probe, Row, gone, scopes};
@@ -92,7 +91,7 @@ impl Member {
                 // One that was silent before is not waited for.
                 let awaited = !self.peerage.is_silent(&peer);
                 let member = self.clone();
-                let task = runtime::spawn(async move {
+                let task = reactor::spawn(async move {
                     let keys = member.keys.borrow().clone();
                     let answer = ask_status(&peer, &keys, limits::TOLD_TIME_MAX).await;
                     member.note_responder(&peer, answer.as_ref().err());

@@ -17,8 +17,7 @@ use crate::links::follower::{
 use crate::links::leader::Peer;
 use crate::raft::checkpoint::State;
 use crate::raft::engine::Stopped;
-use crate::raft::runtime;
-use crate::reactor::{Instant, Timer};
+use crate::reactor::{self, Instant, Timer};
 use crate::wire::message::{
     Append, AppendBody, FragmentPart, Message, NextNodeIdx, SnapshotChunk, decode_entry,
 };
@@ -619,7 +618,7 @@ pub(super) fn start_answers(
 ) {
     let (sender, receiver) = smol::channel::bounded(crate::limits::ANSWERS_WAITING_MAX);
     let waiting = Rc::new(std::cell::Cell::new(0));
-    let task = runtime::spawn(member.clone().answer_in_order(
+    let task = reactor::spawn(member.clone().answer_in_order(
         peer.clone(),
         connection.clone(),
         receiver,

@@ -25,9 +25,8 @@ use super::Member;
 use crate::address::Address;
 use crate::limits;
 use crate::links::utility_client::ask_status;
-use crate::raft::runtime;
 use crate::raft::types::Members;
-use crate::reactor::Timer;
+use crate::reactor::{self, Timer};
 use crate::wire::utility::StatusReply;
 
 /// How often a waiting node is considered.
@@ -107,7 +106,7 @@ impl Member {
         let unknown = listed.filter(|a| **a < self.me && !self.hears(a));
         for address in unknown.take(limits::PARTNERS_MAX) {
             let (member, address) = (self.clone(), address.clone());
-            runtime::spawn(async move {
+            reactor::spawn(async move {
                 member.consider_newcomer(&address).await;
             })
             .detach();

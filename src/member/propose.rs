@@ -13,9 +13,8 @@ use crate::kv::expire_command;
 use crate::links::connection::Connection;
 use crate::raft::proposal::Origin;
 use crate::raft::proposals::{Admitted, Proposals};
-use crate::raft::runtime;
 use crate::raft::types::Payload;
-use crate::reactor::Timer;
+use crate::reactor::{self, Timer};
 use crate::wire::message::{ApplyError, ApplyOutcome, Message};
 use crate::wire::{Value, command};
 
@@ -70,7 +69,7 @@ impl Member {
             return;
         }
         let member = self.clone();
-        runtime::spawn(async move {
+        reactor::spawn(async move {
             member.settled().await;
             proposals.borrow_mut().end_wait(bytes);
             member.propose(command, origin).await;

@@ -25,7 +25,6 @@ use crate::logging::tally::Tallies;
 use crate::raft::checkpoint::CheckpointError;
 use crate::raft::engine::{Engine, Role, Stopped};
 use crate::raft::replica::{self, Replica};
-use crate::raft::runtime;
 use crate::raft::types::Members;
 use crate::reactor::{self, Instant, TcpListener, Timer};
 use crate::wire::Key;
@@ -184,15 +183,15 @@ impl Member {
     /// Runs until [`Member::stop`].
     pub async fn run(self: Rc<Self>) {
         let tasks = [
-            runtime::spawn(self.clone().listen_for_ever()),
-            runtime::spawn(self.clone().watch_role()),
-            runtime::spawn(self.clone().replicate()),
-            runtime::spawn(self.clone().keep_house()),
-            runtime::spawn(self.clone().campaign_when_due()),
-            runtime::spawn(self.clone().join()),
-            runtime::spawn(self.clone().watch_self_addr()),
-            runtime::spawn(self.clone().watch_silence()),
-            runtime::spawn(self.clone().feel_pulse()),
+            reactor::spawn(self.clone().listen_for_ever()),
+            reactor::spawn(self.clone().watch_role()),
+            reactor::spawn(self.clone().replicate()),
+            reactor::spawn(self.clone().keep_house()),
+            reactor::spawn(self.clone().campaign_when_due()),
+            reactor::spawn(self.clone().join()),
+            reactor::spawn(self.clone().watch_self_addr()),
+            reactor::spawn(self.clone().watch_silence()),
+            reactor::spawn(self.clone().feel_pulse()),
         ];
         self.supervise().await;
         for task in tasks {
@@ -224,7 +223,7 @@ impl Member {
             window.as_secs() / 60
         );
         let member = Rc::downgrade(self);
-        runtime::spawn(async move {
+        reactor::spawn(async move {
             Timer::after(window).await;
             if let Some(member) = member.upgrade() {
                 let is_old = |key: &Arc<Key>| old.iter().any(|old| Arc::ptr_eq(old, key));

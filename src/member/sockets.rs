@@ -20,7 +20,6 @@ use crate::links::leader::{ConnId, Peer};
 use crate::links::reconcile::Reconciliation;
 use crate::links::resolve;
 use crate::logging::tally::Tally;
-use crate::raft::runtime;
 use crate::reactor::{self, Instant, TcpStream, Timer};
 use crate::wire::message::{Hello, Message};
 use crate::wire::{Key, Session, Value};
@@ -202,7 +201,7 @@ impl Member {
             // A peer that is dialled against the order never recovers (spec 1.6).
             if *address < self.me && link.dialling.is_none() {
                 let dial = self.clone().dial(address.clone());
-                link.dialling = Some(runtime::spawn(dial));
+                link.dialling = Some(reactor::spawn(dial));
             }
         }
         let mut gone = Vec::new();

@@ -15,8 +15,7 @@ use crate::disk::Standing;
 use crate::ids::{LogIndex, Term};
 use crate::limits;
 use crate::links::utility_client::{NoReply, ask_status};
-use crate::raft::runtime;
-use crate::reactor::{Instant, Timer};
+use crate::reactor::{self, Instant, Timer};
 use crate::wire::utility::StatusReply;
 
 /// A leader that we do not follow, as it or a follower of it shows it.
@@ -70,7 +69,7 @@ impl Member {
             });
             if ask {
                 let member = self.clone();
-                runtime::spawn(async move { member.verify(peer).await }).detach();
+                reactor::spawn(async move { member.verify(peer).await }).detach();
             }
         }
     }

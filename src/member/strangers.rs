@@ -15,7 +15,6 @@ use crate::links::budget::Class;
 use crate::links::budget::cpu::Account;
 use crate::links::connection::{Closed, Connection};
 use crate::links::leader::Peer;
-use crate::raft::runtime;
 use crate::reactor::{self, Instant, TcpListener, TcpStream, Timer};
 use crate::wire::message::{Hello, Message};
 use crate::wire::{Session, SessionError, Value};
@@ -80,7 +79,7 @@ impl Member {
             .borrow_mut()
             .insert(connection.id, connection.clone());
         let member = self.clone();
-        runtime::spawn(async move { member.serve_stranger(connection, from).await }).detach();
+        reactor::spawn(async move { member.serve_stranger(connection, from).await }).detach();
     }
 
     /// Shows out who has been a stranger for longest: a crowd that says nothing

@@ -16,8 +16,7 @@ use crate::links::connection::Connection;
 use crate::links::follower::Divergence;
 use crate::links::reconcile::{Finding, Reconciliation};
 use crate::raft::replica::Replica;
-use crate::raft::runtime;
-use crate::reactor::Instant;
+use crate::reactor::{self, Instant};
 use crate::reason::Reason;
 use crate::wire::message::{Append, AppendBody, Message, NextNodeIdx};
 use crate::wire::snapshot::Snapshot;
@@ -166,7 +165,7 @@ impl Member {
         let replica = self.replica.borrow();
         let saved = replica.disk.save_hard_state(replica.hard_state());
         drop(replica);
-        runtime::spawn(async move {
+        reactor::spawn(async move {
             let _ = saved.await;
         })
         .detach();

@@ -14,7 +14,6 @@ use super::conversation::{Conversation, Identity, Next, Outcome};
 use super::{Answer, Login};
 use crate::config::LoginHost;
 use crate::limits;
-use crate::raft::runtime;
 use crate::reactor::{self, Instant, TcpStream, Timer};
 
 /// Bytes read at once.
@@ -277,7 +276,7 @@ impl Desk {
         let port = host.port;
         // A task of its own: what is not waited for any more still takes a thread
         // until the system's resolver gives up, and keeps its turn so long.
-        let found = runtime::spawn(async move {
+        let found = reactor::spawn(async move {
             let found = reactor::resolve(&name, port).await;
             drop(turn);
             found

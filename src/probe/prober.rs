@@ -19,7 +19,6 @@ use super::schedule::{Schedule, Tally};
 use super::{Answer, Health, MemberReport, Proof, Report, ServerError, Target};
 use crate::config::{LoginHost, ProbeConfig, shown};
 use crate::limits;
-use crate::raft::runtime;
 use crate::reactor::{self, Instant, Timer};
 
 /// Asks the servers of all clusters, each on its own schedule and never twice at
@@ -235,7 +234,7 @@ impl Prober {
             done: Event::new(),
             task: RefCell::new(None),
         });
-        let task = runtime::spawn(watch(Rc::downgrade(&self.inner), Rc::downgrade(&server)));
+        let task = reactor::spawn(watch(Rc::downgrade(&self.inner), Rc::downgrade(&server)));
         *server.task.borrow_mut() = Some(task);
         servers.insert(hosts, Rc::downgrade(&server));
         Some(server)

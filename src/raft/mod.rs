@@ -11,8 +11,6 @@ pub mod engine;
 pub mod log;
 pub mod machine;
 pub mod network;
-#[cfg(feature = "test-hooks")]
-pub mod nodes;
 /// [ARCHITECTURE.md]: crate::architecture
 /// [PROTOCOL.md]: crate::wire::protocol
 #[cfg(doc)]

@@ -1,4 +1,4 @@
-//! openraft's `AsyncRuntime` on smol's single-threaded executor.
+//! openraft's `AsyncRuntime` on this thread's executor and timers ([`reactor`]).
 //!
 //! One thread runs everything, so nothing here is `Send` and cells stand where
 //! another runtime needs locks. Certified by openraft's own suite (see the test
@@ -19,30 +19,8 @@ use openraft_rt::{
     AsyncRuntime, Mpsc, MpscReceiver, MpscSender, MpscWeakSender, OptionalSend, OptionalSync, mpsc,
     mutex, oneshot, watch,
 };
-use smol::LocalExecutor;
 
 use crate::reactor::{self, Instant, Timer};
-
-thread_local! {
-    static EXECUTOR: &'static LocalExecutor<'static> = Box::leak(Box::new(LocalExecutor::new()));
-}
-
-/// Starts a task on this thread's executor, or on that of the simulated process
-/// that is running.
-pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> smol::Task<T> {
-    #[cfg(feature = "test-hooks")]
-    let future = match super::nodes::spawn(future) {
-        Ok(task) => return task,
-        Err(future) => future,
-    };
-    EXECUTOR.with(|executor| executor.spawn(future))
-}
-
-/// Runs this thread's executor until `future` is done.
-pub fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let executor = EXECUTOR.with(|executor| *executor);
-    reactor::block_on(executor.run(future))
-}
 
 /// The runtime's name in openraft's types.
 #[derive(Debug)]
@@ -68,7 +46,7 @@ impl AsyncRuntime for SmolRuntime {
     {
         #[cfg(feature = "test-hooks")]
         let future = super::standstill::inherit(future);
-        JoinHandle(Some(spawn(future)))
+        JoinHandle(Some(reactor::spawn(future)))
     }
 
     fn sleep(duration: Duration) -> Self::Sleep {
@@ -119,7 +97,13 @@ impl AsyncRuntime for SmolRuntime {
     where
         F: Future<Output = T>,
     {
-        block_on(future)
+        reactor::block_on(future)
+    }
+}
+
+impl openraft_rt::Instant for Instant {
+    fn now() -> Self {
+        Self::now()
     }
 }
 

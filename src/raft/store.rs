@@ -14,7 +14,6 @@ use openraft::{OptionalSend, RaftLogReader};
 
 use super::log::id_of;
 use super::replica::Shared;
-use super::runtime;
 use super::types::{
     LogId, Payload, RaftLogEntry, TypeConfig, Vote, epoch_id, log_id, log_index, raft_index,
 };
@@ -22,6 +21,7 @@ use crate::bugs::{Bug, planted};
 use crate::disk::StoredEntry;
 use crate::ids::{Entry, EntryId, LogIndex};
 use crate::links::follower::VoteView;
+use crate::reactor;
 use crate::wire::message::ApplyOutcome;
 
 /// openraft's handle of the log.
@@ -193,7 +193,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             flushed
         };
         let shared = self.0.clone();
-        runtime::spawn(async move {
+        reactor::spawn(async move {
             let result = flushed.await.map_err(io::Error::other);
             // After a failure it stays pending for ever: what this log holds is
             // durable no more, and must not be acknowledged until it is read

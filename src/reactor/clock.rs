@@ -96,12 +96,6 @@ impl Sub for Instant {
     }
 }
 
-impl openraft_rt::Instant for Instant {
-    fn now() -> Self {
-        Self::now()
-    }
-}
-
 /// The time of day. For the eye only, and for what Patroni wrote with its own:
 /// nothing that a member decides hangs on it (S8).
 #[must_use]

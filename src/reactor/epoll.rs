@@ -145,7 +145,7 @@ impl Reactor {
 }
 
 /// Runs a future to its end on this thread, with the events it waits for.
-pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let reactor = REACTOR.with(Rc::clone);
     let waker = Waker::from(reactor.notifier.clone());
     let mut context = Context::from_waker(&waker);

@@ -1,12 +1,13 @@
-//! The one thread's sockets and timers, its clock and its source of chance: all
-//! that a member may know of the outside world besides its disk.
+//! The one thread's tasks, sockets and timers, its clock and its source of chance:
+//! all that a member may know of the outside world besides its disk.
 //!
+//! * `executor`: [`spawn`] and [`block_on`];
 //! * `epoll`: the machine's sockets;
 //! * `clock`: what time it is, [`Instant`] and [`wall_clock`];
 //! * `chance`: [`rng`] and [`draw`];
 //! * `timer`: [`Timer`];
 //! * `simulated`, only with the feature `test-hooks`: time that passes when nothing
-//!   can run, chance from a seed, and a network in memory.
+//!   can run, chance from a seed, a network in memory and an executor a process.
 //!
 //! Whatever runs in a member asks here and nowhere else, or a simulation of it
 //! could not be repeated; `.clippy.toml` names what must not be called instead.
@@ -15,6 +16,7 @@
 mod chance;
 mod clock;
 mod epoll;
+mod executor;
 #[cfg(feature = "test-hooks")]
 pub mod simulated;
 mod timer;
@@ -24,9 +26,10 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 pub use chance::{Rng, draw, rng};
 pub use clock::{Instant, wall_clock};
-pub use epoll::{Readable, block_on};
+pub use epoll::Readable;
 #[cfg(not(feature = "test-hooks"))]
 pub use epoll::{TcpListener, TcpStream};
+pub use executor::{block_on, spawn};
 #[cfg(feature = "test-hooks")]
 pub use simulated::socket::{TcpListener, TcpStream};
 pub use timer::Timer;

@@ -40,8 +40,7 @@ use pg_witness::ids::{Entry, EntryId, LogIndex, Term};
 use pg_witness::links::connection::Connection;
 use pg_witness::links::resolve;
 use pg_witness::member::Member;
-use pg_witness::raft::runtime;
-use pg_witness::reactor::{TcpListener, Timer};
+use pg_witness::reactor::{self, TcpListener, Timer};
 use pg_witness::wire::message::{Append, AppendBody, Hello, Message};
 use pg_witness::wire::utility::{State, StatusReply};
 use pg_witness::wire::{Session, Value, command};
@@ -63,7 +62,7 @@ fn main() {
         Some("witness") => {
             let mut number = || args.next().unwrap().parse::<usize>().unwrap();
             let clusters = number()..number();
-            runtime::block_on(witness(clusters, Path::new(&args.next().unwrap())));
+            reactor::block_on(witness(clusters, Path::new(&args.next().unwrap())));
         }
         Some(clusters) => measure(clusters.parse::<usize>().unwrap().clamp(3, 100)),
         None => measure(100),
@@ -105,7 +104,7 @@ async fn witness(clusters: Range<usize>, folder: &Path) {
     for cluster in clusters {
         let start = Member::start(config(cluster, folder), Vec::new(), &worker);
         let member = start.await.unwrap();
-        runtime::spawn(member.clone().run()).detach();
+        reactor::spawn(member.clone().run()).detach();
         members.push(member);
     }
     println!("ready");
@@ -146,7 +145,7 @@ fn measure(clusters: usize) {
     ] {
         let folder = tempfile::tempdir().unwrap();
         let witness = spawn(&range, folder.path());
-        let seen = runtime::block_on(drive(&witness.0, range.clone(), 0));
+        let seen = reactor::block_on(drive(&witness.0, range.clone(), 0));
         report(name, range.len(), &seen);
     }
 
@@ -157,7 +156,7 @@ fn measure(clusters: usize) {
     let length = std::fs::metadata(&state).unwrap().len();
     std::fs::write(state, vec![0x55; usize::try_from(length).unwrap()]).unwrap();
     let witness = spawn(&(0..clusters), folder.path());
-    let seen = runtime::block_on(drive(&witness.0, 0..clusters, VICTIMS));
+    let seen = reactor::block_on(drive(&witness.0, 0..clusters, VICTIMS));
     report("disturbed", clusters, &seen);
 }
 
@@ -221,7 +220,7 @@ async fn drive(child: &Child, clusters: Range<usize>, victims: usize) -> Seen {
         drivers.push(Driver::start(cluster).await);
     }
     if victims > 0 {
-        runtime::spawn(pester(address(0, 0))).detach();
+        reactor::spawn(pester(address(0, 0))).detach();
     }
     let measured: Vec<&Rc<Driver>> = drivers.iter().skip(victims).collect();
     for driver in &measured {
@@ -250,7 +249,7 @@ async fn drive(child: &Child, clusters: Range<usize>, victims: usize) -> Seen {
         .iter()
         .map(|driver| {
             let driver = Rc::clone(driver);
-            runtime::spawn(async move { driver.write().await })
+            reactor::spawn(async move { driver.write().await })
         })
         .collect();
     for write in all {
@@ -303,7 +302,7 @@ impl Driver {
         for node in [1, 2] {
             let address = address(cluster, node);
             let listener = TcpListener::bind(address.as_str().parse().unwrap()).unwrap();
-            runtime::spawn(answer(address, listener)).detach();
+            reactor::spawn(answer(address, listener)).detach();
         }
         let first = EntryId {
             index: index(1),
@@ -320,9 +319,9 @@ impl Driver {
             arrived: Event::new(),
         });
         let other = dial(cluster, 2).await;
-        runtime::spawn(async move { other.serve(|_| std::future::ready(())).await }).detach();
-        runtime::spawn(driver.clone().read()).detach();
-        runtime::spawn(driver.clone().beat()).detach();
+        reactor::spawn(async move { other.serve(|_| std::future::ready(())).await }).detach();
+        reactor::spawn(driver.clone().read()).detach();
+        reactor::spawn(driver.clone().beat()).detach();
         driver
     }
 
@@ -440,7 +439,7 @@ async fn answer(me: Address, listener: TcpListener) {
     while let Ok((stream, _)) = listener.accept().await {
         let connection = Connection::new(stream, Session::accept(&[], rand::random()));
         let me = me.clone();
-        runtime::spawn(async move {
+        reactor::spawn(async move {
             let serve = connection.serve(|value: Value| {
                 if let Ok(Hello::Utility(_)) = Hello::decode(&value) {
                     connection.send(&status(&me));

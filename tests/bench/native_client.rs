@@ -25,8 +25,7 @@ use pg_witness::address::Address;
 use pg_witness::ids::LogIndex;
 use pg_witness::links::connection::Connection;
 use pg_witness::links::resolve;
-use pg_witness::raft::runtime;
-use pg_witness::reactor::Timer;
+use pg_witness::reactor::{self, Timer};
 use pg_witness::secret::Secret;
 use pg_witness::wire::message::{Append, AppendBody, ApplyOutcome, Hello, Message, NextNodeIdx};
 use pg_witness::wire::value::Str;
@@ -37,7 +36,7 @@ fn main() {
     let leader = args.next().unwrap().parse().unwrap();
     let clients = args.next().unwrap().parse().unwrap();
     let time = Duration::from_secs_f64(args.next().unwrap().parse().unwrap());
-    runtime::block_on(measure(leader, clients, time));
+    reactor::block_on(measure(leader, clients, time));
 }
 
 /// What is under way, and how long what is done has taken.

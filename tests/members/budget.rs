@@ -9,8 +9,7 @@ use pg_witness::limits::{self, CpuShare};
 use pg_witness::links::budget::Class;
 use pg_witness::links::budget::cpu::Account;
 use pg_witness::links::connection::{Closed, Connection};
-use pg_witness::raft::runtime;
-use pg_witness::reactor::{Instant, TcpListener, Timer};
+use pg_witness::reactor::{self, Instant, TcpListener, Timer};
 use pg_witness::wire::message::Hello;
 use pg_witness::wire::utility::Request;
 use pg_witness::wire::{Session, Value, frame};
@@ -46,7 +45,7 @@ fn serve(connection: Rc<Connection>, handle: impl Fn(&Connection) + 'static) -> 
         ended: Rc::default(),
     };
     let (handled, ended) = (served.handled.clone(), served.ended.clone());
-    runtime::spawn(async move {
+    reactor::spawn(async move {
         let closed = connection
             .serve(|_| {
                 handle(&connection);
@@ -188,7 +187,7 @@ fn who_does_not_read_is_not_read_from() {
         let served = serve(connection, move |connection| {
             connection.send(reply.as_str())
         });
-        let asking = runtime::spawn(async move {
+        let asking = reactor::spawn(async move {
             // More than the kernel keeps for either side.
             let _ = client.write_all(&questions(400_000)).await;
             client
@@ -302,7 +301,7 @@ fn a_peer_that_closes_at_once_is_said_once_with_what_may_be_wrong() {
         let peer = TcpListener::bind(a.as_str().parse().unwrap()).unwrap();
         let dialled = Rc::new(Cell::new(0));
         let count = dialled.clone();
-        let _accepting = runtime::spawn(async move {
+        let _accepting = reactor::spawn(async move {
             while let Ok((stream, _)) = peer.accept().await {
                 let _ = stream.read(&mut [0; 512]).await;
                 count.set(count.get() + 1);

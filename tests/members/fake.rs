@@ -13,8 +13,7 @@ use pg_witness::ids::{Entry, EntryId, LogIndex, Term};
 use pg_witness::links::budget::Class;
 use pg_witness::links::connection::Connection;
 use pg_witness::links::resolve;
-use pg_witness::raft::runtime;
-use pg_witness::reactor::{Instant, TcpListener, TcpStream};
+use pg_witness::reactor::{self, Instant, TcpListener, TcpStream};
 use pg_witness::wire::message::{
     Append, AppendBody, ApplyOutcome, Hello, Message, NextNodeIdx, SnapshotChunk,
 };
@@ -165,7 +164,7 @@ impl Fake {
         let fake = Self::new(address, Hello::Member(address.clone()));
         *fake.members.borrow_mut() = members.iter().map(|a| (*a).clone()).collect();
         let listener = TcpListener::bind(address.as_str().parse().unwrap()).unwrap();
-        runtime::spawn(fake.clone().accept(listener)).detach();
+        reactor::spawn(fake.clone().accept(listener)).detach();
         fake
     }
 
@@ -185,7 +184,7 @@ impl Fake {
     async fn accept(self: Rc<Self>, listener: TcpListener) {
         while let Ok((stream, _)) = listener.accept().await {
             let session = Session::accept(&self.keys.borrow(), rand::random());
-            runtime::spawn(self.clone().serve(stream, session, false)).detach();
+            reactor::spawn(self.clone().serve(stream, session, false)).detach();
         }
     }
 
@@ -205,7 +204,7 @@ impl Fake {
             self.keys.borrow().first().cloned(),
             rand::random(),
         );
-        runtime::spawn(self.clone().serve(stream, session, true)).detach();
+        reactor::spawn(self.clone().serve(stream, session, true)).detach();
         self.linked().await;
     }
 

@@ -8,8 +8,7 @@ use pg_witness::address::Address;
 use pg_witness::config::ClusterConfig;
 use pg_witness::ids::{Entry, Term};
 use pg_witness::limits;
-use pg_witness::raft::runtime;
-use pg_witness::reactor::Instant;
+use pg_witness::reactor::{self, Instant};
 use pg_witness::wire::message::{
     Append, AppendBody, ApplyError, ApplyOutcome, FragmentPart, Hello, Message, NextNodeIdx,
     SnapshotChunk,
@@ -648,7 +647,7 @@ fn anything_that_can_be_said() {
             let again = rig.start(rig.config(w, &[a, b])).await;
             again.shows("itself", |_| true).await;
             again.stop().await;
-            runtime::spawn(async {}).await;
+            reactor::spawn(async {}).await;
         });
     }
 }

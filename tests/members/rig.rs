@@ -14,8 +14,7 @@ use pg_witness::config::{
 use pg_witness::disk::{Faults, Worker};
 use pg_witness::links::utility_client::ask;
 use pg_witness::member::{Member, offline};
-use pg_witness::raft::runtime;
-use pg_witness::reactor::Instant;
+use pg_witness::reactor::{self, Instant};
 use pg_witness::wire::utility::{MembersReply, Request, State, StatusReply};
 use pg_witness::wire::{Key, Value};
 
@@ -28,7 +27,7 @@ pub fn run(test: impl Future<Output = ()>) {
         log::set_boxed_logger(Box::new(Lines)).unwrap();
         log::set_max_level(log::LevelFilter::Info);
     });
-    runtime::block_on(test);
+    reactor::block_on(test);
 }
 
 static LOGGER: OnceLock<()> = OnceLock::new();
@@ -171,7 +170,7 @@ impl Rig {
         let member = Member::start(config, keys.clone(), &self.worker)
             .await
             .unwrap();
-        let task = runtime::spawn(member.clone().run());
+        let task = reactor::spawn(member.clone().run());
         Running {
             address,
             keys,

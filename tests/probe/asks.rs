@@ -14,8 +14,7 @@ use std::time::{Duration, Instant};
 
 use pg_witness::config::{LoginHost, ProbeConfig};
 use pg_witness::probe::{Login, MemberReport, Prober, Target};
-use pg_witness::raft::runtime;
-use pg_witness::reactor::Timer;
+use pg_witness::reactor::{self, Timer};
 use pg_witness::secret::Secret;
 
 fn main() {
@@ -53,7 +52,7 @@ fn main() {
         member: format!("{place:04}").into(),
         conn_url: url.as_str().into(),
     };
-    runtime::block_on(async {
+    reactor::block_on(async {
         let prober = Prober::new(&config);
         prober.set_targets("cluster", urls.iter().enumerate().map(target).collect());
         match lasts {

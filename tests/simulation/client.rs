@@ -14,8 +14,7 @@ use pg_witness::address::Address;
 use pg_witness::ids::EntryId;
 use pg_witness::links::connection::Connection;
 use pg_witness::links::{resolve, utility_client};
-use pg_witness::raft::runtime;
-use pg_witness::reactor::{Timer, draw, rng, simulated};
+use pg_witness::reactor::{self, Timer, draw, rng, simulated};
 use pg_witness::wire::message::{Append, AppendBody, ApplyOutcome, Hello, Message, NextNodeIdx};
 use pg_witness::wire::utility::State;
 use pg_witness::wire::{Session, Value, command};
@@ -145,7 +144,7 @@ impl Link {
             news: Event::new(),
         });
         let served = link.clone();
-        runtime::spawn(async move {
+        reactor::spawn(async move {
             let handle = |value| {
                 served.on_value(&value);
                 std::future::ready(())

@@ -11,9 +11,8 @@ use pg_witness::address::Address;
 use pg_witness::config::{Bootstrap, ClusterConfig, Commands, Election, PlacementConfig, Timing};
 use pg_witness::disk::{SimulatedDisk, Standing, Worker};
 use pg_witness::member::{Member, offline};
-use pg_witness::raft::nodes::Nodes;
-use pg_witness::raft::runtime;
-use pg_witness::reactor::{Timer, simulated};
+use pg_witness::reactor::simulated::nodes::Nodes;
+use pg_witness::reactor::{self, Timer, simulated};
 use pg_witness::wire::Value;
 
 /// The pause of whatever starts a process again that has ended.
@@ -113,7 +112,7 @@ impl Witness {
         let (config, disk) = (self.config.clone(), self.disk.clone());
         let task = nodes.spawn(self.host(), async move {
             let (worker, work) = Worker::simulated(disk);
-            runtime::spawn(work).detach();
+            reactor::spawn(work).detach();
             offline::adopt(&config, &worker).await.unwrap();
         });
         assert!(nodes.run_until(Duration::from_secs(10), || task.is_finished()));
@@ -139,7 +138,7 @@ impl Node for Witness {
         nodes
             .spawn(self.host(), async move {
                 let (worker, work) = Worker::simulated(disk);
-                runtime::spawn(work).detach();
+                reactor::spawn(work).detach();
                 loop {
                     match Member::start(config.clone(), Vec::new(), &worker).await {
                         Ok(member) => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pg_witness::address::Address;
 use pg_witness::disk::Backup;
-use pg_witness::raft::nodes::Nodes;
+use pg_witness::reactor::simulated::nodes::Nodes;
 use pg_witness::reactor::simulated::{self, network};
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom as _;

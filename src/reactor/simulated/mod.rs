@@ -1,9 +1,10 @@
 //! A simulated outside for everything on this thread: time that passes only when
-//! nothing can run, chance from one seed, and a network in memory.
+//! nothing can run, chance from one seed, a network in memory, and processes on it.
 //!
 //! * [`chance`]: the generator;
 //! * [`network`]: hosts, lines and what travels on them, and how to break them;
-//! * [`socket`]: what a member holds of it.
+//! * [`socket`]: what a member holds of it;
+//! * [`nodes`]: one executor a host, and how to kill and freeze it.
 //!
 //! A thread is simulated from [`begin`] to its end: whoever wants another
 //! simulation takes another thread. Only built with the feature `test-hooks`;
@@ -12,6 +13,7 @@
 
 pub mod chance;
 pub mod network;
+pub mod nodes;
 mod pipe;
 pub mod socket;
 #[cfg(test)]

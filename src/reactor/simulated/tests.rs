@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::network;
-use crate::raft::nodes::Nodes;
+use crate::reactor::simulated::nodes::Nodes;
 use crate::reactor::{TcpListener, TcpStream, Timer, simulated};
 
 const ONE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));

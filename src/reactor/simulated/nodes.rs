@@ -29,7 +29,7 @@ thread_local! {
 
 /// Starts a task in the process that is running; where none is, the future is given
 /// back.
-pub(super) fn spawn<F: Future + 'static>(future: F) -> Result<smol::Task<F::Output>, F>
+pub(in crate::reactor) fn spawn<F: Future + 'static>(future: F) -> Result<smol::Task<F::Output>, F>
 where
     F::Output: 'static,
 {
