@@ -23,11 +23,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Member;
+use crate::address::Address;
+use crate::ids::{EntryId, LogIndex, Term};
 use crate::links::leader::Peer;
 use crate::reactor::Instant;
 use crate::wire::message::Message;
 use crate::wire::utility::StatusReply;
-use crate::wire::{Address, EntryId, LogIndex, Term};
 
 /// How long a leader gets to mend it, before we stand for election: its snapshot may
 /// be on its way.
