@@ -47,6 +47,7 @@ pub mod bugs;
 pub mod cli;
 pub mod config;
 pub mod disk;
+pub mod election;
 pub mod http;
 pub mod ids;
 pub mod kv;

@@ -56,6 +56,35 @@ fn files(folder: &str) -> Vec<String> {
     found
 }
 
+/// What a pure file may not name outside its tests: clocks, chance, tasks, sockets,
+/// disks and the log.
+const WORLD: [&str; 8] = [
+    "Instant::now(",
+    "reactor::draw",
+    "runtime::",
+    "Timer::",
+    "log::info",
+    "log::warn",
+    "log::error",
+    "Stream",
+];
+
+#[test]
+fn what_decides_touches_nothing() {
+    let decides = files("src/election").into_iter();
+    let decides = decides.filter(|path| path.ends_with(".rs") && !path.ends_with("/tests.rs"));
+    let mut seen = 0;
+    for path in decides {
+        let text = read(&path);
+        let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+        for word in WORLD {
+            assert!(!text.contains(word), "{path} is pure, and names {word}");
+        }
+        seen += 1;
+    }
+    assert!(seen > 5, "too few files: {seen}");
+}
+
 /// Whether a word names a rule: `S7`, `H30`.
 fn is_rule(word: &str) -> bool {
     let number = word.strip_prefix(['S', 'H', 'E']);

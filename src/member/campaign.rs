@@ -1,17 +1,14 @@
-//! Campaigns: when the election deadline has passed, whether to stand at all.
-//!
-//! A witness must never unseat a leader that everybody else hears, and PySyncObj
-//! knows neither a pre-vote nor stickiness (spec 3.1): a member whose line to the
-//! leader alone is cut would raise the term, win with the other's vote, and the
-//! old leader, of whom PySyncObj asks only now and then whether anybody still
-//! listens, would keep its writers waiting for half a minute. So whoever we are
-//! linked to is asked first, by the `status` that every node answers.
+//! Campaigns: when the election deadline has passed, what speaks against standing
+//! (`election::candidacy`), and what the others say of a leader (`election::canvass`).
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Member, Trouble};
 use crate::address::Address;
+use crate::election::candidacy::{self, Objection, Other, Ours};
+use crate::election::canvass;
+use crate::election::peers::PeerRecord;
 use crate::ids::EntryId;
 use crate::limits;
 use crate::links::follower;
@@ -22,25 +19,6 @@ use crate::wire::utility::StatusReply;
 
 /// When to look again at a deadline that has passed while the clock was held.
 const HELD_AGAIN: Duration = Duration::from_millis(20);
-
-/// A leader that another hears and we do not.
-#[derive(Debug, Clone)]
-pub struct Elsewhere {
-    leader: Address,
-    /// The greatest commit index shown by who hears it, and since when.
-    commit: u64,
-    since: Instant,
-    /// When that was said last.
-    said: Instant,
-}
-
-impl Elsewhere {
-    /// Whether it is respected. Not without end: one that commits nothing may
-    /// have lost its majority without knowing it.
-    fn is_respected(&self) -> bool {
-        self.since.elapsed() < limits::ELSEWHERE_PATIENCE
-    }
-}
 
 impl Member {
     pub(super) async fn campaign_when_due(self: Rc<Self>) {
@@ -102,27 +80,29 @@ impl Member {
 
     /// Whether a campaign could be won, and should.
     pub(super) fn may_campaign(&self) -> bool {
-        if !self.may_vote() || self.leadership.borrow().is_some() {
-            return false;
-        }
-        let replica = self.replica.borrow();
-        let members = replica.log.members();
-        let others = members.iter().filter(|a| **a != self.me).count();
-        let up: Vec<&Address> = members
-            .iter()
-            .filter(|a| **a != self.me && self.connection(a).is_some())
-            .collect();
-        // S12: with no link to anybody the term is not raised.
-        // Nor with links to those only who do not take us for a member:
-        // nobody tells a node that it was removed.
-        let reachable = up.iter().filter(|a| !self.peerage.disowns(a)).count();
-        let enough = reachable.saturating_add(1) > others.saturating_add(1) / 2;
-        let heard = up.iter().all(|a| self.peerage.is_verified(a));
-        // Nor to teach a past that everybody else may have left.
-        // A cluster of one has nobody to teach.
-        let remembered = others == 0 || up.iter().any(|a| self.may_teach(a));
-        // S7 c: one that was just added waits until that is committed.
-        self.is_member_as_committed() && members.contains(&self.me) && heard && enough && remembered
+        self.objection().is_none()
+    }
+
+    /// What speaks against standing for election.
+    fn objection(&self) -> Option<Objection> {
+        let others = self.others();
+        let peers = self.peers.borrow();
+        let known = others.iter().map(|peer| {
+            let record = peers.get(peer);
+            Other {
+                connected: self.connection(peer).is_some(),
+                verified: record.is_some_and(PeerRecord::is_verified),
+                disowns: record.is_some_and(PeerRecord::disowns),
+                may_be_taught: self.may_teach(peer),
+            }
+        });
+        let ours = Ours {
+            votes: self.may_vote(),
+            leads: self.leadership.borrow().is_some(),
+            is_member: self.is_member(&self.me),
+            is_member_as_committed: self.is_member_as_committed(),
+        };
+        candidacy::objection(ours, &known.collect::<Vec<_>>())
     }
 
     /// Asks who is linked to us whether they follow a leader. One that does is
@@ -150,61 +130,42 @@ impl Member {
             if let Some(status) = &status {
                 self.seek_newcomer(status);
             }
-            match status.and_then(|status| self.hears_another_leader(&peer, &status)) {
-                Some(true) => return true,
-                Some(false) => named = true,
-                None => {}
+            let Some(status) = status else { continue };
+            named |= self.hear_of_leader(&peer, &status);
+            if named && self.canvass.borrow().is_respected(Instant::now()) {
+                return true;
             }
         }
         if !named {
-            self.elsewhere.take();
+            self.canvass.borrow_mut().end();
         }
         false
     }
 
-    /// Whether the leader that the peer names is respected; none if it names none.
-    fn hears_another_leader(&self, peer: &Address, status: &StatusReply) -> Option<bool> {
+    /// Whether the peer names a leader that we do not hear.
+    fn hear_of_leader(&self, peer: &Address, status: &StatusReply) -> bool {
+        let (now, recent) = (Instant::now(), self.recent());
         let ours = self.replica.borrow().vote.term.term;
-        let leader = status.leader.as_ref()?;
-        // One of an earlier term, or one beside whom we have followed another in the
-        // same, could not lead us: a later term must come.
-        let ignored = self.peerage.is_ignored(leader, self.recent());
-        if *leader == self.me || status.raft_term < ours || ignored {
-            return None;
-        }
-        let now = Instant::now();
-        let mut elsewhere = self.elsewhere.borrow_mut();
-        let known = elsewhere.get_or_insert_with(|| {
+        let peers = self.peers.borrow();
+        let ignored = |leader: &Address| peers.is_ignored(leader, recent, now);
+        let Some(leader) = canvass::leader_named(status, &self.me, ours, ignored) else {
+            return false;
+        };
+        let mut canvass = self.canvass.borrow_mut();
+        if canvass.hear(leader, status.commit_idx, now) {
             let says = match peer == leader {
                 true => format!("{peer} leads, but what it sends does not arrive here"),
                 false => format!("{peer} follows {leader}, which is unreachable from here"),
             };
             log::info!("{}: {says}; not starting an election", self.name);
-            Elsewhere {
-                leader: leader.clone(),
-                commit: status.commit_idx,
-                since: now,
-                said: now,
-            }
-        });
-        // Another leader is no news of itself: two that are named in turn shall not
-        // be respected for ever.
-        known.leader.clone_from(leader);
-        known.said = now;
-        if status.commit_idx > known.commit {
-            known.commit = status.commit_idx;
-            known.since = now;
         }
-        Some(known.is_respected())
+        true
     }
 
     /// The leader that others hear and we do not, by what they said lately.
     pub(super) fn leader_elsewhere(&self) -> Option<Address> {
-        let elsewhere = self.elsewhere.borrow();
-        elsewhere
-            .as_ref()
-            .filter(|known| known.is_respected() && known.said.elapsed() <= self.recent())
-            .map(|known| known.leader.clone())
+        let canvass = self.canvass.borrow();
+        canvass.leader(self.recent(), Instant::now()).cloned()
     }
 
     /// From one canvass to the end of the next, at most.

@@ -109,8 +109,9 @@ impl Member {
     fn other_witnesses(&self) -> Vec<Address> {
         let replica = self.replica.borrow();
         let others = replica.log.members().iter().filter(|a| **a != self.me);
+        let peers = self.peers.borrow();
         let is_witness = |peer: &&Address| {
-            let told = self.peerage.told(peer);
+            let told = peers.told(peer);
             told.is_some_and(|told| told.version.starts_with("pg-witness"))
         };
         others.filter(is_witness).cloned().collect()

@@ -6,6 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::Member;
 use super::placement::Advice;
+use super::standing::told;
 use crate::address::Address;
 use crate::limits;
 use crate::links::utility_client::ask_status;
@@ -83,19 +84,21 @@ impl Member {
             Some(_) => limits::TOLD_FRESH,
             None => limits::TOLD_FRESH_LEADERLESS,
         };
+        let now = Instant::now();
         let asked: Vec<_> = members
             .into_iter()
             .filter(|peer| *peer != self.me && self.connection(peer).is_some())
-            .filter(|peer| self.peerage.begin_refresh(peer, fresh))
+            .filter(|peer| self.peers.borrow_mut().begin_refresh(peer, fresh, now))
             .map(|peer| {
                 // One that was silent before is not waited for.
-                let awaited = !self.peerage.is_silent(&peer);
+                let awaited = !self.peers.borrow().is_silent(&peer);
                 let member = self.clone();
                 let task = reactor::spawn(async move {
                     let keys = member.keys.borrow().clone();
                     let answer = ask_status(&peer, &keys, limits::TOLD_TIME_MAX).await;
                     member.note_responder(&peer, answer.as_ref().err());
-                    member.peerage.end_refresh(&peer, answer.as_ref().ok());
+                    let told = answer.as_ref().ok().map(told);
+                    member.peers.borrow_mut().end_refresh(&peer, told);
                 });
                 (awaited, Detached(Some(task)))
             })
@@ -111,7 +114,7 @@ impl Member {
     /// it only looks so. A machine that lost its power closes no connection.
     fn is_there(&self, peer: &Address, leader: Option<&Address>) -> bool {
         let linked = self.connection(peer).is_some();
-        linked && (leader == Some(peer) || !self.peerage.is_silent(peer))
+        linked && (leader == Some(peer) || !self.peers.borrow().is_silent(peer))
     }
 
     /// What speaks for another place of this witness.
@@ -142,10 +145,11 @@ impl Member {
         );
         let replica = self.replica.borrow();
         let log = &replica.log;
+        let peers = self.peers.borrow();
         let members = log.members().iter();
         let members = members.map(|address| {
             let this = *address == self.me;
-            let told = self.peerage.told(address);
+            let told = peers.told(address);
             RaftMember {
                 address: address.to_string(),
                 this,

@@ -4,10 +4,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 
-use super::standing::OtherLeader;
-use super::{Member, Trouble, terms};
+use super::{Member, Trouble};
 use crate::address::Address;
 use crate::bugs::{Bug, planted};
+use crate::election::past::OtherLeader;
+use crate::election::terms;
 use crate::ids::{Entry, EntryId, LogIndex, Term};
 use crate::limits;
 use crate::links::connection::Connection;
@@ -102,7 +103,8 @@ impl Member {
         }
         let members = replica.log.members();
         let others = members.iter().filter(|address| **address != self.me);
-        let shown = others.filter_map(|peer| Some(self.peerage.told(peer)?.term));
+        let peers = self.peers.borrow();
+        let shown = others.filter_map(|peer| Some(peers.told(peer)?.term));
         term.get() <= terms::ceiling(ours, shown.collect(), members.len())
     }
 
@@ -147,7 +149,7 @@ impl Member {
         if self.has_voice() {
             self.acquainted(peer).await;
         }
-        let known = self.hears(peer) && self.peerage.is_verified(peer);
+        let known = self.hears(peer) && self.peers.borrow().is_verified(peer);
         if !self.may_vote() || !known || self.is_led_beside(peer) {
             self.refuse_vote(peer, term);
             return;
@@ -223,7 +225,7 @@ impl Member {
     /// A leader was heard of.
     fn contact(&self, peer: &Address, term: Term) {
         self.clock.restart();
-        self.elsewhere.take();
+        self.canvass.borrow_mut().end();
         if !self.followed.get() && self.has_voice() {
             self.followed.set(true);
         }
@@ -256,7 +258,7 @@ impl Member {
             follower::outdated(&replica.vote, peer, append.term)
         };
         if let Some(why) = outdated {
-            self.peerage.ignore(peer);
+            self.peers.borrow_mut().ignore(peer, Instant::now());
             self.on_ignored(peer, append.term, why);
             let other = OtherLeader {
                 address: peer.clone(),
@@ -301,10 +303,10 @@ impl Member {
 
     fn on_ignored(&self, peer: &Address, term: Term, why: Ignored) {
         // Of a peer that is not known yet it may be another cluster's term.
-        let known = self.peerage.is_verified(peer);
+        let known = self.peers.borrow().is_verified(peer);
         if why == Ignored::SecondLeader
             && known
-            && self.peerage.claims(peer, term)
+            && self.peers.borrow_mut().claims(peer, term)
             && let Some(times) = self.tallies.count("second leader")
         {
             let ours = self.replica.borrow().vote.node.clone();
@@ -495,7 +497,7 @@ impl Member {
     /// What we may say as long as our word does not count: nothing that the
     /// leader could count as an acknowledgement (S7).
     fn voiced(&self, peer: &Address, answer: NextNodeIdx) -> NextNodeIdx {
-        let counts = self.has_voice() && self.peerage.is_verified(peer);
+        let counts = self.has_voice() && self.peers.borrow().is_verified(peer);
         if answer.success {
             self.accepted.set(Instant::now());
         }

@@ -104,7 +104,7 @@ impl Member {
             if !members.contains(address) {
                 continue;
             }
-            self.peerage.taught(address);
+            self.peers.borrow_mut().taught(address);
             let fenced = link.fenced == Some((connection.id, term));
             let fence = if fenced || !link.unanswered {
                 Fence::Clean
@@ -476,7 +476,7 @@ impl Member {
             let matched = leadership.leader.matched(&Peer::Member(address.clone()));
             // One round trip behind is caught up too.
             let close = matched.is_some_and(|m| m.get().saturating_add(1) >= last.get());
-            if close && self.peerage.takes_leadership(address) {
+            if close && self.peers.borrow().takes_leadership(address) {
                 let since = *leadership.caught_up.entry(address.clone()).or_insert(now);
                 if matched == Some(last) && now.duration_since(since) >= HAND_OVER_AFTER {
                     candidate = Some(address.clone());

@@ -1,8 +1,9 @@
 //! One cluster's member: what a witness is in one Raft group.
 //!
 //! It ties the rooms together and decides nothing that they could decide: the
-//! engine elects and commits, `links::follower` and `links::leader` translate,
-//! `kv` applies. Here it is said when each is asked:
+//! engine elects and commits, `election` says whether our word counts and when to
+//! stand, `links::follower` and `links::leader` translate, `kv` applies. Here it is
+//! said when each is asked:
 //!
 //! * [`clock`]: when to campaign;
 //! * [`campaign`]: whether to;
@@ -11,7 +12,6 @@
 //! * [`joining`]: how we become a member (S17);
 //! * [`concerns`]: what else an operator should know;
 //! * [`condition`]: all of it, for whoever looks;
-//! * [`eligibility`]: what proves that our word counts (S7);
 //! * [`estranged`]: whether all others have forgotten what we hold;
 //! * [`inbound`]: what peers send;
 //! * [`leading`]: what we send while we lead;
@@ -19,7 +19,6 @@
 //! * [`newcomers`]: members whose `add` is still on its way to us;
 //! * [`nodes`]: the PostgreSQL servers that the store names;
 //! * [`partners`]: the configured partners against the group's members;
-//! * [`peerage`]: what the peers have shown of themselves;
 //! * [`placement`]: where the members stand, and whether to vote there;
 //! * [`primaries`]: who is primary of what the store names, and who was;
 //! * [`propose`]: commands on their way into the log;
@@ -27,9 +26,8 @@
 //! * [`sockets`]: which members are connected;
 //! * [`strangers`]: who dials us, until they have said who they are;
 //! * [`offline`]: what an operator does while it is stopped;
-//! * [`terms`]: which term is believed, and when a leader counts as there;
 //! * [`trouble`]: why the engine must be rebuilt;
-//! * [`unapplied`]: members that hold the log and cannot apply it;
+//! * [`restore`]: carries out how members that cannot apply the log are restored;
 //! * [`utility`]: requests of operators and of other nodes;
 //! * [`whereabouts`]: whether `self_addr` still leads here;
 //! * [`withdrawn`]: while we take no part, and what ends that;
@@ -43,7 +41,6 @@ pub mod campaign;
 pub mod clock;
 pub mod concerns;
 pub mod condition;
-pub mod eligibility;
 pub mod estranged;
 pub mod inbound;
 pub mod joining;
@@ -53,20 +50,18 @@ pub mod newcomers;
 pub mod nodes;
 pub mod offline;
 pub mod partners;
-pub mod peerage;
 pub mod placement;
 pub mod primaries;
 pub mod propose;
 pub mod quota;
 pub mod recovery;
+pub mod restore;
 pub mod run;
 pub mod silence;
 pub mod sockets;
 pub mod standing;
 pub mod strangers;
-pub mod terms;
 pub mod trouble;
-pub mod unapplied;
 pub mod utility;
 pub mod whereabouts;
 pub mod withdrawn;
@@ -81,17 +76,19 @@ use futures_channel::oneshot;
 use smol::lock::Semaphore;
 
 use self::clock::ElectionClock;
-use self::eligibility::Eligibility;
 use self::joining::Obstacle;
 use self::leading::Leadership;
 use self::liveness::Pulse;
-use self::peerage::Peerage;
 use self::recovery::Foundation;
 use self::sockets::Link;
 pub use self::trouble::Trouble;
 use crate::address::Address;
 use crate::config::ClusterConfig;
 use crate::disk::{Standing, Worker};
+use crate::election::applying::Restoring;
+use crate::election::canvass::Canvass;
+use crate::election::eligibility::Eligibility;
+use crate::election::peers::PeerTable;
 use crate::ids::{EntryId, Term};
 use crate::links::connection::Connection;
 use crate::links::leader::{ConnId, Peer};
@@ -123,8 +120,9 @@ pub struct Member {
     leadership: RefCell<Option<Leadership>>,
     /// The leader we heard last, and its term.
     leader: RefCell<Option<(Address, Term, Instant)>>,
-    peerage: Peerage,
-    unapplied: RefCell<unapplied::Unapplied>,
+    /// What each peer has shown of itself.
+    peers: RefCell<PeerTable>,
+    restoring: RefCell<Restoring>,
     /// When a leader was last told a success, or none was due.
     accepted: Cell<Instant>,
     /// Appends that the engine did not accept.
@@ -147,7 +145,7 @@ pub struct Member {
     newcomer: RefCell<Option<Address>>,
     /// What limits the questions whether somebody is one.
     newcomer_questions: Semaphore,
-    elsewhere: RefCell<Option<campaign::Elsewhere>>,
+    canvass: RefCell<Canvass>,
     quota: RefCell<quota::Quota>,
     /// Why our state could not be opened again, when that was tried last.
     disk_error: RefCell<Option<Rc<str>>>,

@@ -10,9 +10,9 @@
 use std::fmt;
 
 use super::Member;
-use super::eligibility::List;
 use crate::address::Address;
 use crate::config::Commands;
+use crate::election::eligibility::List;
 use crate::raft::types::Members;
 use crate::reason::Remedy;
 use crate::status::{Level, Note};

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use super::eligibility::{Answer, Eligibility, Founding, Proof, Shown};
 use super::{Member, Trouble};
 use crate::address::Address;
 use crate::config::Bootstrap;
 use crate::disk::{Reading, Standing};
+use crate::election::eligibility::{Answer, Eligibility, Founding, Proof, Shown};
 use crate::ids::{LogIndex, Term};
 use crate::limits;
 use crate::links::epoch::EpochTerm;

@@ -12,12 +12,11 @@ use event_listener::Event;
 use smol::lock::Semaphore;
 
 use super::clock::ElectionClock;
-use super::eligibility::Eligibility;
 use super::liveness::Pulse;
-use super::peerage::Peerage;
 use super::{Member, Trouble};
 use crate::config::{ClusterConfig, Election};
 use crate::disk::{Condition, DiskError, Recovered, Standing, Worker};
+use crate::election::eligibility::Eligibility;
 use crate::ids::Term;
 use crate::limits;
 use crate::links::follower::Vouched;
@@ -114,8 +113,8 @@ impl Member {
             peers_changed: Event::new(),
             accepted: Cell::new(Instant::now()),
             refused_appends: Cell::default(),
-            peerage: Peerage::default(),
-            unapplied: RefCell::default(),
+            peers: RefCell::default(),
+            restoring: RefCell::default(),
             eligibility: RefCell::new(eligibility),
             foundation: RefCell::default(),
             obstacle: RefCell::default(),
@@ -124,7 +123,7 @@ impl Member {
             other_group: Cell::default(),
             newcomer: RefCell::default(),
             newcomer_questions: Semaphore::new(limits::NEWCOMERS_ASKED_MAX),
-            elsewhere: RefCell::default(),
+            canvass: RefCell::default(),
             quota: RefCell::default(),
             disk_error: RefCell::default(),
             listen_error: RefCell::default(),
@@ -457,7 +456,8 @@ impl Member {
     /// stuck, whatever the cause; link and engine begin anew.
     fn watch_progress(&self) {
         let leader = self.known_leader().filter(|leader| *leader != self.me);
-        let due = leader.filter(|leader| self.has_voice() && self.peerage.is_verified(leader));
+        let due =
+            leader.filter(|leader| self.has_voice() && self.peers.borrow().is_verified(leader));
         let Some(leader) = due else {
             self.accepted.set(Instant::now());
             return;
@@ -505,7 +505,7 @@ impl Member {
             self.look_for_primaries();
             self.review_newcomer();
             self.verify_peers();
-            self.mend_unapplied(now);
+            self.restore_members(now);
             self.teach_waiting();
             // S8: after a gap what waits in the sockets is read first.
             if leading && steady {

@@ -85,10 +85,11 @@ impl Member {
         let refusal = match self.reason() {
             Some(reason) => Refusal::Ours(reason),
             None if !self.hears(peer) => Refusal::NoMember,
-            None if !self.peerage.is_verified(peer) => Refusal::Unverified,
+            None if !self.peers.borrow().is_verified(peer) => Refusal::Unverified,
             None => Refusal::Led,
         };
-        if self.peerage.refuse(peer, refusal) {
+        let news = self.peers.borrow_mut().refuse(peer, refusal);
+        if news {
             log::info!(
                 "{}: no vote for {peer} in term {term}: {refusal}",
                 self.name

@@ -121,14 +121,13 @@ impl Member {
         if proven {
             self.prove(peer, connection);
         }
-        self.peerage.forget(peer);
-        self.unapplied.borrow_mut().forget(peer);
+        self.peers.borrow_mut().connected_anew(peer);
         self.verify_peers();
         // A newcomer is not led before its `add` has come.
         if !self.is_newcomer(peer) && self.may_teach(peer) {
             self.lead_peer(Peer::Member(peer.clone()), connection);
         } else {
-            self.peerage.teach_later(peer);
+            self.peers.borrow_mut().teach_later(peer);
         }
         self.notify();
     }

@@ -5,47 +5,29 @@
 //! is asked before it is voted for or acknowledged.
 
 use std::rc::Rc;
-use std::time::Duration;
 
-use super::peerage::Told;
 use super::{Member, Trouble};
 use crate::address::Address;
 use crate::bugs::{Bug, planted};
 use crate::disk::Standing;
-use crate::ids::{LogIndex, Term};
+use crate::election::past::{self, OtherLeader};
+use crate::election::peers::Told;
+use crate::ids::LogIndex;
 use crate::limits;
 use crate::links::utility_client::{NoReply, ask_status};
 use crate::reactor::{self, Instant, Timer};
+use crate::status::shown;
 use crate::wire::utility::StatusReply;
 
-/// A leader that we do not follow, as it or a follower of it shows it.
-#[derive(Debug, Clone)]
-pub struct OtherLeader {
-    /// Who it is.
-    pub address: Address,
-    /// Its term.
-    pub term: Term,
-    /// What it has committed.
-    pub commit: u64,
+/// What a status tells for whoever looks.
+pub(super) fn told(status: &StatusReply) -> Told {
+    Told {
+        version: shown(&status.version).into(),
+        commit: status.commit_idx,
+        term: status.raft_term,
+        at: Instant::now(),
+    }
 }
-
-/// The first pysyncobj that keeps its term and understands `timeout_now` (spec
-/// 5.7, H7).
-const KEEPS_ITS_TERM: [u32; 3] = [0, 3, 16];
-
-/// The version of a pysyncobj node; none of another witness, which would only
-/// hand leadership on, and forgets nothing.
-fn pysyncobj(version: &str) -> Option<[u32; 3]> {
-    let mut parts = version.split('.').map(|part| part.parse().ok());
-    Some([parts.next()??, parts.next()??, parts.next()??])
-}
-
-/// How often a peer that does not answer is asked before it counts as one that
-/// cannot: it may be reachable only from its side.
-const ASK_ATTEMPTS: u32 = 3;
-
-/// From an answer, or none, to the next question.
-const ASK_PAUSE: Duration = Duration::from_secs(1);
 
 impl Member {
     /// Asks every member that has not shown its `status` yet, once each at a
@@ -58,15 +40,9 @@ impl Member {
         }
         peers.extend(self.newcomer.borrow().iter().cloned());
         for peer in peers.into_iter().filter(|peer| *peer != self.me) {
-            let ask = self.peerage.update(&peer, |known| {
-                let wanted = !known.verified
-                    || known.lacks.is_some()
-                    || self.unapplied.borrow().is_open(&peer)
-                    || self.standing() == Standing::Estranged
-                    || self.is_recovering();
-                let paused = known.pause.is_some_and(|until| until > Instant::now());
-                wanted && !paused && !std::mem::replace(&mut known.asking, true)
-            });
+            let wanted = self.standing() == Standing::Estranged || self.is_recovering();
+            let now = Instant::now();
+            let ask = self.peers.borrow_mut().begin_question(&peer, wanted, now);
             if ask {
                 let member = self.clone();
                 reactor::spawn(async move { member.verify(peer).await }).detach();
@@ -84,10 +60,7 @@ impl Member {
             Ok(status) => self.on_status(&peer, status),
             Err(error) => self.on_no_status(&peer, error),
         }
-        self.peerage.update(&peer, |known| {
-            known.asking = false;
-            known.pause = Some(Instant::now() + ASK_PAUSE);
-        });
+        self.peers.borrow_mut().end_question(&peer, Instant::now());
     }
 
     /// The peer is not there, or cannot be asked. If it is connected all the same,
@@ -98,11 +71,8 @@ impl Member {
         if another || self.connection(peer).is_none() {
             return;
         }
-        let news = self.peerage.update(peer, |known| {
-            known.unanswered = known.unanswered.saturating_add(1);
-            known.unanswered >= ASK_ATTEMPTS && !std::mem::replace(&mut known.verified, true)
-        });
-        if news {
+        let trusted = self.peers.borrow_mut().no_answer(peer);
+        if trusted {
             log::warn!(
                 "{}: {peer} does not tell its status; trusting it",
                 self.name
@@ -125,7 +95,7 @@ impl Member {
             Some(Some(other)) => other.to_string(),
             _ => "a node without an address".into(),
         };
-        let news = self.peerage.answered_by(asked, other);
+        let news = self.peers.borrow_mut().answered_by(asked, other);
         if let Some(count) = news.filter(|count| count.is_power_of_two()) {
             log::error!(
                 "{}: {asked} is answered by {who}: what it says does not count. Check where that \
@@ -136,18 +106,14 @@ impl Member {
     }
 
     fn on_status(&self, peer: &Address, status: &StatusReply) {
-        let established = status.leader.is_some();
-        let version = pysyncobj(&status.version);
-        let forgets_terms = version.is_some_and(|version| version < KEEPS_ITS_TERM);
-        let restarted = !self.peerage.is_verified(peer);
-        let disowns = established && !status.partners.iter().any(|p| p.address == self.me);
-        self.peerage.update(peer, |known| {
-            known.disowns = disowns;
-            known.takes_leadership = version.is_some_and(|version| version >= KEEPS_ITS_TERM);
-            known.forgets_terms = forgets_terms;
-            known.told = Some(Told::of(status));
-        });
-        self.note_applying(peer, status);
+        let commit = self.replica.borrow().log.commit().get();
+        let (restarted, forgets_terms) = {
+            let mut peers = self.peers.borrow_mut();
+            let restarted = !peers.is_verified(peer);
+            peers.answered(peer, status, told(status), &self.me);
+            peers.note_applying(peer, status, commit);
+            (restarted, peers.forgets_terms(peer))
+        };
         let other = status.leader.clone().map(|address| OtherLeader {
             address,
             term: status.raft_term,
@@ -156,7 +122,7 @@ impl Member {
         if other.is_some_and(|other| self.consider_stale(peer, other)) {
             return;
         }
-        self.peerage.update(peer, |known| known.verified = true);
+        self.peers.borrow_mut().verified(peer);
         // Once: who lacks something is asked again and again.
         if restarted
             && forgets_terms
@@ -170,41 +136,25 @@ impl Member {
         self.notify();
     }
 
-    /// S13, the one test: whether our log is from before this leader began, as
-    /// `peer` shows it, which follows it or is it. Only members that forget their
-    /// terms can make that so. A leader that was merely paused leads an earlier
-    /// term too, but our log holds all that it committed.
+    /// Whether our log is from before this leader began, as `peer` shows it, which
+    /// follows it or is it (S13).
     pub(super) fn is_stale(&self, peer: &Address, other: &OtherLeader) -> bool {
-        let forgets = [peer, &other.address]
-            .into_iter()
-            .any(|address| self.peerage.forgets_terms(address));
         let replica = self.replica.borrow();
-        let log = &replica.log;
-        if !forgets
-            || replica.standing != Standing::Voter
-            || other.commit <= log.commit().get()
-            || planted(Bug::StaleLogKept)
-        {
+        if replica.standing != Standing::Voter || planted(Bug::StaleLogKept) {
             return false;
         }
-        // What a leader of the past committed has no later term than its own.
-        let commit = LogIndex::new(other.commit);
-        let known = commit.and_then(|commit| log.id_at(commit));
-        let unknown = known.is_none_or(|ours| ours.term.term > other.term);
-        let earlier = other.term < log.last().term.term;
-        (earlier && unknown) || self.is_of_our_term(other)
-    }
-
-    /// Whether it leads the very term of our last entries, in which we led or
-    /// followed somebody else, who leads no more: the term came twice, and our
-    /// entries are the other's.
-    fn is_of_our_term(&self, other: &OtherLeader) -> bool {
-        let replica = self.replica.borrow();
-        let vote = &replica.vote;
-        let ours = vote.committed && vote.node != other.address;
-        ours && vote.term.term == other.term
-            && replica.log.last().term.term == other.term
-            && self.known_leader().is_none()
+        let (log, vote) = (&replica.log, &replica.vote);
+        let at_commit = LogIndex::new(other.commit).and_then(|commit| log.id_at(commit));
+        let ours = past::Ours {
+            commit: log.commit().get(),
+            last_term: log.last().term.term,
+            term_at_its_commit: at_commit.map(|id| id.term.term),
+            followed: vote.committed.then_some((&vote.node, vote.term.term)),
+            is_led: self.known_leader().is_some(),
+        };
+        let peers = self.peers.borrow();
+        let forgets = peers.forgets_terms(peer) || peers.forgets_terms(&other.address);
+        past::is_stale(&ours, other, forgets)
     }
 
     /// Gives way to that leader if our log is stale; whether it is.
@@ -223,7 +173,7 @@ impl Member {
         let known = async {
             loop {
                 let changed = self.changed.listen();
-                if self.peerage.is_verified(peer) {
+                if self.peers.borrow().is_verified(peer) {
                     return;
                 }
                 changed.await;

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::standing::OtherLeader;
 use crate::address::Address;
+use crate::election::past::OtherLeader;
 
 /// What makes the supervisor rebuild the engine from disk.
 #[derive(Debug, Clone)]

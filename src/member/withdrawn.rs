@@ -114,7 +114,10 @@ impl Member {
     fn may_end_withdrawal(&self, peer: &Address, term: Term) -> bool {
         match self.replica.borrow().diverged {
             Some(diverged) => term >= diverged.leader_term,
-            None => self.peerage.is_verified(peer) && !self.peerage.lacks_something(peer),
+            None => {
+                let peers = self.peers.borrow();
+                peers.is_verified(peer) && !peers.lacks_something(peer)
+            }
         }
     }
 
@@ -150,7 +153,7 @@ impl Member {
             }
         }
         self.save_hard_state();
-        self.peerage.remembers_again(peer);
+        self.peers.borrow_mut().remembers_again(peer);
         log::warn!(
             "{}: {peer} {holds} that is committed here: this witness takes part again",
             self.name

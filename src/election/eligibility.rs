@@ -118,7 +118,7 @@ impl fmt::Display for Proof {
 }
 
 /// Addresses, separated by commas.
-pub(super) struct List<'a>(pub &'a [Address]);
+pub struct List<'a>(pub &'a [Address]);
 
 impl fmt::Display for List<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
