@@ -19,7 +19,7 @@
 //! * [`reactor`]: the one thread's tasks, sockets, timers, clock and chance;
 //! * below all of them, one file each: [`address`], [`ids`] and [`secret`], the
 //!   values that every room names; [`limits`], every cap in one place; [`text`],
-//!   which characters of somebody else's text may be shown.
+//!   somebody else's text made harmless.
 //!
 //! [`bugs`]: what the tests plant in these rooms to see whether they notice.
 //!

@@ -1,4 +1,5 @@
-//! Which characters of somebody else's text may reach a terminal, a log or a page.
+//! Somebody else's text made harmless: which characters of it may reach a terminal,
+//! a log or a page, and how it stands in a command for a shell.
 
 /// Whether a character could do more than be shown: control characters (one moves
 /// the cursor, another begins a new line), what turns the direction of the text
@@ -27,8 +28,19 @@ pub fn escaped(text: &str) -> String {
     line
 }
 
+/// A text as one word of a shell's command line.
+pub fn shell_word(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"_./:=,@%+-".contains(&b);
+    match !text.is_empty() && text.bytes().all(plain) {
+        true => text.into(),
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     #[test]
@@ -41,6 +53,15 @@ mod tests {
             ("pg\u{200b}1", "pg\\u{200b}1"),
         ] {
             assert_eq!(escaped(text), expected);
+        }
+    }
+
+    #[test]
+    fn a_shell_reads_a_word_as_it_was() {
+        for text in ["", "a b", "it's", "$HOME", "a\"b\\", "orders", "-n", "é;&|"] {
+            let line = format!("printf %s {}", shell_word(text));
+            let shell = Command::new("sh").arg("-c").arg(line).output().unwrap();
+            assert_eq!(String::from_utf8_lossy(&shell.stdout), text);
         }
     }
 }

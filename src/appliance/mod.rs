@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::config::{self, ApplianceConfig, Config, ConfigSource, Env, appliance, shown};
+use crate::config::{self, ApplianceConfig, Config, ConfigSource, Env, shown};
 use crate::limits::BOARD_EVENTS_MAX;
 use crate::logging;
 use crate::machine;
@@ -136,7 +136,7 @@ impl Machine {
             stage: Stage::NoCard,
             notes,
             known: Arc::default(),
-            env: Env::of_process().with(appliance::VARIABLE, "1"),
+            env: Env::of_process().with(config::ON_A_BOARD, "1"),
             networked: false,
             page: None,
             power,

@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 
 use super::mounts::WITNESS_ID;
 use super::watchdog::{PATIENCE, Policy};
-use crate::config::appliance::VARIABLE;
+use crate::config::ON_A_BOARD;
 use crate::limits::CONSOLE_LINE_BYTES_MAX;
 
 /// The name, in Linux's abstract space, at which news of the witness are heard:
@@ -97,7 +97,7 @@ impl Witness {
             .arg(config)
             .env("NOTIFY_SOCKET", format!("@{NEWS}"))
             .env("WATCHDOG_USEC", PATIENCE.as_micros().to_string())
-            .env(VARIABLE, "1")
+            .env(ON_A_BOARD, "1")
             .uid(WITNESS_ID)
             .gid(WITNESS_ID)
             .current_dir("/")

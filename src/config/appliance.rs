@@ -8,16 +8,13 @@ use std::str::FromStr;
 
 use super::env::Env;
 use super::error::{ConfigError, Place, Said};
+use super::variables::ON_A_BOARD;
 use crate::limits::{HOST_BYTES_MAX, SERVERS_MAX};
 
 /// The keys of `appliance`.
 pub const KEYS: [&str; 7] = [
     "hostname", "address", "gateway", "address6", "gateway6", "dns", "ntp",
 ];
-
-/// Set by PID 1 for itself and for the witness that it starts: defaults are those
-/// of the card then, whether the file has the section or not.
-pub const VARIABLE: &str = "PG_WITNESS_APPLIANCE";
 
 /// Where the data partition is mounted: the folder of all state unless the file
 /// says another.
@@ -105,7 +102,7 @@ impl RawAppliance {
     /// Checks and types it, the variables (on a card: words of the kernel's
     /// command line) over what was written. None where the machine is not ours.
     pub fn believe(mut self, env: &Env) -> Result<Option<ApplianceConfig>, ConfigError> {
-        if !self.present && env.text(VARIABLE)?.is_none() {
+        if !self.present && env.text(ON_A_BOARD)?.is_none() {
             return Ok(None);
         }
         self.overlay(env)?;
@@ -410,7 +407,7 @@ mod tests {
             file: Some(file),
             ..crate::config::ConfigSource::default()
         };
-        let env: Env = [(VARIABLE, "1")].into_iter().collect();
+        let env: Env = [(ON_A_BOARD, "1")].into_iter().collect();
         let config = crate::config::load(&source, &env).unwrap();
         let machine = config.appliance.unwrap();
         assert_eq!(machine.hostname, "witness-c");
@@ -428,7 +425,7 @@ mod tests {
             ..RawAppliance::default()
         };
         let env: Env = [
-            (VARIABLE, "1"),
+            (ON_A_BOARD, "1"),
             ("PG_WITNESS_HOSTNAME", "from-the-kernel"),
             ("PG_WITNESS_ADDRESS", "10.0.3.9/24"),
             ("PG_WITNESS_NTP", "10.0.3.1,10.0.3.2"),

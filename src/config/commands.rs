@@ -5,10 +5,11 @@
 
 use std::path::Path;
 
-use super::appliance::VARIABLE as ON_A_BOARD;
 use super::env::Env;
+use super::variables::ON_A_BOARD;
 use super::{ClusterConfig, DEFAULT_FILE, Source};
 use crate::address::Address;
+use crate::text::shell_word;
 
 /// The variables that decide which cluster and which folder a command means. None
 /// of them is a secret.
@@ -260,19 +261,8 @@ impl Commands {
     }
 }
 
-/// A text as one word of a shell's command line.
-pub fn shell_word(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"_./:=,@%+-".contains(&b);
-    match !text.is_empty() && text.bytes().all(plain) {
-        true => text.into(),
-        false => format!("'{}'", text.replace('\'', "'\\''")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
-
     use super::*;
     use crate::config::tests::Folder;
     use crate::config::{ConfigSource, load};
@@ -438,15 +428,6 @@ mod tests {
             }
         }
         assert!(seen > 10_000, "{seen}");
-    }
-
-    #[test]
-    fn a_shell_reads_a_word_as_it_was() {
-        for text in ["", "a b", "it's", "$HOME", "a\"b\\", "orders", "-n", "é;&|"] {
-            let line = format!("printf %s {}", shell_word(text));
-            let shell = Command::new("sh").arg("-c").arg(line).output().unwrap();
-            assert_eq!(String::from_utf8_lossy(&shell.stdout), text);
-        }
     }
 
     #[test]

@@ -6,12 +6,12 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::appliance;
-use super::commands::shell_word;
 use super::env::Env;
 use super::error::{ConfigError, Place, Said};
+use super::variables::ON_A_BOARD;
 use crate::limits::{CONFIG_BYTES_MAX, CONFIG_FILES_MAX, PASSWORD_BYTES_MAX};
 use crate::secret::Secret;
+use crate::text::shell_word;
 
 /// Permission bits by which the group or others read.
 const READ_BY_OTHERS: u32 = 0o044;
@@ -41,7 +41,7 @@ impl Text {
     /// Refuses a file with a password, said at `place`, that everybody may use. A
     /// group is the administrator's choice, and a card's FAT has no permissions.
     pub fn check_private(&self, place: &Place, path: &Path, env: &Env) -> Result<(), ConfigError> {
-        if self.mode & USED_BY_ALL == 0 || env.path(appliance::VARIABLE).is_some() {
+        if self.mode & USED_BY_ALL == 0 || env.path(ON_A_BOARD).is_some() {
             return Ok(());
         }
         Err(exposed(place, path, self.mode))

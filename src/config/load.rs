@@ -184,7 +184,7 @@ fn check_privacy(
         return Ok(());
     };
     file.check_private(&password.place, path, env)?;
-    if file.read_by_others() && env.path(appliance::VARIABLE).is_none() {
+    if file.read_by_others() && env.path(variables::ON_A_BOARD).is_none() {
         warnings.push(format!(
             "{}: holds a password and has mode {:03o}, so others can read it; chmod 600 it",
             file.place, file.mode

@@ -40,7 +40,7 @@ mod variables;
 mod yaml;
 
 pub use appliance::{Addressing, ApplianceConfig, Ntp};
-pub use commands::{Commands, Step, shell_word};
+pub use commands::{Commands, Step};
 pub use env::Env;
 pub use error::{ConfigError, Place, shown};
 pub use file::read_password;
@@ -52,6 +52,7 @@ pub use probe::{LoginHost, ProbeConfig};
 pub use reload::{ReloadPlan, reload};
 pub use suggest::nearest;
 pub use timing::Timing;
+pub use variables::ON_A_BOARD;
 
 /// Everything that was configured.
 #[derive(Debug, Clone, PartialEq)]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::env::Env;
 use super::error::{ConfigError, Place, Said};
-use super::raw::choice;
+use super::suggest::choice;
 use crate::limits::{MEMBERS_MAX, ZONE_BYTES_MAX};
 
 /// Where the members of a cluster stand.

@@ -9,7 +9,7 @@ use super::error::{ConfigError, Place, Said, shown};
 use super::file;
 use super::network;
 use super::placement::RawPlacement;
-use super::suggest::nearest;
+use super::suggest::choice;
 use super::timing::{self, Timing};
 use super::{Bootstrap, ClusterConfig, Commands, Election};
 use crate::address::Address;
@@ -245,21 +245,4 @@ fn path_text(said: &Said<String>) -> Result<&str, ConfigError> {
         }),
         path => Ok(path),
     }
-}
-
-/// One of a few words.
-pub fn choice<T: Copy>(said: &Said<String>, words: &[(&str, T)]) -> Result<T, ConfigError> {
-    if let Some((_, meaning)) = words.iter().find(|(word, _)| *word == said.value) {
-        return Ok(*meaning);
-    }
-    let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-    let why = match nearest(&said.value, &known) {
-        Some(word) => format!("did you mean {word}?"),
-        None => format!("must be {}", known.join(" or ")),
-    };
-    Err(ConfigError::Invalid {
-        place: said.place.clone(),
-        value: Some(said.value.clone()),
-        why,
-    })
 }

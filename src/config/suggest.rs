@@ -1,5 +1,24 @@
 //! "Did you mean": the known word most like a mistyped one.
 
+use super::error::{ConfigError, Said};
+
+/// One of a few words.
+pub fn choice<T: Copy>(said: &Said<String>, words: &[(&str, T)]) -> Result<T, ConfigError> {
+    if let Some((_, meaning)) = words.iter().find(|(word, _)| *word == said.value) {
+        return Ok(*meaning);
+    }
+    let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+    let why = match nearest(&said.value, &known) {
+        Some(word) => format!("did you mean {word}?"),
+        None => format!("must be {}", known.join(" or ")),
+    };
+    Err(ConfigError::Invalid {
+        place: said.place.clone(),
+        value: Some(said.value.clone()),
+        why,
+    })
+}
+
 /// The word of `known` that is nearest to `word`, whatever the case of both; none
 /// when all are too far to have been meant.
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {

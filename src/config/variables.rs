@@ -10,6 +10,10 @@ pub const PATRONI_CONFIGURATION: &str = "PATRONI_CONFIGURATION";
 /// Set by a service manager that waits for news of its service (`sd_notify(3)`).
 pub const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 
+/// Set by PID 1 for itself and for the witness that it starts: defaults are those
+/// of the card then, whether the file has the section or not.
+pub const ON_A_BOARD: &str = "PG_WITNESS_APPLIANCE";
+
 /// What each of our own begins with.
 pub const PREFIX: &str = "PG_WITNESS_";
 

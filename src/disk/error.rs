@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use crate::config::shell_word;
+use crate::text::shell_word;
 
 /// Why a cluster's state could not be read or written. Clones are handed to
 /// every completion that waits.

@@ -2,7 +2,9 @@
 //! `SyncObj.__doApplyCommand` does it, and bound to parameters as Python binds
 //! them. What Python would raise on is a [`Poison`], never a guess.
 
-use super::rules::Poison;
+use super::poison::Poison;
+use crate::wire::command::REGULAR;
+use crate::wire::pickle;
 use crate::wire::value::{Str, Value};
 
 /// A call of a replicated method: `function(*args, **kwargs)`.
@@ -138,6 +140,17 @@ impl<'a> Kwargs<'a> {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// The call that a REGULAR command makes; none for the other kinds, which
+/// change nothing in the store.
+pub fn call_of(command: &[u8]) -> Option<Result<Call, Poison>> {
+    let body = command.strip_prefix(&[REGULAR])?;
+    Some(match pickle::decode(body) {
+        Ok(value) => Call::from_command(&value),
+        // H29: unreadable here, so it cannot be told what Python made of it.
+        Err(_) => Err(Poison::Shape),
+    })
 }
 
 /// What Python's `list(value)` holds.

@@ -3,6 +3,7 @@
 //! I/O, no clock, nothing spawned.
 //!
 //! * [`call`]: what a command calls, unpacked as PySyncObj unpacks it.
+//! * `poison`: the commands that must not enter the log.
 //! * `rules`: what each call does, or why Python would raise.
 //! * [`store`]: the applied state, and the age of its keys.
 //! * [`tail`]: the state as of the log's end, against which a leader judges
@@ -13,12 +14,13 @@
 
 mod age;
 pub mod call;
+mod poison;
 mod rules;
 pub mod store;
 mod table;
 pub mod tail;
 
-pub use call::Call;
-pub use rules::Poison;
+pub use call::{Call, call_of};
+pub use poison::Poison;
 pub use store::{Applied, Change, Life, Store, expire_command};
 pub use tail::{ProposalError, Tail};

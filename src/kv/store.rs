@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::age::{Age, CountedClock, clock_ahead_ms, over_by_wall_clock};
 use super::call::Call;
-use super::rules::{Effect, Poison, decide, same_writing};
+use super::poison::Poison;
+use super::rules::{Effect, decide, same_writing};
 use super::table::{Place, Table};
 use crate::bugs::{Bug, planted};
 use crate::ids::LogIndex;

@@ -4,7 +4,8 @@
 
 use super::age::lifetime;
 use super::call::Call;
-use super::rules::{Decision, Effect, Poison, decide};
+use super::poison::Poison;
+use super::rules::{Decision, Effect, decide};
 use super::store::{Store, weight};
 use super::table::{Place, Table};
 use crate::ids::LogIndex;

@@ -7,11 +7,10 @@
 //! Pure: no I/O, no clock, no engine.
 
 use super::log::{Log, members_after};
-use super::replica::call_of;
 use super::types::Members;
 use crate::address::Address;
 use crate::ids::LogIndex;
-use crate::kv::{ProposalError, Store, Tail};
+use crate::kv::{ProposalError, Store, Tail, call_of};
 use crate::limits;
 use crate::wire::Value;
 use crate::wire::command::Command;

@@ -19,14 +19,13 @@ use crate::disk::{
     Arrival, Disk, DiskError, Diverged, HardState, Recovered, Standing, StoredEntry, Worker,
 };
 use crate::ids::{EntryId, LogIndex, Term};
-use crate::kv::{Applied, Call, Change, Poison, Store};
+use crate::kv::{Applied, Change, Poison, Store, call_of};
 use crate::limits::LEADERS_FREED_MAX;
 use crate::links::epoch::EpochTerm;
 use crate::links::follower::{EngineAppend, VoteView};
 use crate::reactor::Instant;
-use crate::wire::command::REGULAR;
+use crate::wire::Value;
 use crate::wire::snapshot::Snapshot;
-use crate::wire::{Value, pickle};
 
 /// The replica as openraft's parts and the member share it.
 pub type Shared = Rc<RefCell<Replica>>;
@@ -388,17 +387,6 @@ fn nothing(poison: Option<Poison>) -> Applied {
         change: Change::Nothing,
         poison,
     }
-}
-
-/// The call that a REGULAR command makes; none for the other kinds, which
-/// change nothing in the store.
-pub fn call_of(command: &[u8]) -> Option<Result<Call, Poison>> {
-    let body = command.strip_prefix(&[REGULAR])?;
-    Some(match pickle::decode(body) {
-        Ok(value) => Call::from_command(&value),
-        // H29: unreadable here, so it cannot be told what Python made of it.
-        Err(_) => Err(Poison::Shape),
-    })
 }
 
 fn vote_of(hard: &HardState, me: &Address) -> VoteView {

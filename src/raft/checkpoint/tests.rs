@@ -6,8 +6,9 @@ use rand::{RngExt, SeedableRng};
 
 use super::*;
 use crate::disk::{Disk, Worker};
+use crate::kv::call_of;
 use crate::limits::{KV_BYTES_QUOTA, PICKLE_DEPTH_MAX, PICKLE_VALUES_MAX};
-use crate::raft::replica::{self, Replica, call_of};
+use crate::raft::replica::{self, Replica};
 use crate::raft::types::NO_OP;
 use crate::reactor::Instant;
 use crate::wire::command;
