@@ -217,7 +217,7 @@ proptest! {
         for cut in 0..whole.len() {
             prop_assert_eq!(
                 decode_entry(&whole[..cut]),
-                Err(pg_witness::wire::message::MessageError::Pickle(
+                Err(pg_witness::wire::MessageError::Pickle(
                     pickle::PickleError::Truncated
                 ))
             );

@@ -14,8 +14,9 @@ use crate::probe::MemberReport;
 use crate::raft::engine::Role;
 use crate::reactor::{self, Instant};
 use crate::reason::Reason;
-use crate::status::patroni::{Probe, Row, gone, scopes};
-use crate::status::verdict::judge;
+use crate::status::Probe;
+use crate::status::judge::judge;
+use crate::status::patroni::{Row, gone, scopes};
 use crate::status::{
     Cluster, Counters, Disk, Level, Note, Raft, RaftMember, Scope, Verdict, shown,
 };

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::patroni::{Candidacy, PgMember, Scope, SyncMode, is_late};
+use super::scope::{Candidacy, PgMember, Scope, SyncMode, is_late};
 use super::{Raft, words};
 
 /// Fills `candidacy` of every member.

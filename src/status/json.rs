@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::patroni::PgMember;
+use super::scope::PgMember;
 use super::table::is_healthy;
 use super::{Cluster, Overview, Raft, Verdict, Watcher};
 use crate::limits::{JSON_BYTES_FIRST, JSON_BYTES_MAX};

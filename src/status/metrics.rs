@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::patroni::PgMember;
+use super::scope::PgMember;
 use super::{Answer, Cluster, Overview, Scope};
 
 /// What a scrape's answer is.

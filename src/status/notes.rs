@@ -2,7 +2,7 @@
 //! the probes' answers held against each other.
 
 use super::candidacy::probes_see_nothing;
-use super::patroni::{PgMember, Scope, SyncMode};
+use super::scope::{PgMember, Scope, SyncMode};
 use super::{Level, Note, Raft, words};
 use crate::limits::{KV_BYTES_QUOTA, KV_BYTES_WARN};
 

@@ -1,9 +1,36 @@
-//! A probe's report as the model shows it.
+//! What the probe of a server got, as the model shows it.
 
 use std::time::Duration;
 
-use super::patroni::Probe;
+use serde::Serialize;
+
 use crate::probe::{Answer, Login, Report};
+
+/// What the probe of a server got.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Probe {
+    /// `healthy`, `suspect`, `unhealthy` or `unknown`.
+    pub health: &'static str,
+    /// `accepting`, `refused`, `silent` ...; none before the first answer.
+    pub answer: Option<&'static str>,
+    /// Who was asked, `host:port`.
+    pub target: String,
+    /// How long ago, in milliseconds.
+    pub age_ms: Option<u64>,
+    /// Until the first answer, in microseconds.
+    pub latency_us: Option<u64>,
+    /// Probes in a row that found it not accepting.
+    pub tries: u32,
+    /// PostgreSQL's code of the error that it sent.
+    pub sqlstate: Option<String>,
+    /// Its message, or what else is to be said.
+    pub message: Option<String>,
+    /// Whether it said to be in recovery, where we may ask.
+    pub in_recovery: Option<bool>,
+    /// Whether the answer is older than it should be.
+    pub stale: bool,
+}
 
 impl Probe {
     /// What a report says; older than `fresh` it is marked as old.

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::patroni::{PgMember, Scope, SyncMode};
+use super::scope::{PgMember, Scope, SyncMode};
 use super::words::{bytes, seconds};
 use super::{Answer, Cluster, Level, Overview, Raft, Remedy, Verdict};
 

@@ -4,6 +4,7 @@
 //! hazard there.
 
 pub mod command;
+pub mod error;
 pub mod frame;
 pub mod message;
 pub mod pickle;
@@ -20,6 +21,7 @@ pub mod utility;
 pub mod value;
 
 pub use command::Command;
+pub use error::MessageError;
 pub use message::Message;
 pub use seal::Key;
 pub use session::{Codec, Keys, Session, SessionError};

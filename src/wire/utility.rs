@@ -3,7 +3,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::message::MessageError;
+use super::error::MessageError;
 use super::pickle::{Encode, Writer};
 use super::value::Value;
 use crate::address::Address;

@@ -1,8 +1,9 @@
 //! `__onMessageReceived`: votes, appends and what follows them (spec 3.1 to 3.5).
 
+use pg_witness::wire::MessageError;
 use pg_witness::wire::Value;
 use pg_witness::wire::message::{
-    Append, AppendBody, ApplyOutcome, FragmentPart, Message, MessageError, decode_entry,
+    Append, AppendBody, ApplyOutcome, FragmentPart, Message, decode_entry,
 };
 
 use super::commands::Callback;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::*;
 use crate::config::Commands;
 use crate::reason::{Place, Reason};
-use crate::status::patroni::{Probe, Row, scopes};
+use crate::status::patroni::{Row, scopes};
+use crate::status::probe::Probe;
 use crate::status::{Counters, Disk, RaftMember};
 
 /// A store as two data nodes write it, and what the probes got.
