@@ -13,15 +13,62 @@
 //! * [`terms`]: which term is believed, and when a leader counts as there;
 //! * [`canvass`]: what the others say of a leader that we do not hear;
 //! * [`candidacy`]: whether to stand for election;
+//! * [`leaders`]: who leads, by what was heard;
+//! * [`joining`]: how we get into the group (S17);
+//! * [`hand_over`]: when leadership is given back;
 //! * [`applying`]: members that cannot apply what they hold, and how they are restored.
 
 pub mod applying;
 pub mod candidacy;
 pub mod canvass;
 pub mod eligibility;
+pub mod hand_over;
+pub mod joining;
+pub mod leaders;
 pub mod memory;
 pub mod past;
 pub mod peers;
 pub mod terms;
 #[cfg(test)]
 mod testing;
+
+use std::cell::RefCell;
+
+use applying::Restoring;
+use canvass::Canvass;
+use eligibility::Eligibility;
+use joining::Joining;
+use leaders::Leaders;
+use peers::PeerTable;
+
+/// What a member of one cluster decides by. Each part in a cell of its own: none is
+/// borrowed over an await, and one part may be asked while another changes.
+#[derive(Debug)]
+pub struct Elector {
+    /// What proves that our word counts (S7).
+    pub eligibility: RefCell<Eligibility>,
+    /// What each peer has shown of itself.
+    pub peers: RefCell<PeerTable>,
+    /// Who leads.
+    pub leaders: RefCell<Leaders>,
+    /// What others say of a leader that we do not hear.
+    pub canvass: RefCell<Canvass>,
+    /// How far we are with getting into the group.
+    pub joining: RefCell<Joining>,
+    /// The attempts to restore members.
+    pub restoring: RefCell<Restoring>,
+}
+
+impl Default for Elector {
+    /// That of a voter which has heard of nobody yet.
+    fn default() -> Self {
+        Self {
+            eligibility: RefCell::new(Eligibility::voter()),
+            peers: RefCell::default(),
+            leaders: RefCell::default(),
+            canvass: RefCell::default(),
+            joining: RefCell::default(),
+            restoring: RefCell::default(),
+        }
+    }
+}

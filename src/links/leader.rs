@@ -31,6 +31,7 @@ pub use action::{Action, CloseReason};
 use link::{Answer, Beat, Bound, Holds, Link, Send};
 pub use peer::{ConnId, Fence, Peer};
 
+use crate::address::Address;
 use crate::bugs::{Bug, planted};
 use crate::ids::{EntryId, LogIndex, Term};
 use crate::reactor::Instant;
@@ -388,38 +389,26 @@ impl Leader {
         self.uncounted_replies
     }
 
-    /// When a majority last was in contact, ourselves included (S12): the
-    /// latest instant since which enough of `others`, the other voters, have
-    /// answered. The beginning of the leadership counts as an answer (spec
-    /// 5.4). None if we are a majority alone.
-    pub fn quorum_contact<'a>(&self, others: impl Iterator<Item = &'a Peer>) -> Option<Instant> {
-        self.quorum(others, |progress| progress.last_response)
-    }
-
-    /// As [`Leader::quorum_contact`], but when the answered appends were sent:
-    /// no other leader had been elected by then. It is what a lease counts
-    /// from.
-    pub fn quorum_sent_at<'a>(&self, others: impl Iterator<Item = &'a Peer>) -> Option<Instant> {
-        self.quorum(others, |progress| progress.answered_sent_at)
-    }
-
-    fn quorum<'a>(
+    /// Whether a majority of `members` is in contact (S12): `me` is, if it is one of them,
+    /// and whoever has answered within `limit`. The beginning of the leadership counts
+    /// as an answer (spec 5.4).
+    pub fn has_quorum<'a>(
         &self,
-        others: impl Iterator<Item = &'a Peer>,
-        contact: impl Fn(&Progress) -> Option<Instant>,
-    ) -> Option<Instant> {
-        let mut contacts: Vec<Instant> = others
-            .map(|peer| {
-                self.peers
-                    .get(peer)
-                    .and_then(&contact)
-                    .unwrap_or(self.since)
-            })
-            .collect();
-        contacts.sort_unstable_by(|a, b| b.cmp(a));
-        // Of n + 1 voters a majority is (n + 1) / 2 + 1, one of them ourselves.
-        let needed = contacts.len().div_ceil(2);
-        contacts.get(needed.checked_sub(1)?).copied()
+        members: impl IntoIterator<Item = &'a Address>,
+        me: &Address,
+        limit: Duration,
+        now: Instant,
+    ) -> bool {
+        let mut count = 0_usize;
+        let mut present = 0_usize;
+        for member in members {
+            let heard = self.last_response(&Peer::Member(member.clone()));
+            let heard = heard.unwrap_or(self.since);
+            let there = member == me || now.saturating_duration_since(heard) < limit;
+            count = count.saturating_add(1);
+            present = present.saturating_add(usize::from(there));
+        }
+        present > count / 2
     }
 }
 

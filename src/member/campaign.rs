@@ -68,7 +68,7 @@ impl Member {
             let name = &self.name;
             log::info!("{name}: no leader is heard of; asking for votes{times}");
         }
-        *self.reported_leader.borrow_mut() = None;
+        self.elector.leaders.borrow_mut().lost();
         let campaign = async {
             self.catch_up_with_terms(&engine).await?;
             engine.campaign().await
@@ -86,7 +86,7 @@ impl Member {
     /// What speaks against standing for election.
     fn objection(&self) -> Option<Objection> {
         let others = self.others();
-        let peers = self.peers.borrow();
+        let peers = self.elector.peers.borrow();
         let known = others.iter().map(|peer| {
             let record = peers.get(peer);
             Other {
@@ -132,12 +132,12 @@ impl Member {
             }
             let Some(status) = status else { continue };
             named |= self.hear_of_leader(&peer, &status);
-            if named && self.canvass.borrow().is_respected(Instant::now()) {
+            if named && self.elector.canvass.borrow().is_respected(Instant::now()) {
                 return true;
             }
         }
         if !named {
-            self.canvass.borrow_mut().end();
+            self.elector.canvass.borrow_mut().end();
         }
         false
     }
@@ -146,12 +146,12 @@ impl Member {
     fn hear_of_leader(&self, peer: &Address, status: &StatusReply) -> bool {
         let (now, recent) = (Instant::now(), self.recent());
         let ours = self.replica.borrow().vote.term.term;
-        let peers = self.peers.borrow();
+        let peers = self.elector.peers.borrow();
         let ignored = |leader: &Address| peers.is_ignored(leader, recent, now);
         let Some(leader) = canvass::leader_named(status, &self.me, ours, ignored) else {
             return false;
         };
-        let mut canvass = self.canvass.borrow_mut();
+        let mut canvass = self.elector.canvass.borrow_mut();
         if canvass.hear(leader, status.commit_idx, now) {
             let says = match peer == leader {
                 true => format!("{peer} leads, but what it sends does not arrive here"),
@@ -164,7 +164,7 @@ impl Member {
 
     /// The leader that others hear and we do not, by what they said lately.
     pub(super) fn leader_elsewhere(&self) -> Option<Address> {
-        let canvass = self.canvass.borrow();
+        let canvass = self.elector.canvass.borrow();
         canvass.leader(self.recent(), Instant::now()).cloned()
     }
 

@@ -109,7 +109,7 @@ impl Member {
     fn other_witnesses(&self) -> Vec<Address> {
         let replica = self.replica.borrow();
         let others = replica.log.members().iter().filter(|a| **a != self.me);
-        let peers = self.peers.borrow();
+        let peers = self.elector.peers.borrow();
         let is_witness = |peer: &&Address| {
             let told = peers.told(peer);
             told.is_some_and(|told| told.version.starts_with("pg-witness"))

@@ -89,17 +89,22 @@ impl Member {
         let asked: Vec<_> = members
             .into_iter()
             .filter(|peer| *peer != self.me && self.connection(peer).is_some())
-            .filter(|peer| self.peers.borrow_mut().begin_refresh(peer, fresh, now))
+            .filter(|peer| {
+                self.elector
+                    .peers
+                    .borrow_mut()
+                    .begin_refresh(peer, fresh, now)
+            })
             .map(|peer| {
                 // One that was silent before is not waited for.
-                let awaited = !self.peers.borrow().is_silent(&peer);
+                let awaited = !self.elector.peers.borrow().is_silent(&peer);
                 let member = self.clone();
                 let task = reactor::spawn(async move {
                     let keys = member.keys.borrow().clone();
                     let answer = ask_status(&peer, &keys, limits::TOLD_TIME_MAX).await;
                     member.note_responder(&peer, answer.as_ref().err());
                     let told = answer.as_ref().ok().map(told);
-                    member.peers.borrow_mut().end_refresh(&peer, told);
+                    member.elector.peers.borrow_mut().end_refresh(&peer, told);
                 });
                 (awaited, Detached(Some(task)))
             })
@@ -115,7 +120,7 @@ impl Member {
     /// it only looks so. A machine that lost its power closes no connection.
     fn is_there(&self, peer: &Address, leader: Option<&Address>) -> bool {
         let linked = self.connection(peer).is_some();
-        linked && (leader == Some(peer) || !self.peers.borrow().is_silent(peer))
+        linked && (leader == Some(peer) || !self.elector.peers.borrow().is_silent(peer))
     }
 
     /// What speaks for another place of this witness.
@@ -138,7 +143,7 @@ impl Member {
     fn raft(&self) -> Raft {
         let leader = self.known_leader().or_else(|| self.leader_elsewhere());
         let leads = leader.as_ref() == Some(&self.me);
-        let heard = self.leader.borrow().as_ref().map(|(_, _, at)| *at);
+        let leaders = self.elector.leaders.borrow();
         let reason = self.reason();
         let (why, remedy) = (
             reason.map(|reason| format!("it {}", self.reason_in_words(reason))),
@@ -146,7 +151,7 @@ impl Member {
         );
         let replica = self.replica.borrow();
         let log = &replica.log;
-        let peers = self.peers.borrow();
+        let peers = self.elector.peers.borrow();
         let members = log.members().iter();
         let members = members.map(|address| {
             let this = *address == self.me;
@@ -199,12 +204,11 @@ impl Member {
                 .get(),
             leader_heard_ms: match leads {
                 true => Some(0),
-                false => heard.map(|at| ms(at.elapsed())),
+                false => leaders.heard_at().map(|at| ms(at.elapsed())),
             },
             leader_since_ms: leader.as_ref().and_then(|leader| {
-                let reported = self.reported_leader.borrow();
-                let since = reported.as_ref().filter(|(name, _)| name == leader);
-                since.map(|(_, since)| ms(since.elapsed()))
+                let since = leaders.leads_since(leader);
+                since.map(|since| ms(since.elapsed()))
             }),
             leader: leader.map(|leader| leader.to_string()),
             commit_index: log.commit().get(),
@@ -221,9 +225,8 @@ impl Member {
 
     /// How long ago the peer was heard as leader, if it was the last to lead.
     fn heard_from(&self, peer: &Address) -> Option<Duration> {
-        let leader = self.leader.borrow();
-        let (address, _, at) = leader.as_ref()?;
-        (address == peer).then(|| at.elapsed())
+        let heard = self.elector.leaders.borrow().heard_from(peer)?;
+        Some(heard.elapsed())
     }
 
     fn counters(&self) -> Counters {

@@ -16,8 +16,18 @@ impl Member {
     pub(super) fn note_lack(&self, peer: &Address, status: &StatusReply) {
         let commit = self.replica.borrow().log.commit().get();
         let now = Instant::now();
-        let lacks = self.peers.borrow_mut().compare(peer, status, commit, now);
-        if lacks && self.peers.borrow().have_all_forgotten(&self.others()) {
+        let lacks = self
+            .elector
+            .peers
+            .borrow_mut()
+            .compare(peer, status, commit, now);
+        if lacks
+            && self
+                .elector
+                .peers
+                .borrow()
+                .have_all_forgotten(&self.others())
+        {
             self.estrange();
         }
         self.teach_waiting();
@@ -34,18 +44,21 @@ impl Member {
     pub(super) fn may_teach(&self, peer: &Address) -> bool {
         let connected = |other: &Address| self.connection(other).is_some();
         let (others, now) = (self.others(), Instant::now());
-        self.peers.borrow().may_teach(peer, &others, connected, now)
+        self.elector
+            .peers
+            .borrow()
+            .may_teach(peer, &others, connected, now)
     }
 
     /// Leads those that had to wait until more was known.
     pub(super) fn teach_waiting(&self) {
         for peer in self.others() {
-            let waits = self.peers.borrow().is_to_be_taught(&peer);
+            let waits = self.elector.peers.borrow().is_to_be_taught(&peer);
             if !waits || !self.may_teach(&peer) {
                 continue;
             }
             if let Some(connection) = self.connection(&peer) {
-                self.peers.borrow_mut().taught(&peer);
+                self.elector.peers.borrow_mut().taught(&peer);
                 self.lead_peer(Peer::Member(peer), &connection);
             }
         }

@@ -103,7 +103,7 @@ impl Member {
         }
         let members = replica.log.members();
         let others = members.iter().filter(|address| **address != self.me);
-        let peers = self.peers.borrow();
+        let peers = self.elector.peers.borrow();
         let shown = others.filter_map(|peer| Some(peers.told(peer)?.term));
         term.get() <= terms::ceiling(ours, shown.collect(), members.len())
     }
@@ -112,7 +112,7 @@ impl Member {
     fn is_led_beside(&self, candidate: &Address) -> bool {
         let timing = &self.config.timing;
         let leader = self.known_leader();
-        let heard = self.leader.borrow().as_ref().map(|(_, _, at)| *at);
+        let heard = self.elector.leaders.borrow().heard_at();
         let (Some(leader), Some(heard)) = (leader, heard) else {
             return false;
         };
@@ -149,7 +149,7 @@ impl Member {
         if self.has_voice() {
             self.acquainted(peer).await;
         }
-        let known = self.hears(peer) && self.peers.borrow().is_verified(peer);
+        let known = self.hears(peer) && self.elector.peers.borrow().is_verified(peer);
         if !self.may_vote() || !known || self.is_led_beside(peer) {
             self.refuse_vote(peer, term);
             return;
@@ -225,16 +225,13 @@ impl Member {
     /// A leader was heard of.
     fn contact(&self, peer: &Address, term: Term) {
         self.clock.restart();
-        self.canvass.borrow_mut().end();
-        if !self.followed.get() && self.has_voice() {
-            self.followed.set(true);
+        self.elector.canvass.borrow_mut().end();
+        if self.has_voice() {
+            self.elector.joining.borrow_mut().followed();
         }
         let now = Instant::now();
-        *self.leader.borrow_mut() = Some((peer.clone(), term, now));
-        let mut reported = self.reported_leader.borrow_mut();
-        if reported.as_ref().is_none_or(|(leader, _)| leader != peer) {
-            *reported = Some((peer.clone(), now));
-            drop(reported);
+        let news = self.elector.leaders.borrow_mut().hear(peer, term, now);
+        if news {
             if let Some(times) = self.tallies.count_of_member("leads") {
                 log::info!("{}: {peer} leads, term {term}{times}", self.name);
             }
@@ -258,7 +255,7 @@ impl Member {
             follower::outdated(&replica.vote, peer, append.term)
         };
         if let Some(why) = outdated {
-            self.peers.borrow_mut().ignore(peer, Instant::now());
+            self.elector.peers.borrow_mut().ignore(peer, Instant::now());
             self.on_ignored(peer, append.term, why);
             let other = OtherLeader {
                 address: peer.clone(),
@@ -303,10 +300,10 @@ impl Member {
 
     fn on_ignored(&self, peer: &Address, term: Term, why: Ignored) {
         // Of a peer that is not known yet it may be another cluster's term.
-        let known = self.peers.borrow().is_verified(peer);
+        let known = self.elector.peers.borrow().is_verified(peer);
         if why == Ignored::SecondLeader
             && known
-            && self.peers.borrow_mut().claims(peer, term)
+            && self.elector.peers.borrow_mut().claims(peer, term)
             && let Some(times) = self.tallies.count("second leader")
         {
             let ours = self.replica.borrow().vote.node.clone();
@@ -497,7 +494,7 @@ impl Member {
     /// What we may say as long as our word does not count: nothing that the
     /// leader could count as an acknowledgement (S7).
     fn voiced(&self, peer: &Address, answer: NextNodeIdx) -> NextNodeIdx {
-        let counts = self.has_voice() && self.peers.borrow().is_verified(peer);
+        let counts = self.has_voice() && self.elector.peers.borrow().is_verified(peer);
         if answer.success {
             self.accepted.set(Instant::now());
         }

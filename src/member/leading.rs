@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Member, Trouble};
-use crate::address::Address;
+use crate::election::hand_over::{Follower, HandOver};
 use crate::ids::{EntryId, LogIndex, Term};
 use crate::limits;
 use crate::links::connection::Connection;
@@ -32,13 +32,11 @@ pub struct Leadership {
     /// What is on its way into the log. Shared with the proposals under way,
     /// which may outlive the leadership.
     pub proposals: Rc<RefCell<Proposals>>,
-    since: Instant,
     renewed: Instant,
     /// When expiries were last proposed.
     expired: Option<Instant>,
     snapshots: BTreeMap<Peer, Arc<[u8]>>,
-    handed_over: Option<Instant>,
-    caught_up: BTreeMap<Address, Instant>,
+    hand_over: HandOver,
 }
 
 fn bytes_range(range: &std::ops::Range<u64>) -> std::ops::Range<usize> {
@@ -82,11 +80,6 @@ const SNAPSHOT_PACE: Duration = Duration::from_millis(5);
 /// Before an expiry that was refused is proposed again.
 const EXPIRY_PAUSE: Duration = Duration::from_millis(500);
 
-/// How long a data node must have been caught up before it is handed
-/// leadership, and how long until the next attempt.
-const HAND_OVER_AFTER: Duration = Duration::from_secs(60);
-const HAND_OVER_AGAIN: Duration = Duration::from_secs(600);
-
 impl Member {
     /// We were elected.
     pub(super) fn start_leading(self: &Rc<Self>, term: Term) {
@@ -104,7 +97,7 @@ impl Member {
             if !members.contains(address) {
                 continue;
             }
-            self.peers.borrow_mut().taught(address);
+            self.elector.peers.borrow_mut().taught(address);
             let fenced = link.fenced == Some((connection.id, term));
             let fence = if fenced || !link.unanswered {
                 Fence::Clean
@@ -124,18 +117,16 @@ impl Member {
         }
         let proposals = Proposals::new(self.replica.borrow().held());
         log::info!("{}: this witness leads, term {term}", self.name);
-        *self.reported_leader.borrow_mut() = Some((self.me.clone(), now));
+        self.elector.leaders.borrow_mut().lead(&self.me, now);
         *self.leadership.borrow_mut() = Some(Leadership {
             term,
             leader,
             reverted: BTreeSet::new(),
             proposals: Rc::new(RefCell::new(proposals)),
-            since: now,
             renewed: now,
             expired: None,
             snapshots: BTreeMap::new(),
-            handed_over: None,
-            caught_up: BTreeMap::new(),
+            hand_over: HandOver::default(),
         });
         self.notify();
     }
@@ -150,7 +141,7 @@ impl Member {
             self.name,
             leadership.term
         );
-        *self.reported_leader.borrow_mut() = None;
+        self.elector.leaders.borrow_mut().lost();
         self.replica.borrow_mut().store.forget_expiries();
         for (address, link) in self.links.borrow_mut().iter_mut() {
             let peer = Peer::Member(address.clone());
@@ -390,7 +381,12 @@ impl Member {
             if renew {
                 leadership.renewed = now;
             }
-            (renew, self.has_quorum(leadership, now))
+            // Spec 5.5
+            let limit = self.config.timing.leader_fallback_timeout;
+            let replica = self.replica.borrow();
+            let members = replica.log.members();
+            let quorum = leadership.leader.has_quorum(members, &self.me, limit, now);
+            (renew, quorum)
         };
         if !quorum {
             self.report(Trouble::NoQuorum);
@@ -403,23 +399,6 @@ impl Member {
         }
         self.expire(now).await;
         self.hand_over(now);
-    }
-
-    /// Whether a majority, ourselves included, answered within the time after
-    /// which a leader gives up (spec 5.5).
-    fn has_quorum(&self, leadership: &Leadership, now: Instant) -> bool {
-        let limit = self.config.timing.leader_fallback_timeout;
-        let replica = self.replica.borrow();
-        let members = replica.log.members();
-        let heard = members.iter().filter(|address| {
-            **address == self.me || {
-                let last = leadership
-                    .leader
-                    .last_response(&Peer::Member((*address).clone()));
-                now.duration_since(last.unwrap_or(leadership.since)) < limit
-            }
-        });
-        heard.count() > members.len() / 2
     }
 
     /// Proposes the expiry of the keys that are due. One that the engine
@@ -469,33 +448,21 @@ impl Member {
         let Some(leadership) = guard.as_mut() else {
             return;
         };
-        let replica = self.replica.borrow();
-        let last = replica.log.last().index;
-        let mut candidate = None;
-        for address in replica.log.members().iter().filter(|a| **a != self.me) {
-            let matched = leadership.leader.matched(&Peer::Member(address.clone()));
-            // One round trip behind is caught up too.
-            let close = matched.is_some_and(|m| m.get().saturating_add(1) >= last.get());
-            if close && self.peers.borrow().takes_leadership(address) {
-                let since = *leadership.caught_up.entry(address.clone()).or_insert(now);
-                if matched == Some(last) && now.duration_since(since) >= HAND_OVER_AFTER {
-                    candidate = Some(address.clone());
-                }
-            } else {
-                leadership.caught_up.remove(address);
-            }
-        }
-        let waited = leadership
-            .handed_over
-            .is_none_or(|at| now.duration_since(at) >= HAND_OVER_AGAIN);
-        let Some(address) = candidate.filter(|_| waited) else {
+        let last = self.replica.borrow().log.last().index;
+        let peers = self.elector.peers.borrow();
+        let followers = self.others().into_iter().map(|address| Follower {
+            matched: leadership.leader.matched(&Peer::Member(address.clone())),
+            takes_leadership: peers.takes_leadership(&address),
+            address,
+        });
+        let Some(address) = leadership.hand_over.candidate(followers, last, now) else {
             return;
         };
         // Without a connection nothing is asked of it, and the next look tries again.
         let Some(connection) = self.connection(&address) else {
             return;
         };
-        leadership.handed_over = Some(now);
+        leadership.hand_over.tried(now);
         log::info!("{}: handing leadership over to {address}", self.name);
         connection.send(&Message::TimeoutNow {
             term: leadership.term,

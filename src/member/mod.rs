@@ -76,7 +76,6 @@ use futures_channel::oneshot;
 use smol::lock::Semaphore;
 
 use self::clock::ElectionClock;
-use self::joining::Obstacle;
 use self::leading::Leadership;
 use self::liveness::Pulse;
 use self::recovery::Foundation;
@@ -85,10 +84,7 @@ pub use self::trouble::Trouble;
 use crate::address::Address;
 use crate::config::ClusterConfig;
 use crate::disk::{Standing, Worker};
-use crate::election::applying::Restoring;
-use crate::election::canvass::Canvass;
-use crate::election::eligibility::Eligibility;
-use crate::election::peers::PeerTable;
+use crate::election::Elector;
 use crate::ids::{EntryId, Term};
 use crate::links::connection::Connection;
 use crate::links::leader::{ConnId, Peer};
@@ -118,34 +114,20 @@ pub struct Member {
     guests: RefCell<BTreeMap<ConnId, Rc<Connection>>>,
     strangers: RefCell<BTreeMap<ConnId, Rc<Connection>>>,
     leadership: RefCell<Option<Leadership>>,
-    /// The leader we heard last, and its term.
-    leader: RefCell<Option<(Address, Term, Instant)>>,
-    /// What each peer has shown of itself.
-    peers: RefCell<PeerTable>,
-    restoring: RefCell<Restoring>,
+    /// What it decides by.
+    elector: Elector,
     /// When a leader was last told a success, or none was due.
     accepted: Cell<Instant>,
     /// Appends that the engine did not accept.
     refused_appends: Cell<u64>,
-    /// What proves that our word counts (S7).
-    eligibility: RefCell<Eligibility>,
     /// What the next engine is to begin with, where that changes.
     foundation: RefCell<Option<Foundation>>,
-    /// Why we do not ask to be added (S17).
-    obstacle: RefCell<Option<Obstacle>>,
-    /// The leader did not list us when it was asked last, and we have not asked it
-    /// to add us since.
-    unlisted: Cell<bool>,
-    /// Whether a leader was followed since the start while our word counted: if its
-    /// group does not list us after that, we were removed.
-    followed: Cell<bool>,
     /// Our state is of a group to which no configured partner belongs.
     other_group: Cell<bool>,
     /// A node that is heard like a member, before its `add` has come.
     newcomer: RefCell<Option<Address>>,
     /// What limits the questions whether somebody is one.
     newcomer_questions: Semaphore,
-    canvass: RefCell<Canvass>,
     quota: RefCell<quota::Quota>,
     /// Why our state could not be opened again, when that was tried last.
     disk_error: RefCell<Option<Rc<str>>>,
@@ -167,8 +149,6 @@ pub struct Member {
     last_unreadable: Cell<Option<(IpAddr, Instant)>>,
     /// Of the lines that others cause (S16).
     tallies: Tallies,
-    /// Whom our log named last as leader, and since when; none without one.
-    reported_leader: RefCell<Option<(Address, Instant)>>,
     nodes: RefCell<nodes::Nodes>,
     nodes_changed: Event,
     primaries: RefCell<primaries::Primaries>,
@@ -206,10 +186,9 @@ impl Member {
             return Some(self.me.clone());
         }
         let term = self.replica.borrow().vote.term.term;
-        let leader = self.leader.borrow();
-        let (address, of, heard) = leader.as_ref()?;
-        let fresh = heard.elapsed() <= self.config.timing.max_timeout;
-        (*of >= term && fresh && *address != self.me).then(|| address.clone())
+        let leaders = self.elector.leaders.borrow();
+        let leader = leaders.known(term, self.config.timing.max_timeout, Instant::now())?;
+        (*leader != self.me).then(|| leader.clone())
     }
 
     fn notify(&self) {

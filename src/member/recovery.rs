@@ -77,7 +77,7 @@ impl Member {
             )
         };
         let alone = eligibility.alone();
-        *self.eligibility.borrow_mut() = eligibility;
+        *self.elector.eligibility.borrow_mut() = eligibility;
         if let Some(proof) = alone {
             self.become_voter(&proof);
         }
@@ -175,7 +175,7 @@ impl Member {
         };
         let now = Instant::now();
         let proof = {
-            let mut eligibility = self.eligibility.borrow_mut();
+            let mut eligibility = self.elector.eligibility.borrow_mut();
             eligibility.on_status(peer, asked, now, answer)
         };
         self.conclude(proof);
@@ -183,14 +183,18 @@ impl Member {
 
     /// A leader answered `members`: whether that was the reading that counts.
     pub(super) fn note_members(&self, leads: bool, listed: bool, end: LogIndex) -> bool {
-        let mut eligibility = self.eligibility.borrow_mut();
+        let mut eligibility = self.elector.eligibility.borrow_mut();
         eligibility.on_members(leads, listed, end)
     }
 
     /// A leader was heard of while our word does not count. `end`: where its log
     /// ends, if its message shows that: one without entries that fits.
     pub(super) fn note_append(&self, leader: &Address, term: Term, end: Option<LogIndex>) {
-        let first = self.eligibility.borrow_mut().on_append(leader, term, end);
+        let first = self
+            .elector
+            .eligibility
+            .borrow_mut()
+            .on_append(leader, term, end);
         // An idle cluster would commit nothing for long; this changes nothing
         // and proves as much as any write.
         if first && let Some(connection) = self.connection(leader) {
@@ -208,7 +212,7 @@ impl Member {
         }
         let proof = {
             let replica = self.replica.borrow();
-            let mut eligibility = self.eligibility.borrow_mut();
+            let mut eligibility = self.elector.eligibility.borrow_mut();
             let stored = (replica.log.last().index > LogIndex::FIRST)
                 .then(|| eligibility.on_stored(replica.log.additions(&self.me)))
                 .flatten();
@@ -228,7 +232,7 @@ impl Member {
         match proof {
             Some(proof) => self.become_voter(&proof),
             None => {
-                let arrival = self.eligibility.borrow().arrival();
+                let arrival = self.elector.eligibility.borrow().arrival();
                 if self.replica.borrow().arrival != arrival && self.foundation.borrow().is_none() {
                     self.save_arrival();
                 }
@@ -238,14 +242,14 @@ impl Member {
 
     /// Keeps what was shown, for the next start.
     fn save_arrival(&self) {
-        let arrival = self.eligibility.borrow().arrival();
+        let arrival = self.elector.eligibility.borrow().arrival();
         self.replica.borrow_mut().arrival = arrival;
         self.stand(self.standing());
     }
 
     /// Makes our word count from now on, durably.
     fn become_voter(&self, proof: &Proof) {
-        self.eligibility.borrow_mut().become_voter();
+        self.elector.eligibility.borrow_mut().become_voter();
         match proof {
             Proof::NewCluster { refused, .. } if !refused.is_empty() => log::warn!(
                 "{}: this witness is a voter now: {proof}. If it replaces one that was lost, \
@@ -275,7 +279,7 @@ impl Member {
 
     /// Whether a leader has told us that its group does not list us.
     pub(super) fn is_unlisted(&self) -> bool {
-        let reading = self.eligibility.borrow().arrival().reading;
+        let reading = self.elector.eligibility.borrow().arrival().reading;
         matches!(reading, Some(Reading::Unlisted { .. }))
     }
 }

@@ -11,7 +11,7 @@ use crate::wire::message::Message;
 impl Member {
     /// The members that cannot apply what they hold.
     pub(super) fn unable_to_apply(&self) -> Vec<Address> {
-        let peers = self.peers.borrow();
+        let peers = self.elector.peers.borrow();
         let mut connected = self.connected_members();
         connected.retain(|peer| peers.cannot_apply(peer));
         connected
@@ -34,8 +34,8 @@ impl Member {
         };
         let name = &self.name;
         let step = {
-            let peers = self.peers.borrow();
-            self.restoring.borrow_mut().step(&peers, ours, now)
+            let peers = self.elector.peers.borrow();
+            self.elector.restoring.borrow_mut().step(&peers, ours, now)
         };
         match step {
             None => {}

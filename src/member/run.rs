@@ -16,7 +16,7 @@ use super::liveness::Pulse;
 use super::{Member, Trouble};
 use crate::config::{ClusterConfig, Election};
 use crate::disk::{Condition, DiskError, Recovered, Standing, Worker};
-use crate::election::eligibility::Eligibility;
+use crate::election::Elector;
 use crate::ids::Term;
 use crate::limits;
 use crate::links::follower::Vouched;
@@ -84,7 +84,6 @@ impl Member {
         let fresh = recovered.checkpoint.is_none() && recovered.entries.is_empty();
         let members = configured_members(&config);
         let changed = Rc::new(Event::new());
-        let eligibility = Eligibility::voter();
         let replica = Replica::new(
             me.clone(),
             members,
@@ -109,21 +108,14 @@ impl Member {
             guests: RefCell::default(),
             strangers: RefCell::default(),
             leadership: RefCell::default(),
-            leader: RefCell::default(),
             peers_changed: Event::new(),
             accepted: Cell::new(Instant::now()),
             refused_appends: Cell::default(),
-            peers: RefCell::default(),
-            restoring: RefCell::default(),
-            eligibility: RefCell::new(eligibility),
+            elector: Elector::default(),
             foundation: RefCell::default(),
-            obstacle: RefCell::default(),
-            unlisted: Cell::default(),
-            followed: Cell::default(),
             other_group: Cell::default(),
             newcomer: RefCell::default(),
             newcomer_questions: Semaphore::new(limits::NEWCOMERS_ASKED_MAX),
-            canvass: RefCell::default(),
             quota: RefCell::default(),
             disk_error: RefCell::default(),
             listen_error: RefCell::default(),
@@ -139,7 +131,6 @@ impl Member {
             unreadable: Cell::default(),
             last_unreadable: Cell::default(),
             tallies: Tallies::default(),
-            reported_leader: RefCell::default(),
             nodes: RefCell::default(),
             nodes_changed: Event::new(),
             primaries: RefCell::default(),
@@ -456,8 +447,8 @@ impl Member {
     /// stuck, whatever the cause; link and engine begin anew.
     fn watch_progress(&self) {
         let leader = self.known_leader().filter(|leader| *leader != self.me);
-        let due =
-            leader.filter(|leader| self.has_voice() && self.peers.borrow().is_verified(leader));
+        let due = leader
+            .filter(|leader| self.has_voice() && self.elector.peers.borrow().is_verified(leader));
         let Some(leader) = due else {
             self.accepted.set(Instant::now());
             return;

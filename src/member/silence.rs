@@ -50,15 +50,19 @@ impl Member {
     /// What the reason is about, where that is known.
     fn detail(&self, reason: Reason) -> Option<String> {
         match reason {
-            Reason::NoMember => self.obstacle.borrow().as_ref().map(ToString::to_string),
-            Reason::Recovering => Some(self.eligibility.borrow().awaits().to_string()),
+            Reason::NoMember => {
+                let joining = self.elector.joining.borrow();
+                joining.obstacle().map(ToString::to_string)
+            }
+            Reason::Recovering => Some(self.elector.eligibility.borrow().awaits().to_string()),
             _ => None,
         }
     }
 
     /// What ends it.
     pub(super) fn remedy(&self, reason: Reason) -> Remedy {
-        if let (Reason::NoMember, Some(obstacle)) = (reason, &*self.obstacle.borrow()) {
+        let joining = self.elector.joining.borrow();
+        if let (Reason::NoMember, Some(obstacle)) = (reason, joining.obstacle()) {
             return obstacle.remedy(&self.config.commands);
         }
         self.with_place(None, |place| reason.remedy(place))
@@ -85,10 +89,10 @@ impl Member {
         let refusal = match self.reason() {
             Some(reason) => Refusal::Ours(reason),
             None if !self.hears(peer) => Refusal::NoMember,
-            None if !self.peers.borrow().is_verified(peer) => Refusal::Unverified,
+            None if !self.elector.peers.borrow().is_verified(peer) => Refusal::Unverified,
             None => Refusal::Led,
         };
-        let news = self.peers.borrow_mut().refuse(peer, refusal);
+        let news = self.elector.peers.borrow_mut().refuse(peer, refusal);
         if news {
             log::info!(
                 "{}: no vote for {peer} in term {term}: {refusal}",

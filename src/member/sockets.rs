@@ -121,13 +121,13 @@ impl Member {
         if proven {
             self.prove(peer, connection);
         }
-        self.peers.borrow_mut().connected_anew(peer);
+        self.elector.peers.borrow_mut().connected_anew(peer);
         self.verify_peers();
         // A newcomer is not led before its `add` has come.
         if !self.is_newcomer(peer) && self.may_teach(peer) {
             self.lead_peer(Peer::Member(peer.clone()), connection);
         } else {
-            self.peers.borrow_mut().teach_later(peer);
+            self.elector.peers.borrow_mut().teach_later(peer);
         }
         self.notify();
     }

@@ -42,7 +42,11 @@ impl Member {
         for peer in peers.into_iter().filter(|peer| *peer != self.me) {
             let wanted = self.standing() == Standing::Estranged || self.is_recovering();
             let now = Instant::now();
-            let ask = self.peers.borrow_mut().begin_question(&peer, wanted, now);
+            let ask = self
+                .elector
+                .peers
+                .borrow_mut()
+                .begin_question(&peer, wanted, now);
             if ask {
                 let member = self.clone();
                 reactor::spawn(async move { member.verify(peer).await }).detach();
@@ -60,7 +64,10 @@ impl Member {
             Ok(status) => self.on_status(&peer, status),
             Err(error) => self.on_no_status(&peer, error),
         }
-        self.peers.borrow_mut().end_question(&peer, Instant::now());
+        self.elector
+            .peers
+            .borrow_mut()
+            .end_question(&peer, Instant::now());
     }
 
     /// The peer is not there, or cannot be asked. If it is connected all the same,
@@ -71,7 +78,7 @@ impl Member {
         if another || self.connection(peer).is_none() {
             return;
         }
-        let trusted = self.peers.borrow_mut().no_answer(peer);
+        let trusted = self.elector.peers.borrow_mut().no_answer(peer);
         if trusted {
             log::warn!(
                 "{}: {peer} does not tell its status; trusting it",
@@ -95,7 +102,7 @@ impl Member {
             Some(Some(other)) => other.to_string(),
             _ => "a node without an address".into(),
         };
-        let news = self.peers.borrow_mut().answered_by(asked, other);
+        let news = self.elector.peers.borrow_mut().answered_by(asked, other);
         if let Some(count) = news.filter(|count| count.is_power_of_two()) {
             log::error!(
                 "{}: {asked} is answered by {who}: what it says does not count. Check where that \
@@ -108,7 +115,7 @@ impl Member {
     fn on_status(&self, peer: &Address, status: &StatusReply) {
         let commit = self.replica.borrow().log.commit().get();
         let (restarted, forgets_terms) = {
-            let mut peers = self.peers.borrow_mut();
+            let mut peers = self.elector.peers.borrow_mut();
             let restarted = !peers.is_verified(peer);
             peers.answered(peer, status, told(status), &self.me);
             peers.note_applying(peer, status, commit);
@@ -122,7 +129,7 @@ impl Member {
         if other.is_some_and(|other| self.consider_stale(peer, other)) {
             return;
         }
-        self.peers.borrow_mut().verified(peer);
+        self.elector.peers.borrow_mut().verified(peer);
         // Once: who lacks something is asked again and again.
         if restarted
             && forgets_terms
@@ -152,7 +159,7 @@ impl Member {
             followed: vote.committed.then_some((&vote.node, vote.term.term)),
             is_led: self.known_leader().is_some(),
         };
-        let peers = self.peers.borrow();
+        let peers = self.elector.peers.borrow();
         let forgets = peers.forgets_terms(peer) || peers.forgets_terms(&other.address);
         past::is_stale(&ours, other, forgets)
     }
@@ -173,7 +180,7 @@ impl Member {
         let known = async {
             loop {
                 let changed = self.changed.listen();
-                if self.peers.borrow().is_verified(peer) {
+                if self.elector.peers.borrow().is_verified(peer) {
                     return;
                 }
                 changed.await;

@@ -66,7 +66,8 @@ impl Member {
         let Append { term, body, .. } = append;
         // Not followed, but known: it leads, whatever we think of it.
         if term >= self.replica.borrow().vote.term.term {
-            *self.leader.borrow_mut() = Some((peer.clone(), term, Instant::now()));
+            let mut leaders = self.elector.leaders.borrow_mut();
+            leaders.note(peer, term, Instant::now());
         }
         if !self.may_end_withdrawal(peer, term) {
             return;
@@ -115,7 +116,7 @@ impl Member {
         match self.replica.borrow().diverged {
             Some(diverged) => term >= diverged.leader_term,
             None => {
-                let peers = self.peers.borrow();
+                let peers = self.elector.peers.borrow();
                 peers.is_verified(peer) && !peers.lacks_something(peer)
             }
         }
@@ -153,7 +154,7 @@ impl Member {
             }
         }
         self.save_hard_state();
-        self.peers.borrow_mut().remembers_again(peer);
+        self.elector.peers.borrow_mut().remembers_again(peer);
         log::warn!(
             "{}: {peer} {holds} that is committed here: this witness takes part again",
             self.name

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::super::{Action, ConnId, Fence, Leader, Peer, Progressed};
 use super::{Log, TIMING, id, idx};
+use crate::address::Address;
 use crate::ids::{LogIndex, Term};
 use crate::limits::{APPEND_BATCH_ENTRIES, UNANSWERED_APPENDS_MAX};
 use crate::reactor::Instant;
@@ -11,8 +12,12 @@ use crate::wire::message::NextNodeIdx;
 
 const CONN: ConnId = ConnId(1);
 
+fn address(n: u8) -> Address {
+    format!("10.0.0.{n}:5010").parse().unwrap()
+}
+
 fn member(n: u8) -> Peer {
-    Peer::Member(format!("10.0.0.{n}:5010").parse().unwrap())
+    Peer::Member(address(n))
 }
 
 /// One leadership and one follower's replies to it.
@@ -53,6 +58,14 @@ impl Rig {
         assert!(rig.taken(rig.log.end() + 1).matched.is_some());
         assert_eq!(rig.sent(), [""; 0]);
         rig
+    }
+
+    /// Of us and the members from 1 on, `members` in all.
+    fn has_quorum(&self, members: u8, limit_ms: u64) -> bool {
+        let members: Vec<_> = (0..members).map(address).collect();
+        let limit = Duration::from_millis(limit_ms);
+        self.leader
+            .has_quorum(&members, &address(0), limit, self.now)
     }
 
     fn connect(&mut self, conn: ConnId, fence: Fence) {
@@ -674,42 +687,29 @@ fn a_reader_is_streamed_to_and_forgotten() {
     rig.refused(2);
     assert_eq!(rig.sent(), ["after 1/0: 2-4, commit 4"]);
     assert_eq!(rig.taken(5).matched, Some(idx(4)));
-    let others = [member(1), member(2)];
-    assert_eq!(
-        rig.leader.quorum_contact(others.iter()),
-        Some(rig.leader.since())
-    );
+    // A reader's answer is no member's.
+    rig.now += Duration::from_secs(1);
+    assert!(!rig.has_quorum(3, 1000));
     rig.leader.disconnected(&rig.peer, CONN);
     assert_eq!(rig.matched(), None);
     assert_eq!(rig.after(100), [""; 0]);
 }
 
 #[test]
-fn quorum_contact_is_when_a_majority_last_answered() {
+fn a_quorum_is_a_majority_that_answered_lately() {
     // S12: the beginning counts as an answer.
     let mut rig = Rig::new(&[0, 1, 2]);
-    let since = rig.now;
-    let others = [member(1), member(2), member(3), member(4)];
-    let quorum = |rig: &Rig, n: usize| rig.leader.quorum_contact(others[..n].iter());
-    assert_eq!(quorum(&rig, 0), None);
-    assert_eq!(quorum(&rig, 2), Some(since));
+    assert!(rig.has_quorum(1, 1) && rig.has_quorum(5, 1));
     rig.sent();
     rig.now += Duration::from_secs(1);
-    let first = rig.now;
-    assert_eq!(rig.taken(4).sent_at, since);
-    assert_eq!(quorum(&rig, 1), Some(first));
-    assert_eq!(quorum(&rig, 2), Some(first));
-    assert_eq!(quorum(&rig, 3), Some(since), "three of four");
-    // A lease counts from when the answered append went out.
-    assert_eq!(rig.leader.quorum_sent_at(others[..2].iter()), Some(since));
-    rig.sent();
-    let sent = rig.now;
-    rig.now += Duration::from_secs(1);
+    assert!(rig.has_quorum(1, 1), "alone we are one");
+    assert!(!rig.has_quorum(2, 1000) && !rig.has_quorum(3, 1000));
+    assert!(rig.has_quorum(5, 1001), "all were there so lately");
     rig.taken(4);
-    assert_eq!(rig.leader.quorum_sent_at(others[..2].iter()), Some(sent));
-    assert_eq!(rig.leader.answered_sent_at(&rig.peer), Some(sent));
+    assert!(rig.has_quorum(2, 1000) && rig.has_quorum(3, 1000));
+    assert!(!rig.has_quorum(4, 1000) && !rig.has_quorum(5, 1000));
     rig.leader.disconnected(&rig.peer, CONN);
-    assert_eq!(quorum(&rig, 2), Some(rig.now), "contact is not a link");
+    assert!(rig.has_quorum(3, 1000), "contact is not a link");
     rig.leader.removed(&rig.peer);
-    assert_eq!(rig.leader.last_response(&rig.peer), None);
+    assert!(!rig.has_quorum(3, 1000));
 }
