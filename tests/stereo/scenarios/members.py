@@ -68,7 +68,7 @@ def both_nodes_recreated(s, witness):
     s.application.await_writes(50)
     if not s.witness.ours:
         return
-    await_that(lambda: s.witness.said("pg-witness reset stereo"), 60, s.describe)
+    await_that(lambda: s.witness.said(r"run: \S+ reset stereo "), 60, s.describe)
     assert not s.witness.said("^this witness leads|^voted for", heard), "it took part"
     s.witness.stop()
     s.witness.operator("reset", "stereo")

@@ -75,7 +75,7 @@ def witness_wiped_while_the_standby_is_down(s):
     s.witness.start()
     # It cannot know whether the two that are gone had committed something together.
     await_that(lambda: s.primary() is None, 3 * s.timing["ttl"], "no majority without the witness's state")
-    waits = r"no vote \(recovering\): .* run: pg-witness adopt --accept-loss stereo$"
+    waits = r"no vote \(recovering\): .* run: \S+ adopt --accept-loss stereo --config \S+$"
     await_that(lambda: s.witness.said(waits, heard), 60, s.describe)
     assert not s.witness.said(r"^voted for |is a voter now|this witness leads", heard)
 
