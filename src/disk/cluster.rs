@@ -12,9 +12,11 @@ use std::sync::Arc;
 use crate::ids::{LogIndex, Term};
 use crate::limits::{DISK_FRAME_BYTES_MAX, DISK_ROUND_BYTES, DISK_SEGMENT_BYTES_MAX};
 
-use super::folder::{at, free_damaged, set_aside, set_aside_before, take_lock};
+use super::folder::{
+    HARD_STATE, SEGMENTS, at, free_damaged, set_aside, set_aside_before, take_lock,
+};
 use super::format::{BLOCK, FrameBuilder, FrameHead, HardSlot, SegmentHeader, place};
-use super::recover::{Found, HARD_STATE, Log, SEGMENTS, State, recover};
+use super::recover::{Found, Log, State, recover};
 use super::segment::Segment;
 use super::storage::{File, Storage};
 use super::{

@@ -1,13 +1,16 @@
-//! A cluster's folder: its lock, and the folders inside it into which state is
+//! A cluster's folder: its files by name, its lock, and the folders inside it into which state is
 //! set aside. Moves files whole, never reads or deletes one.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::DiskError;
-use super::recover::{HARD_STATE, SEGMENTS};
 use super::storage::{Lock, Storage};
 
+/// The two segments of the log.
+pub(super) const SEGMENTS: [&str; 2] = ["log-a", "log-b"];
+/// Term and vote.
+pub(super) const HARD_STATE: &str = "hard-state";
 const LOCK: &str = "lock";
 const DAMAGED: &str = "damaged-";
 const STALE: &str = "stale-";

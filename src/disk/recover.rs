@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::ids::LogIndex;
 use crate::limits::DISK_SEGMENT_BYTES_MAX;
 
+use super::folder::{HARD_STATE, SEGMENTS};
 use super::format::{
     BLOCK, FORMAT, Frame, HardSlot, Read, Record, SegmentHeader, find_frame, frame_at, frame_claim,
     records,
@@ -13,11 +14,6 @@ use super::format::{
 use super::image::Image;
 use super::storage::Storage;
 use super::{Checkpoint, DiskError, StoredEntry};
-
-/// The two segments of the log.
-pub(super) const SEGMENTS: [&str; 2] = ["log-a", "log-b"];
-/// Term and vote.
-pub(super) const HARD_STATE: &str = "hard-state";
 
 /// What the files hold.
 pub(super) struct Found {

@@ -25,8 +25,9 @@ use crate::limits::{DISK_QUEUE_BYTES_MAX, DISK_ROUND_BYTES};
 use crate::reactor::Instant;
 
 use super::cluster::Cluster;
+use super::stats::{Stats, today};
 use super::storage::{File, RealStorage, Storage};
-use super::{Checkpoint, DiskError, HardState, Readable, Recovered, Stats, StoredEntry, today};
+use super::{Checkpoint, DiskError, HardState, Readable, Recovered, StoredEntry};
 
 /// From how many waiting clusters of one file system on its sync replaces their
 /// own. A `syncfs` also writes what others left dirty, and the inodes' times,

@@ -19,6 +19,7 @@
 mod action;
 mod inflights;
 mod link;
+mod log_view;
 mod peer;
 mod snapshot;
 #[cfg(test)]
@@ -28,7 +29,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use action::{Action, CloseReason};
+pub use link::Timing;
 use link::{Answer, Beat, Bound, Holds, Link, Send};
+pub use log_view::LogView;
 pub use peer::{ConnId, Fence, Peer};
 
 use crate::address::Address;
@@ -39,30 +42,6 @@ use crate::wire::message::NextNodeIdx;
 
 /// A longer pause between two polls is a stall of our own.
 const STALL: Duration = Duration::from_secs(1);
-
-/// The leader's own log. It only grows at the end and is only compacted at the
-/// beginning while a leadership lasts.
-pub trait LogView {
-    /// The newest entry, fsynced or not (S1 allows to send ahead).
-    fn last(&self) -> EntryId;
-    /// The term of an entry that is in the log, or of the last one before it if
-    /// that is still known. None means: only a snapshot can tell.
-    fn term_at(&self, index: LogIndex) -> Option<Term>;
-    /// Bytes of the command at `index`, 0 if there is none.
-    fn command_len(&self, index: LogIndex) -> usize;
-    /// The commit index.
-    fn commit(&self) -> LogIndex;
-}
-
-/// The times of a leadership.
-#[derive(Debug, Clone, Copy)]
-pub struct Timing {
-    /// Between heartbeats: PySyncObj's `appendEntriesPeriod`, 0.1 s.
-    pub heartbeat: Duration,
-    /// A peer that owes replies and sends none for this long is disconnected;
-    /// PySyncObj's own `connectionTimeout` is 3.5 s.
-    pub reply_timeout: Duration,
-}
 
 /// What a counted reply has told of one peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use heapless::Vec as Bounded;
 use log::Level;
 use serde::Serialize;
 
-use super::utc;
+use super::utc::utc;
 use crate::limits::{EVENT_CHARS_MAX, EVENTS_MAX};
 use crate::text::escaped;
 

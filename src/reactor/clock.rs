@@ -18,7 +18,7 @@ impl Instant {
     )]
     pub fn now() -> Self {
         #[cfg(feature = "test-hooks")]
-        if let Some(now) = super::simulated::time() {
+        if let Some(now) = super::simulated::clock::time() {
             return Self(now);
         }
         Self(std::time::Instant::now())
@@ -105,7 +105,7 @@ impl Sub for Instant {
 )]
 pub fn wall_clock() -> SystemTime {
     #[cfg(feature = "test-hooks")]
-    if let Some(time) = super::simulated::wall_clock() {
+    if let Some(time) = super::simulated::clock::wall_clock() {
         return time;
     }
     SystemTime::now()

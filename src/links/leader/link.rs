@@ -23,12 +23,23 @@
 use std::time::Duration;
 
 use super::inflights::{Inflights, Request};
+use super::log_view::LogView;
 use super::snapshot::{Chunk, Sending, Transfer};
-use super::{CloseReason, ConnId, LogView, Timing};
+use super::{CloseReason, ConnId};
 use crate::ids::{EntryId, LogIndex, Term};
 use crate::limits::{APPEND_BATCH_BYTES, APPEND_BATCH_ENTRIES};
 use crate::reactor::Instant;
 use crate::wire::message::NextNodeIdx;
+
+/// The times of a leadership.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// Between heartbeats: PySyncObj's `appendEntriesPeriod`, 0.1 s.
+    pub heartbeat: Duration,
+    /// A peer that owes replies and sends none for this long is disconnected;
+    /// PySyncObj's own `connectionTimeout` is 3.5 s.
+    pub reply_timeout: Duration,
+}
 
 /// A follower loads a snapshot in one go and is deaf meanwhile: it gets this
 /// many times the reply timeout for it.
