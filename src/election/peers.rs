@@ -44,7 +44,8 @@ pub struct Told {
     pub at: Instant,
 }
 
-/// What one peer has shown.
+/// What one peer has shown: all of it in one record, so that a new connection forgets in
+/// one place what has to be asked anew.
 #[derive(Debug, Clone, Default)]
 pub struct PeerRecord {
     // --- what it is -------------------------------------------------------

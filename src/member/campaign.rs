@@ -64,7 +64,7 @@ impl Member {
         }
         let Some(engine) = self.engine() else { return };
         // Without enough voters this repeats every second, possibly for hours (S16).
-        if let Some(times) = self.tallies.count_of_member("campaign") {
+        if let Some(times) = self.counts.tallies.count_of_member("campaign") {
             let name = &self.name;
             log::info!("{name}: no leader is heard of; asking for votes{times}");
         }
@@ -180,7 +180,7 @@ impl Member {
     /// peers. To openraft it is a vote for that candidate, which is not sent.
     async fn catch_up_with_terms(&self, engine: &Engine) -> Result<(), Stopped> {
         let seen = {
-            let links = self.links.borrow();
+            let links = self.sockets.links.borrow();
             links
                 .iter()
                 .map(|(peer, link)| (link.seen, peer.clone()))
@@ -199,7 +199,9 @@ impl Member {
             follower::vote_request(&replica.log, &replica.vote, term, last)
         };
         if let Some(request) = request {
-            self.voted.set(self.voted.get().max(term));
+            self.machinery
+                .voted
+                .set(self.machinery.voted.get().max(term));
             engine.vote(&peer, request).await?;
         }
         Ok(())

@@ -35,7 +35,7 @@ fn reach(me: &Address, allow_from: &[Network]) -> String {
 impl Member {
     /// All that holds now.
     pub(super) fn concerns(&self) -> Vec<Note> {
-        let port = self.listen_error.borrow().clone();
+        let port = self.sockets.listen_error.borrow().clone();
         let port = port.map(|error| (Concern::PortUnusable, error.to_string()));
         let mismatches = self.mismatched().into_iter();
         let mismatches = mismatches.map(|told| (Concern::PasswordMismatch, told));
@@ -68,13 +68,13 @@ impl Member {
     /// The members without a link whose last connection was not understood, and why;
     /// and whoever sent what cannot be read meanwhile.
     fn mismatched(&self) -> Vec<String> {
-        let links = self.links.borrow();
+        let links = self.sockets.links.borrow();
         let refused = links.iter().filter_map(|(peer, link)| {
             let why = link.mismatch.as_ref()?;
             Some(format!("{peer} is not connected: {why}"))
         });
         let missing = links.values().any(|link| link.connection.is_none());
-        let last = self.last_unreadable.get().filter(|_| missing);
+        let last = self.counts.last_unreadable.get().filter(|_| missing);
         let unreadable = last
             .filter(|(_, at)| at.elapsed() <= limits::UNREADABLE_NEWS_TIME)
             .map(|(ip, _)| format!("{ip} sends what cannot be read: password mismatch?"));
@@ -83,7 +83,7 @@ impl Member {
 
     /// Notes why a connection that we made to the peer was not understood.
     pub(super) fn note_mismatch(&self, peer: &Address, why: &str) {
-        if let Some(link) = self.links.borrow_mut().get_mut(peer)
+        if let Some(link) = self.sockets.links.borrow_mut().get_mut(peer)
             && link.connection.is_none()
         {
             link.mismatch = Some(why.into());

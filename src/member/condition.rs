@@ -234,10 +234,10 @@ impl Member {
         Counters {
             poison_entries: replica.counters.poison,
             keys_expired: replica.counters.expired,
-            refused_connections: self.refused_connections.get(),
-            unreadable_connections: self.unreadable.get(),
-            refused_appends: self.refused_appends.get(),
-            rebuilds: self.rebuilds.get(),
+            refused_connections: self.counts.refused_connections.get(),
+            unreadable_connections: self.counts.unreadable.get(),
+            refused_appends: self.counts.refused_appends.get(),
+            rebuilds: self.counts.rebuilds.get(),
             keys: count(replica.store.len()),
             key_bytes: replica.store.bytes(),
         }
@@ -260,7 +260,7 @@ impl Member {
         });
         let mut found = scopes(rows);
         let placement = self.placement();
-        let primaries = self.primaries.borrow();
+        let primaries = self.servers.primaries.borrow();
         for scope in &mut found {
             if let Some(seen) = primaries.of(&scope.path) {
                 scope.previous_primary = seen.before.as_deref().map(shown);

@@ -1,15 +1,12 @@
 //! What peers send us on an established link.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
 
 use super::{Member, Trouble};
 use crate::address::Address;
-use crate::bugs::{Bug, planted};
 use crate::election::past::OtherLeader;
 use crate::election::terms;
-use crate::ids::{Entry, EntryId, LogIndex, Term};
+use crate::ids::{Entry, LogIndex, Term};
 use crate::limits;
 use crate::links::connection::Connection;
 use crate::links::follower::{
@@ -17,8 +14,7 @@ use crate::links::follower::{
 };
 use crate::links::leader::Peer;
 use crate::raft::checkpoint::State;
-use crate::raft::engine::Stopped;
-use crate::reactor::{self, Instant, Timer};
+use crate::reactor::{Instant, Timer};
 use crate::wire::message::{
     Append, AppendBody, FragmentPart, Message, NextNodeIdx, SnapshotChunk, decode_entry,
 };
@@ -33,16 +29,6 @@ fn term_of(message: &Message) -> Option<Term> {
         | Message::TimeoutNow { term } => Some(*term),
         _ => None,
     }
-}
-
-/// Resolves when all that was taken is durable: whether it was accepted.
-type Done = Pin<Box<dyn Future<Output = Result<bool, Stopped>>>>;
-
-/// An append that the engine has taken and that is not durable yet, and what to
-/// say then.
-pub struct Pending {
-    done: Done,
-    answer: NextNodeIdx,
 }
 
 impl Member {
@@ -84,7 +70,7 @@ impl Member {
                 request_id,
                 outcome,
             } => {
-                if let Some(sender) = self.requests.borrow_mut().remove(&request_id) {
+                if let Some(sender) = self.forwarded.requests.borrow_mut().remove(&request_id) {
                     let _ = sender.send(outcome);
                 }
             }
@@ -108,103 +94,10 @@ impl Member {
         term.get() <= terms::ceiling(ours, shown.collect(), members.len())
     }
 
-    /// Whether we follow another leader than the candidate, and hear it.
-    fn is_led_beside(&self, candidate: &Address) -> bool {
-        let timing = &self.config.timing;
-        let leader = self.known_leader();
-        let heard = self.elector.leaders.borrow().heard_at();
-        let (Some(leader), Some(heard)) = (leader, heard) else {
-            return false;
-        };
-        leader != self.me
-            && leader != *candidate
-            && self.connection(&leader).is_some()
-            && terms::is_led(
-                heard,
-                Instant::now(),
-                timing.min_timeout,
-                timing.append_entries_period,
-            )
-    }
-
-    fn on_vote(&self, peer: &Address, connection: &Connection, term: Term) {
-        if let Some(link) = self.links.borrow_mut().get_mut(peer) {
-            link.granted = term;
-            // H9 b: what comes on this connection from now on is newer than its
-            // vote.
-            link.fenced = Some((connection.id, term));
-        }
-        self.peers_changed.notify(usize::MAX);
-    }
-
-    async fn on_request_vote(
-        self: &Rc<Self>,
-        peer: &Address,
-        connection: &Rc<Connection>,
-        term: Term,
-        last: EntryId,
-    ) {
-        self.saw_term(peer, term);
-        self.on_candidate_withdrawn(peer, last);
-        if self.has_voice() {
-            self.acquainted(peer).await;
-        }
-        let known = self.hears(peer) && self.elector.peers.borrow().is_verified(peer);
-        if !self.may_vote() || !known || self.is_led_beside(peer) {
-            self.refuse_vote(peer, term);
-            return;
-        }
-        let request = {
-            let replica = self.replica.borrow();
-            follower::vote_request(&replica.log, &replica.vote, term, last)
-        };
-        let (Some(request), Some(engine)) = (request, self.engine()) else {
-            return;
-        };
-        if term <= self.voted.get() {
-            return;
-        }
-        match engine.vote(peer, request).await {
-            Ok(true) => {
-                // H23: Python counts each answer, so there is only one.
-                if term > self.voted.get() {
-                    self.voted.set(term);
-                    self.clock.restart();
-                    connection.send(&Message::ResponseVote { term });
-                    if let Some(times) = self.tallies.count_of_member("vote") {
-                        let name = &self.name;
-                        log::info!("{name}: voted for {peer} in term {term}{times}");
-                    }
-                }
-            }
-            Ok(false) => {
-                if let Some(times) = self.tallies.count_of_member("no vote") {
-                    log::info!(
-                        "{}: no vote for {peer} in term {term}: its log ends before ours{times}",
-                        self.name
-                    );
-                }
-            }
-            Err(error) => self.report(Trouble::Stopped(error.to_string())),
-        }
-    }
-
-    fn on_timeout_now(&self, peer: &Address, term: Term) {
-        let ours = self.replica.borrow().vote.term.term;
-        if term >= ours && self.known_leader().as_ref() == Some(peer) {
-            if let Some(times) = self.tallies.count_of_member("transfer") {
-                let name = &self.name;
-                log::info!("{name}: {peer} hands leadership over to us{times}");
-            }
-            self.clock.urge();
-            self.notify();
-        }
-    }
-
     /// Resolves when there is an engine: one is rebuilt in a moment, if the disk
     /// allows, and an append that comes meanwhile is to be answered.
     async fn engine_back(&self) {
-        if self.engine.borrow().is_some() {
+        if self.machinery.engine.borrow().is_some() {
             return;
         }
         let back = async {
@@ -232,11 +125,11 @@ impl Member {
         let now = Instant::now();
         let news = self.elector.leaders.borrow_mut().hear(peer, term, now);
         if news {
-            if let Some(times) = self.tallies.count_of_member("leads") {
+            if let Some(times) = self.counts.tallies.count_of_member("leads") {
                 log::info!("{}: {peer} leads, term {term}{times}", self.name);
             }
             // Whoever waits for a command forwarded to the old leader is told.
-            self.requests.borrow_mut().clear();
+            self.forwarded.requests.borrow_mut().clear();
         }
     }
 
@@ -304,7 +197,7 @@ impl Member {
         if why == Ignored::SecondLeader
             && known
             && self.elector.peers.borrow_mut().claims(peer, term)
-            && let Some(times) = self.tallies.count("second leader")
+            && let Some(times) = self.counts.tallies.count("second leader")
         {
             let ours = self.replica.borrow().vote.node.clone();
             log::error!(
@@ -322,7 +215,7 @@ impl Member {
         part: FragmentPart,
         data: &[u8],
     ) -> Option<Entry> {
-        let mut links = self.links.borrow_mut();
+        let mut links = self.sockets.links.borrow_mut();
         let assembly = &mut links.get_mut(peer)?.assembly;
         let entry = decode_entry(assembly.fragment(term, part, data)?).ok()?;
         assembly.entry_done();
@@ -335,7 +228,8 @@ impl Member {
         term: Term,
         chunk: &SnapshotChunk,
     ) -> Option<Vec<u8>> {
-        self.links
+        self.sockets
+            .links
             .borrow_mut()
             .get_mut(peer)?
             .assembly
@@ -348,12 +242,12 @@ impl Member {
 
     /// What a leader's connection has vouched for.
     fn vouched(&self, peer: &Address) -> Vouched {
-        let links = self.links.borrow();
+        let links = self.sockets.links.borrow();
         links.get(peer).map_or_else(Vouched::default, |l| l.vouched)
     }
 
     fn vouch(&self, peer: &Address, connection: &Connection, term: Term, index: LogIndex) {
-        if let Some(link) = self.links.borrow_mut().get_mut(peer)
+        if let Some(link) = self.sockets.links.borrow_mut().get_mut(peer)
             && link
                 .connection
                 .as_ref()
@@ -457,90 +351,6 @@ impl Member {
         true
     }
 
-    /// Answers an append: at once if nothing waits, else in order behind what
-    /// waits for the disk.
-    fn answer(
-        self: &Rc<Self>,
-        peer: &Address,
-        connection: &Rc<Connection>,
-        answer: NextNodeIdx,
-        done: Option<Done>,
-    ) {
-        let queue = {
-            let mut links = self.links.borrow_mut();
-            let Some(link) = links.get_mut(peer) else {
-                return;
-            };
-            if done.is_none() && link.answers_waiting.get() == 0 {
-                None
-            } else {
-                Some((link.answers_waiting.clone(), link.answers.clone()))
-            }
-        };
-        let Some((waiting, answers)) = queue else {
-            connection.send(&Message::NextNodeIdx(self.voiced(peer, answer)));
-            return;
-        };
-        waiting.set(waiting.get().saturating_add(1));
-        let done = done.unwrap_or_else(|| Box::pin(async { Ok(true) }));
-        let pending = Pending { done, answer };
-        match answers {
-            Some(answers) if answers.try_send(pending).is_ok() => {}
-            // The disk has not kept up for long; the leader starts again.
-            _ => connection.close(),
-        }
-    }
-
-    /// What we may say as long as our word does not count: nothing that the
-    /// leader could count as an acknowledgement (S7).
-    fn voiced(&self, peer: &Address, answer: NextNodeIdx) -> NextNodeIdx {
-        let counts = self.has_voice() && self.elector.peers.borrow().is_verified(peer);
-        if answer.success {
-            self.accepted.set(Instant::now());
-        }
-        if answer.success && !counts && !planted(Bug::AmnesicSuccess) {
-            return NextNodeIdx {
-                success: false,
-                ..answer
-            };
-        }
-        answer
-    }
-
-    /// Sends the answers of one connection in order, each when what it promises
-    /// is durable.
-    pub(super) async fn answer_in_order(
-        self: Rc<Self>,
-        peer: Address,
-        connection: Rc<Connection>,
-        answers: smol::channel::Receiver<Pending>,
-        waiting: Rc<std::cell::Cell<usize>>,
-    ) {
-        while let Ok(Pending { mut done, answer }) = answers.recv().await {
-            let result = match futures_lite::future::poll_once(&mut done).await {
-                Some(result) => result,
-                None => {
-                    let _hold = self.clock.hold();
-                    done.await
-                }
-            };
-            waiting.set(waiting.get().saturating_sub(1));
-            match result {
-                Ok(true) => {
-                    self.consider_voice(&peer);
-                    connection.send(&Message::NextNodeIdx(self.voiced(&peer, answer)));
-                }
-                Ok(false) => {
-                    let count = self.refused_appends.get().saturating_add(1);
-                    self.refused_appends.set(count);
-                }
-                // The link outlives the engine (S14): what comes later is
-                // answered by the next one.
-                Err(error) => self.report(Trouble::Stopped(error.to_string())),
-            }
-        }
-    }
-
     async fn on_snapshot(
         self: &Rc<Self>,
         peer: &Address,
@@ -552,7 +362,7 @@ impl Member {
             Ok(snapshot) => snapshot,
             Err(error) => {
                 // H12
-                if let Some(times) = self.tallies.count("unusable snapshot") {
+                if let Some(times) = self.counts.tallies.count("unusable snapshot") {
                     let name = &self.name;
                     log::warn!("{name}: unusable snapshot from {peer}: {error}{times}");
                 }
@@ -588,7 +398,7 @@ impl Member {
                 let Some(engine) = self.engine() else { return };
                 let answer = install.answer;
                 let state = State::of_snapshot(snapshot, install.last.term.epoch);
-                if let Some(times) = self.tallies.count_of_member("snapshot") {
+                if let Some(times) = self.counts.tallies.count_of_member("snapshot") {
                     let (name, last) = (&self.name, install.last);
                     log::info!("{name}: installing a snapshot of {peer}, up to {last}{times}");
                 }
@@ -603,25 +413,4 @@ impl Member {
             }
         }
     }
-}
-
-/// Starts the task that answers in order.
-pub(super) fn start_answers(
-    member: &Rc<Member>,
-    peer: &Address,
-    connection: &Rc<Connection>,
-) -> (
-    smol::channel::Sender<Pending>,
-    Rc<std::cell::Cell<usize>>,
-    smol::Task<()>,
-) {
-    let (sender, receiver) = smol::channel::bounded(crate::limits::ANSWERS_WAITING_MAX);
-    let waiting = Rc::new(std::cell::Cell::new(0));
-    let task = reactor::spawn(member.clone().answer_in_order(
-        peer.clone(),
-        connection.clone(),
-        receiver,
-        waiting.clone(),
-    ));
-    (sender, waiting, task)
 }

@@ -116,8 +116,8 @@ impl Member {
         }
         self.elector.joining.borrow_mut().on_first_members(listed);
         let members = reply.0.iter().map(|member| member.address.clone());
-        *self.foundation.borrow_mut() = Some(Foundation::Members(members.collect()));
-        if self.engine.borrow().is_some() {
+        *self.machinery.foundation.borrow_mut() = Some(Foundation::Members(members.collect()));
+        if self.machinery.engine.borrow().is_some() {
             self.report(Trouble::NewFoundation);
         } else {
             self.lay_foundation().await;
@@ -132,7 +132,7 @@ impl Member {
         let obstacle = obstacle(&look, &self.me, acknowledges);
         let clear = obstacle.is_none();
         self.note_obstacle(obstacle);
-        if !clear || self.foundation.borrow().is_some() {
+        if !clear || self.machinery.foundation.borrow().is_some() {
             return;
         }
         log::info!("{}: asking {leader} to add us", self.name);

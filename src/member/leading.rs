@@ -90,7 +90,7 @@ impl Member {
         };
         let mut leader = Leader::new(term, timing, now);
         let members = self.replica.borrow().log.members().clone();
-        for (address, link) in self.links.borrow_mut().iter_mut() {
+        for (address, link) in self.sockets.links.borrow_mut().iter_mut() {
             let Some(connection) = link.connection.clone().filter(|c| c.is_up()) else {
                 continue;
             };
@@ -106,7 +106,7 @@ impl Member {
             };
             leader.connected(Peer::Member(address.clone()), connection.id, fence, now);
         }
-        for connection in self.guests.borrow().values() {
+        for connection in self.sockets.guests.borrow().values() {
             // A guest's answers never count, so they need no fence.
             leader.connected(
                 Peer::ReadOnly(connection.id.0),
@@ -143,7 +143,7 @@ impl Member {
         );
         self.elector.leaders.borrow_mut().lost();
         self.replica.borrow_mut().store.forget_expiries();
-        for (address, link) in self.links.borrow_mut().iter_mut() {
+        for (address, link) in self.sockets.links.borrow_mut().iter_mut() {
             let peer = Peer::Member(address.clone());
             link.unanswered |= leadership.leader.unanswered(&peer) > 0;
         }
@@ -245,7 +245,7 @@ impl Member {
         match peer {
             Peer::Member(address) => self.connection(address),
             Peer::ReadOnly(id) => {
-                let guests = self.guests.borrow();
+                let guests = self.sockets.guests.borrow();
                 guests.values().find(|c| c.id.0 == *id).cloned()
             }
         }
@@ -373,6 +373,7 @@ impl Member {
             };
             // A peer in a later term: openraft learns of it by its next request.
             let outrun = self
+                .sockets
                 .links
                 .borrow()
                 .values()
@@ -473,7 +474,7 @@ impl Member {
     /// drops a link unread after 3.5 s of silence, and with it the first vote
     /// after a crash (H11).
     pub(super) fn keep_alive(&self) {
-        for link in self.links.borrow().values() {
+        for link in self.sockets.links.borrow().values() {
             if let Some(connection) = link.connection.as_ref().filter(|c| c.is_up())
                 && connection.silent_for() >= limits::KEEPALIVE
             {

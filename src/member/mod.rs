@@ -13,11 +13,14 @@
 //! * [`concerns`]: what else an operator should know;
 //! * [`condition`]: all of it, for whoever looks;
 //! * [`estranged`]: whether all others have forgotten what we hold;
-//! * [`inbound`]: what peers send;
+//! * [`inbound`]: what peers send; `voting`: of votes; `answers`: what they are told;
+//! * `housekeeping`: what is looked at every half second;
+//! * `rebuild`: the engine anew from the disk (S14);
 //! * [`leading`]: what we send while we lead;
 //! * [`liveness`]: whether its engine makes progress;
 //! * [`newcomers`]: members whose `add` is still on its way to us;
 //! * [`nodes`]: the PostgreSQL servers that the store names;
+//! * `parts`: what it is made of;
 //! * [`partners`]: the configured partners against the group's members;
 //! * [`placement`]: where the members stand, and whether to vote there;
 //! * [`primaries`]: who is primary of what the store names, and who was;
@@ -36,12 +39,14 @@
 //!
 //! Everything runs on one thread; a borrow of a cell never spans an await.
 
+mod answers;
 pub mod assembly;
 pub mod campaign;
 pub mod clock;
 pub mod concerns;
 pub mod condition;
 pub mod estranged;
+mod housekeeping;
 pub mod inbound;
 pub mod joining;
 pub mod leading;
@@ -50,10 +55,12 @@ pub mod newcomers;
 pub mod nodes;
 pub mod offline;
 pub mod partners;
+mod parts;
 pub mod placement;
 pub mod primaries;
 pub mod propose;
 pub mod quota;
+mod rebuild;
 pub mod recovery;
 pub mod restore;
 pub mod run;
@@ -63,23 +70,19 @@ pub mod standing;
 pub mod strangers;
 pub mod trouble;
 pub mod utility;
+mod voting;
 pub mod whereabouts;
 pub mod withdrawn;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::rc::Rc;
 
 use event_listener::{Event, EventListener};
-use futures_channel::oneshot;
-use smol::lock::Semaphore;
 
 use self::clock::ElectionClock;
 use self::leading::Leadership;
 use self::liveness::Pulse;
-use self::recovery::Foundation;
-use self::sockets::Link;
+use self::parts::{Counts, Forwarded, Machinery, Newcomers, Servers, Sockets};
 pub use self::trouble::Trouble;
 use crate::address::Address;
 use crate::config::ClusterConfig;
@@ -87,16 +90,19 @@ use crate::disk::{Standing, Worker};
 use crate::election::Elector;
 use crate::ids::{EntryId, Term};
 use crate::links::connection::Connection;
-use crate::links::leader::{ConnId, Peer};
-use crate::logging::tally::Tallies;
+use crate::links::leader::Peer;
 use crate::raft::engine::{Engine, Role};
 use crate::raft::network::{Peers, Progress};
 use crate::raft::replica::Shared;
 use crate::reactor::Instant;
 use crate::wire::Keys;
-use crate::wire::message::{ApplyOutcome, Message};
+use crate::wire::message::Message;
 
 /// A member of one cluster, running.
+///
+/// It has more fields than a type should, because it is the one place where everything
+/// of a cluster meets: who it is, the engine's side, what decides, and one part for each
+/// duty ([`parts`]).
 pub struct Member {
     /// The cluster's name, for the log.
     pub name: Rc<str>,
@@ -108,58 +114,28 @@ pub struct Member {
     changed: Rc<Event>,
     /// What openraft waits for: answers, votes, terms of peers.
     peers_changed: Event,
-    engine: RefCell<Option<Rc<Engine>>>,
     clock: ElectionClock,
-    links: RefCell<BTreeMap<Address, Link>>,
-    guests: RefCell<BTreeMap<ConnId, Rc<Connection>>>,
-    strangers: RefCell<BTreeMap<ConnId, Rc<Connection>>>,
-    leadership: RefCell<Option<Leadership>>,
     /// What it decides by.
     elector: Elector,
-    /// When a leader was last told a success, or none was due.
-    accepted: Cell<Instant>,
-    /// Appends that the engine did not accept.
-    refused_appends: Cell<u64>,
-    /// What the next engine is to begin with, where that changes.
-    foundation: RefCell<Option<Foundation>>,
+    sockets: Sockets,
+    machinery: Machinery,
+    leadership: RefCell<Option<Leadership>>,
+    newcomers: Newcomers,
+    forwarded: Forwarded,
+    servers: Servers,
+    quota: RefCell<quota::Quota>,
     /// Our state is of a group to which no configured partner belongs.
     other_group: Cell<bool>,
-    /// A node that is heard like a member, before its `add` has come.
-    newcomer: RefCell<Option<Address>>,
-    /// What limits the questions whether somebody is one.
-    newcomer_questions: Semaphore,
-    quota: RefCell<quota::Quota>,
-    /// Why our state could not be opened again, when that was tried last.
-    disk_error: RefCell<Option<Rc<str>>>,
-    /// Why the Raft port is not open, as long as it is not.
-    listen_error: RefCell<Option<Rc<str>>>,
-    /// The greatest term in which a vote of ours has left.
-    voted: Cell<Term>,
-    /// Commands that we forwarded to the leader, by request id.
-    requests: RefCell<BTreeMap<i64, oneshot::Sender<ApplyOutcome>>>,
-    next_request: Cell<i64>,
-    reports: RefCell<trouble::Reports>,
-    trouble: Event,
+    /// When a leader was last told a success, or none was due.
+    accepted: Cell<Instant>,
     started: Instant,
-    stopping: Cell<bool>,
-    rebuilds: Cell<u64>,
-    refused_connections: Cell<u64>,
-    unreadable: Cell<u64>,
-    /// Who last sent what cannot be read, and when.
-    last_unreadable: Cell<Option<(IpAddr, Instant)>>,
-    /// Of the lines that others cause (S16).
-    tallies: Tallies,
-    nodes: RefCell<nodes::Nodes>,
-    nodes_changed: Event,
-    primaries: RefCell<primaries::Primaries>,
-    known_nodes: RefCell<placement::Known>,
-    placement: RefCell<Rc<placement::Placement>>,
+    counts: Counts,
     pulse: Rc<Pulse>,
 }
 
 impl Member {
     fn engine(&self) -> Option<Rc<Engine>> {
-        self.engine.borrow().clone()
+        self.machinery.engine.borrow().clone()
     }
 
     fn role(&self) -> Role {
@@ -196,12 +172,12 @@ impl Member {
     }
 
     fn report(&self, trouble: Trouble) {
-        self.reports.borrow_mut().add(trouble);
-        self.trouble.notify(usize::MAX);
+        self.machinery.reports.borrow_mut().add(trouble);
+        self.machinery.reported.notify(usize::MAX);
     }
 
     fn connection(&self, peer: &Address) -> Option<Rc<Connection>> {
-        let links = self.links.borrow();
+        let links = self.sockets.links.borrow();
         links
             .get(peer)?
             .connection
@@ -210,7 +186,7 @@ impl Member {
     }
 
     fn saw_term(&self, peer: &Address, term: Term) {
-        let mut links = self.links.borrow_mut();
+        let mut links = self.sockets.links.borrow_mut();
         let link = links.entry(peer.clone()).or_default();
         if term > link.seen {
             link.seen = term;
@@ -232,7 +208,7 @@ impl Member {
     /// Lets go of the engine, which holds this member: what is killed is not stopped,
     /// and nothing of it may stay.
     pub fn abandon_engine(&self) {
-        self.engine.take();
+        self.machinery.engine.take();
     }
 
     /// The term in which it leads now.
@@ -247,7 +223,8 @@ impl Member {
 
 impl Peers for Member {
     fn seen_term(&self, peer: &Address) -> Term {
-        self.links
+        self.sockets
+            .links
             .borrow()
             .get(peer)
             .map_or(Term::ZERO, |link| link.seen)
@@ -260,7 +237,8 @@ impl Peers for Member {
     }
 
     fn granted(&self, peer: &Address, term: Term) -> bool {
-        self.links
+        self.sockets
+            .links
             .borrow()
             .get(peer)
             .is_some_and(|link| link.granted == term)

@@ -52,12 +52,12 @@ impl Member {
     }
 
     pub(super) fn is_newcomer(&self, address: &Address) -> bool {
-        self.newcomer.borrow().as_ref() == Some(address)
+        self.newcomers.newcomer.borrow().as_ref() == Some(address)
     }
 
     /// Whether an unknown node may be accepted now.
     fn may_hear_newcomer(&self) -> bool {
-        let current = self.newcomer.borrow().clone();
+        let current = self.newcomers.newcomer.borrow().clone();
         let taken = current.is_some_and(|current| self.connection(&current).is_some());
         !taken && self.has_voice() && !self.is_withdrawn() && self.known_leader().is_none()
     }
@@ -74,7 +74,7 @@ impl Member {
         if !self.may_hear_newcomer() {
             return false;
         }
-        let Some(_question) = self.newcomer_questions.try_acquire() else {
+        let Some(_question) = self.newcomers.questions.try_acquire() else {
             return false;
         };
         let keys = self.keys.borrow().clone();
@@ -88,13 +88,13 @@ impl Member {
         if !grown || !self.may_hear_newcomer() {
             return false;
         }
-        if let Some(times) = self.tallies.count("newcomer") {
+        if let Some(times) = self.counts.tallies.count("newcomer") {
             let name = &self.name;
             log::warn!(
                 "{name}: no leader is heard; accepting a member whose add has not arrived: {address}{times}"
             );
         }
-        *self.newcomer.borrow_mut() = Some(address.clone());
+        *self.newcomers.newcomer.borrow_mut() = Some(address.clone());
         self.sync_links();
         true
     }
@@ -115,12 +115,12 @@ impl Member {
 
     /// Ends the exception when the `add` has arrived, or another node leads.
     pub(super) fn review_newcomer(self: &Rc<Self>) {
-        let Some(newcomer) = self.newcomer.borrow().clone() else {
+        let Some(newcomer) = self.newcomers.newcomer.borrow().clone() else {
             return;
         };
         let led = self.known_leader().is_some_and(|leader| leader != newcomer);
         if self.is_member(&newcomer) || led {
-            self.newcomer.take();
+            self.newcomers.newcomer.take();
             self.sync_links();
         }
     }

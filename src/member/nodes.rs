@@ -99,19 +99,23 @@ impl Nodes {
 impl Member {
     /// The PostgreSQL servers that the store names, as of a moment ago.
     pub fn nodes(&self) -> Rc<[Node]> {
-        self.nodes.borrow().found.clone()
+        self.servers.nodes.borrow().found.clone()
     }
 
     /// Resolves when [`Member::nodes`] has changed after this call.
     pub fn nodes_changed(&self) -> EventListener {
-        self.nodes_changed.listen()
+        self.servers.nodes_changed.listen()
     }
 
     /// Looks again if the store's servers may have changed.
     pub(super) fn look_for_nodes(&self) {
-        let changed = self.nodes.borrow_mut().look(&self.replica.borrow().store);
+        let changed = self
+            .servers
+            .nodes
+            .borrow_mut()
+            .look(&self.replica.borrow().store);
         if changed {
-            self.nodes_changed.notify(usize::MAX);
+            self.servers.nodes_changed.notify(usize::MAX);
         }
     }
 }

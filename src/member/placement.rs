@@ -163,7 +163,7 @@ impl Placement {
 impl Member {
     /// What follows from where the members stand.
     pub fn placement(&self) -> Rc<Placement> {
-        self.placement.borrow().clone()
+        self.servers.placement.borrow().clone()
     }
 
     /// Whether we may vote and campaign: our word counts, and nobody told us
@@ -176,7 +176,7 @@ impl Member {
     pub(super) fn consider_placement(&self) {
         self.look_for_nodes();
         let placement = {
-            let mut known = self.known_nodes.borrow_mut();
+            let mut known = self.servers.known_nodes.borrow_mut();
             known.notice(&self.nodes());
             let replica = self.replica.borrow();
             let members = replica.log.members();
@@ -187,7 +187,7 @@ impl Member {
             };
             judge(&self.config.placement, &known, voters)
         };
-        let before = self.placement.replace(Rc::new(placement));
+        let before = self.servers.placement.replace(Rc::new(placement));
         let now = self.placement();
         if now == before {
             return;

@@ -183,7 +183,7 @@ impl Member {
                 (!holder.is_empty()).then_some((path, holder))
             });
             let (holders, now) = (holders.collect(), Instant::now());
-            let mut primaries = self.primaries.borrow_mut();
+            let mut primaries = self.servers.primaries.borrow_mut();
             primaries.notice(&self.nodes(), now);
             primaries.observe(&holders, &freed, now)
         };

@@ -216,9 +216,9 @@ impl Member {
         } else {
             let leader = self.known_leader()?;
             let connection = self.connection(&leader)?;
-            let request_id = self.next_request.get();
-            self.next_request.set(request_id.wrapping_add(1));
-            let mut requests = self.requests.borrow_mut();
+            let request_id = self.forwarded.last_id.get().wrapping_add(1);
+            self.forwarded.last_id.set(request_id);
+            let mut requests = self.forwarded.requests.borrow_mut();
             requests.retain(|_, waiting| !waiting.is_canceled());
             requests.insert(request_id, sender);
             drop(requests);

@@ -115,7 +115,7 @@ impl Member {
     /// Makes a change that waits for the engine to be stopped. Should the disk
     /// fail, the next opening finds us recovering still, which is safe.
     pub(super) async fn lay_foundation(&self) {
-        let Some(foundation) = self.foundation.take() else {
+        let Some(foundation) = self.machinery.foundation.take() else {
             return;
         };
         let laid = match foundation {
@@ -140,7 +140,9 @@ impl Member {
     }
 
     async fn spend_vote(&self, term: Term) -> Result<(), StartError> {
-        self.voted.set(self.voted.get().max(term));
+        self.machinery
+            .voted
+            .set(self.machinery.voted.get().max(term));
         let saved = {
             let mut replica = self.replica.borrow_mut();
             if term > replica.vote.term.term {
@@ -233,7 +235,9 @@ impl Member {
             Some(proof) => self.become_voter(&proof),
             None => {
                 let arrival = self.elector.eligibility.borrow().arrival();
-                if self.replica.borrow().arrival != arrival && self.foundation.borrow().is_none() {
+                if self.replica.borrow().arrival != arrival
+                    && self.machinery.foundation.borrow().is_none()
+                {
                     self.save_arrival();
                 }
             }
@@ -259,7 +263,7 @@ impl Member {
             _ => log::info!("{}: this witness is a voter now: {proof}", self.name),
         }
         if let Proof::NewCluster { term, .. } = proof {
-            *self.foundation.borrow_mut() = Some(Foundation::Voter(*term));
+            *self.machinery.foundation.borrow_mut() = Some(Foundation::Voter(*term));
             self.report(Trouble::NewFoundation);
             return;
         }

@@ -67,7 +67,13 @@ impl Member {
     /// Asks for a vote that a member with a log refuses, but whose term it adopts.
     fn show_later_term(&self, peer: &Address) {
         let ours = self.replica.borrow().vote.term.term;
-        let seen = self.links.borrow().values().map(|link| link.seen).max();
+        let seen = self
+            .sockets
+            .links
+            .borrow()
+            .values()
+            .map(|link| link.seen)
+            .max();
         let term = seen.unwrap_or_default().max(ours).next();
         let last = EntryId {
             index: LogIndex::FIRST,

@@ -9,18 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event_listener::Event;
-use smol::lock::Semaphore;
 
 use super::clock::ElectionClock;
 use super::liveness::Pulse;
+use super::parts::{Counts, Forwarded, Machinery, Newcomers, Servers, Sockets};
 use super::{Member, Trouble};
 use crate::config::{ClusterConfig, Election};
 use crate::disk::{Condition, DiskError, Recovered, Standing, Worker};
 use crate::election::Elector;
-use crate::ids::Term;
 use crate::limits;
-use crate::links::follower::Vouched;
-use crate::logging::tally::Tallies;
 use crate::raft::checkpoint::CheckpointError;
 use crate::raft::engine::{Engine, Role, Stopped};
 use crate::raft::replica::{self, Replica};
@@ -61,13 +58,6 @@ impl From<DiskError> for StartError {
 /// not know (spec 8.3).
 const MEMBERS_WAIT: Duration = Duration::from_millis(1500);
 
-/// How often a member looks at its housekeeping; a leader sooner, if a key is
-/// due.
-const HOUSEKEEPING: Duration = Duration::from_millis(500);
-
-/// The least pause between two looks.
-const HOUSEKEEPING_MIN: Duration = Duration::from_millis(20);
-
 impl Member {
     /// Opens the cluster's state and starts everything. `keys` are derived from
     /// the cluster's password, the preferred one first; none means no password.
@@ -103,39 +93,19 @@ impl Member {
             worker: worker.clone(),
             replica: Rc::new(RefCell::new(replica)),
             changed,
-            engine: RefCell::default(),
-            links: RefCell::default(),
-            guests: RefCell::default(),
-            strangers: RefCell::default(),
             leadership: RefCell::default(),
             peers_changed: Event::new(),
             accepted: Cell::new(Instant::now()),
-            refused_appends: Cell::default(),
             elector: Elector::default(),
-            foundation: RefCell::default(),
+            sockets: Sockets::default(),
+            machinery: Machinery::default(),
+            newcomers: Newcomers::default(),
+            forwarded: Forwarded::default(),
+            servers: Servers::default(),
+            counts: Counts::default(),
             other_group: Cell::default(),
-            newcomer: RefCell::default(),
-            newcomer_questions: Semaphore::new(limits::NEWCOMERS_ASKED_MAX),
             quota: RefCell::default(),
-            disk_error: RefCell::default(),
-            listen_error: RefCell::default(),
-            voted: Cell::new(Term::ZERO),
-            requests: RefCell::default(),
-            next_request: Cell::new(1),
-            reports: RefCell::default(),
-            trouble: Event::new(),
             started: Instant::now(),
-            stopping: Cell::default(),
-            rebuilds: Cell::default(),
-            refused_connections: Cell::default(),
-            unreadable: Cell::default(),
-            last_unreadable: Cell::default(),
-            tallies: Tallies::default(),
-            nodes: RefCell::default(),
-            nodes_changed: Event::new(),
-            primaries: RefCell::default(),
-            known_nodes: RefCell::default(),
-            placement: RefCell::default(),
         });
         if fresh || member.has_yet_to_begin() {
             member.found(configured_members(&member.config)).await?;
@@ -154,17 +124,17 @@ impl Member {
     }
 
     pub(super) async fn stop_engine(&self) {
-        let engine = self.engine.borrow_mut().take();
+        let engine = self.machinery.engine.borrow_mut().take();
         if let Some(engine) = engine {
             engine.stop().await;
         }
     }
 
-    async fn start_engine(self: &Rc<Self>) -> Result<(), StartError> {
+    pub(super) async fn start_engine(self: &Rc<Self>) -> Result<(), StartError> {
         let engine = Engine::start(self.replica.clone(), self.name.clone(), self.clone())
             .await
             .map_err(StartError::Engine)?;
-        *self.engine.borrow_mut() = Some(Rc::new(engine));
+        *self.machinery.engine.borrow_mut() = Some(Rc::new(engine));
         self.clock.restart();
         self.notify();
         Ok(())
@@ -197,8 +167,8 @@ impl Member {
 
     /// Ends [`Member::run`].
     pub fn stop(&self) {
-        self.stopping.set(true);
-        self.trouble.notify(usize::MAX);
+        self.machinery.stopping.set(true);
+        self.machinery.reported.notify(usize::MAX);
     }
 
     /// Takes another password, at once and for all that we dial. The old one is
@@ -224,117 +194,6 @@ impl Member {
         .detach();
     }
 
-    /// Rebuilds the engine when it must be (S14); the links live on.
-    async fn supervise(self: &Rc<Self>) {
-        loop {
-            let listener = self.trouble.listen();
-            if self.stopping.get() {
-                return;
-            }
-            let mut troubles = self.reports.borrow_mut().take();
-            troubles.retain(|trouble| match trouble {
-                // Two peers showed it one after the other: it is set aside already.
-                Trouble::StalePast { peer, other } => self.is_stale(peer, other),
-                _ => true,
-            });
-            // It may have been found while the engine was rebuilt for another reason.
-            if troubles.is_empty() && self.foundation.borrow().is_some() {
-                troubles.push(Trouble::NewFoundation);
-            }
-            if troubles.is_empty() {
-                listener.await;
-                continue;
-            }
-            for trouble in &troubles {
-                let level = match trouble {
-                    Trouble::NewFoundation => log::Level::Info,
-                    _ => log::Level::Warn,
-                };
-                log::log!(level, "{}: starting again from disk: {trouble}", self.name);
-            }
-            self.rebuild(&troubles).await;
-        }
-    }
-
-    async fn rebuild(self: &Rc<Self>, troubles: &[Trouble]) {
-        self.rebuilds.set(self.rebuilds.get().saturating_add(1));
-        self.stop_leading();
-        self.stop_engine().await;
-        self.lay_foundation().await;
-        let closed = self.replica.borrow().disk.close();
-        let _ = closed.await;
-        let mut stale = troubles.iter().any(Trouble::is_of_the_log);
-        let mut attempts = 0_u64;
-        loop {
-            attempts = attempts.saturating_add(1);
-            self.pulse.beat();
-            match self.recover(&mut stale).await {
-                Ok(()) => {
-                    self.disk_error.take();
-                    return;
-                }
-                Err(error) => {
-                    *self.disk_error.borrow_mut() = Some(error.to_string().into());
-                    // Every second, perhaps for days.
-                    if attempts.is_power_of_two() {
-                        self.report_silence();
-                    }
-                }
-            }
-            if self.stopping.get() {
-                return;
-            }
-            Timer::after(limits::REBUILD_PAUSE).await;
-        }
-    }
-
-    /// Opens the state again; a log that is `stale` (S13) is set aside first,
-    /// and never opened.
-    async fn recover(self: &Rc<Self>, stale: &mut bool) -> Result<(), StartError> {
-        if *stale {
-            let folder =
-                crate::disk::set_aside_of(&self.worker, &self.config.data_dir, "stale-past")?;
-            *stale = false;
-            log::error!(
-                "{}: our log is from a past that the cluster has left; it is kept in {}, and \
-                 this witness starts anew",
-                self.name,
-                folder.display()
-            );
-        }
-        self.reopen().await
-    }
-
-    async fn reopen(self: &Rc<Self>) -> Result<(), StartError> {
-        let (disk, recovered) = replica::open(&self.config.data_dir, &self.worker).await?;
-        report_condition(&self.name, &recovered);
-        let lost = recovered.set_aside;
-        let fresh = recovered.checkpoint.is_none() && recovered.entries.is_empty();
-        let members = self.replica.borrow().log.members().clone();
-        let replica = Replica::new(
-            self.me.clone(),
-            members.clone(),
-            disk,
-            recovered,
-            self.changed.clone(),
-            Instant::now(),
-        )
-        .map_err(StartError::Checkpoint)?;
-        *self.replica.borrow_mut() = replica;
-        // What was reported meanwhile is about what is gone, and so is what was
-        // compared with a leader's log but not durable.
-        self.reports.borrow_mut().rebuilt();
-        for link in self.links.borrow_mut().values_mut() {
-            link.vouched = Vouched::default();
-        }
-        if fresh {
-            self.found(members).await?;
-        }
-        // S7: what we listened to before, we may have helped to commit.
-        self.begin_recovery(lost);
-        self.start_engine().await
-    }
-
     async fn listen_for_ever(self: Rc<Self>) {
         let (ip, port) = self.bind_address().await;
         let mut reported = false;
@@ -346,12 +205,12 @@ impl Member {
                     if !std::mem::replace(&mut reported, true) {
                         log::error!("{}: {error}; retrying every second", self.name);
                     }
-                    *self.listen_error.borrow_mut() = Some(error.into());
+                    *self.sockets.listen_error.borrow_mut() = Some(error.into());
                     Timer::after(Duration::from_secs(1)).await;
                 }
             }
         };
-        self.listen_error.take();
+        self.sockets.listen_error.take();
         log::info!("{}: listening on {ip}:{port} as {}", self.name, self.me);
         self.accept(listener).await;
     }
@@ -442,81 +301,9 @@ impl Member {
             );
         }
     }
-
-    /// E7: a voter that hears a leader and accepts nothing of it for long is
-    /// stuck, whatever the cause; link and engine begin anew.
-    fn watch_progress(&self) {
-        let leader = self.known_leader().filter(|leader| *leader != self.me);
-        let due = leader
-            .filter(|leader| self.has_voice() && self.elector.peers.borrow().is_verified(leader));
-        let Some(leader) = due else {
-            self.accepted.set(Instant::now());
-            return;
-        };
-        if self.accepted.get().elapsed() >= limits::STALL_TIME {
-            self.accepted.set(Instant::now());
-            if let Some(connection) = self.connection(&leader) {
-                connection.abort();
-            }
-            log::warn!(
-                "{}: {} appends were not accepted by the engine since the start",
-                self.name,
-                self.refused_appends.get()
-            );
-            self.report(Trouble::Stalled);
-        }
-    }
-
-    /// How long a leader may rest: until a key is due, if that is soon.
-    fn until_due(&self) -> Duration {
-        let now = Instant::now();
-        let due = self.replica.borrow().store.next_due(now);
-        let rest = due.map_or(HOUSEKEEPING, |due| due.saturating_duration_since(now));
-        rest.clamp(HOUSEKEEPING_MIN, HOUSEKEEPING)
-    }
-
-    async fn keep_house(self: Rc<Self>) {
-        let mut ticked = Instant::now();
-        loop {
-            let leading = self.leadership.borrow().is_some();
-            let pause = if leading {
-                self.until_due()
-            } else {
-                HOUSEKEEPING
-            };
-            Timer::after(pause).await;
-            let now = Instant::now();
-            let steady = now.duration_since(ticked) <= limits::TICK_GAP_MAX;
-            ticked = now;
-            self.replica.borrow_mut().store.tick(now);
-            self.keep_alive();
-            self.watch_progress();
-            self.watch_store();
-            self.consider_placement();
-            self.look_for_primaries();
-            self.review_newcomer();
-            self.verify_peers();
-            self.restore_members(now);
-            self.teach_waiting();
-            // S8: after a gap what waits in the sockets is read first.
-            if leading && steady {
-                self.lead(now).await;
-            }
-            let long = {
-                let replica = self.replica.borrow();
-                let log = &replica.log;
-                log.len() > limits::LOG_ENTRIES_MAX
-                    && replica.applied.get().saturating_sub(log.first().get())
-                        > limits::LOG_ENTRIES_KEPT
-            };
-            if long && let Some(engine) = self.engine() {
-                let _ = engine.compact().await;
-            }
-        }
-    }
 }
 
-fn report_condition(name: &str, recovered: &Recovered) {
+pub(super) fn report_condition(name: &str, recovered: &Recovered) {
     match &recovered.condition {
         Condition::Fresh | Condition::Intact => {}
         Condition::SetAside { folder } => log::info!(

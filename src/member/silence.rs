@@ -15,10 +15,10 @@ use crate::reason::{self, Evidence, Place, Reason, Refusal, Remedy};
 
 impl Member {
     pub(super) fn evidence(&self) -> Evidence {
-        let withheld = self.placement.borrow().withheld;
+        let withheld = self.servers.placement.borrow().withheld;
         let standing = self.standing();
         Evidence {
-            disk_unusable: self.disk_error.borrow().is_some(),
+            disk_unusable: self.machinery.disk_error.borrow().is_some(),
             diverged: self.has_diverged(),
             other_group: self.is_of_other_group(),
             estranged: standing == Standing::Estranged,
@@ -27,7 +27,7 @@ impl Member {
             shares_zone: withheld == Some(Withheld::SharedZone),
             no_member: !self.is_member(&self.me),
             recovering: standing == Standing::Amnesic,
-            restarting: self.engine.borrow().is_none(),
+            restarting: self.machinery.engine.borrow().is_none(),
         }
     }
 
@@ -38,7 +38,7 @@ impl Member {
 
     /// The reason in words, as what follows "it".
     pub(super) fn reason_in_words(&self, reason: Reason) -> String {
-        match self.disk_error.borrow().as_deref() {
+        match self.machinery.disk_error.borrow().as_deref() {
             Some(error) if reason == Reason::DiskUnusable => format!("{}: {error}", reason.words()),
             _ => match self.detail(reason) {
                 Some(detail) => format!("{}: {detail}", reason.words()),

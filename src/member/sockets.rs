@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Member;
+use super::answers::{self, Pending};
 use super::assembly::Assembly;
-use super::inbound::{self, Pending};
 use crate::address::Address;
 use crate::ids::Term;
 use crate::limits;
@@ -73,7 +73,7 @@ impl Member {
         match Message::decode(value) {
             Ok(message) => self.on_message(peer, connection, message).await,
             Err(error) => {
-                if let Some(times) = self.tallies.count("malformed") {
+                if let Some(times) = self.counts.tallies.count("malformed") {
                     let name = &self.name;
                     log::warn!("{name}: malformed message from {peer}: {error}{times}");
                 }
@@ -84,7 +84,7 @@ impl Member {
 
     /// The account of a member, over all its connections.
     pub(super) fn account_of(&self, peer: &Address) -> Rc<RefCell<Account>> {
-        let mut links = self.links.borrow_mut();
+        let mut links = self.sockets.links.borrow_mut();
         let link = links.entry(peer.clone()).or_default();
         let account = link.account.get_or_insert_with(|| Class::Member.account());
         account.clone()
@@ -99,10 +99,10 @@ impl Member {
         proven: bool,
     ) {
         let old = {
-            let mut links = self.links.borrow_mut();
+            let mut links = self.sockets.links.borrow_mut();
             let link = links.entry(peer.clone()).or_default();
             let old = link.connection.replace(connection.clone());
-            let (answers, waiting, task) = inbound::start_answers(self, peer, connection);
+            let (answers, waiting, task) = answers::start_answers(self, peer, connection);
             task.detach();
             link.answers = Some(answers);
             link.answers_waiting = waiting;
@@ -134,7 +134,7 @@ impl Member {
 
     /// The peer understands what we say on this connection.
     fn prove(&self, peer: &Address, connection: &Connection) {
-        let mut links = self.links.borrow_mut();
+        let mut links = self.sockets.links.borrow_mut();
         let Some(link) = links.get_mut(peer) else {
             return;
         };
@@ -155,7 +155,7 @@ impl Member {
 
     pub(super) fn disconnected(&self, peer: &Address, connection: &Rc<Connection>, why: &Closed) {
         self.lead_without(&Peer::Member(peer.clone()), connection);
-        let mut links = self.links.borrow_mut();
+        let mut links = self.sockets.links.borrow_mut();
         let Some(link) = links.get_mut(peer) else {
             return;
         };
@@ -179,11 +179,11 @@ impl Member {
 
     /// Ends every connection, and dials no more: this member's life is over.
     pub(super) fn hang_up(&self) {
-        let links = std::mem::take(&mut *self.links.borrow_mut());
+        let links = std::mem::take(&mut *self.sockets.links.borrow_mut());
         for connection in links.into_values().filter_map(|link| link.connection) {
             connection.close();
         }
-        let guests = std::mem::take(&mut *self.guests.borrow_mut());
+        let guests = std::mem::take(&mut *self.sockets.guests.borrow_mut());
         for connection in guests.into_values() {
             connection.close();
         }
@@ -193,8 +193,8 @@ impl Member {
     /// of those that are members no more.
     pub(super) fn sync_links(self: &Rc<Self>) {
         let mut members = self.replica.borrow().log.members().clone();
-        members.extend(self.newcomer.borrow().iter().cloned());
-        let mut links = self.links.borrow_mut();
+        members.extend(self.newcomers.newcomer.borrow().iter().cloned());
+        let mut links = self.sockets.links.borrow_mut();
         for address in members.iter().filter(|address| **address != self.me) {
             let link = links.entry(address.clone()).or_default();
             // A peer that is dialled against the order never recovers (spec 1.6).
@@ -256,7 +256,7 @@ impl Member {
     }
 
     fn report_unreachable(&self, peer: &Address, error: &io::Error) {
-        let mut links = self.links.borrow_mut();
+        let mut links = self.sockets.links.borrow_mut();
         if let Some(link) = links.get_mut(peer)
             && !std::mem::replace(&mut link.reported_down, true)
         {

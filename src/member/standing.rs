@@ -38,7 +38,7 @@ impl Member {
             // S7 b: every configured member is to show what it holds.
             peers.extend(self.config.partner_addrs.iter().cloned());
         }
-        peers.extend(self.newcomer.borrow().iter().cloned());
+        peers.extend(self.newcomers.newcomer.borrow().iter().cloned());
         for peer in peers.into_iter().filter(|peer| *peer != self.me) {
             let wanted = self.standing() == Standing::Estranged || self.is_recovering();
             let now = Instant::now();

@@ -55,7 +55,7 @@ impl Member {
                 }
                 Err(error) => {
                     // Out of descriptors, most likely: let some be closed.
-                    if let Some(times) = self.tallies.count("accept") {
+                    if let Some(times) = self.counts.tallies.count("accept") {
                         let name = &self.name;
                         log::warn!("{name}: cannot accept a connection: {error}{times}");
                     }
@@ -75,7 +75,8 @@ impl Member {
         let session = Session::accept(&self.keys.borrow(), reactor::draw());
         let connection = Connection::new(stream, session);
         self.make_room();
-        self.strangers
+        self.sockets
+            .strangers
             .borrow_mut()
             .insert(connection.id, connection.clone());
         let member = self.clone();
@@ -86,7 +87,7 @@ impl Member {
     /// must not keep a member out.
     fn make_room(&self) {
         let oldest = {
-            let mut strangers = self.strangers.borrow_mut();
+            let mut strangers = self.sockets.strangers.borrow_mut();
             (strangers.len() >= limits::STRANGERS_MAX)
                 .then(|| strangers.pop_first())
                 .flatten()
@@ -99,9 +100,9 @@ impl Member {
 
     /// Counts a refusal, and says it unless others of its kind were just said.
     pub(super) fn refuse(&self, kind: &'static str, why: fmt::Arguments<'_>) {
-        let count = self.refused_connections.get().saturating_add(1);
-        self.refused_connections.set(count);
-        if let Some(times) = self.tallies.count(kind) {
+        let count = self.counts.refused_connections.get().saturating_add(1);
+        self.counts.refused_connections.set(count);
+        if let Some(times) = self.counts.tallies.count(kind) {
             log::warn!("{}: connection refused: {why}{times}", self.name);
         }
     }
@@ -126,7 +127,7 @@ impl Member {
             std::future::pending::<Closed>().await
         };
         let closed = smol::future::or(serve, late).await;
-        self.strangers.borrow_mut().remove(&connection.id);
+        self.sockets.strangers.borrow_mut().remove(&connection.id);
         let identity = greeting.identity.borrow_mut().take();
         match (&closed, &identity) {
             (_, Some(Identity::Member(_))) => {}
@@ -143,17 +144,19 @@ impl Member {
             None => {}
             Some(Identity::Member(address)) => self.disconnected(&address, &connection, &closed),
             Some(Identity::Guest) => {
-                self.guests.borrow_mut().remove(&connection.id);
+                self.sockets.guests.borrow_mut().remove(&connection.id);
                 self.lead_without(&Peer::ReadOnly(connection.id.0), &connection);
             }
         }
     }
 
     fn report_unreadable(&self, from: SocketAddr, error: &SessionError) {
-        self.last_unreadable.set(Some((from.ip(), Instant::now())));
-        let count = self.unreadable.get().saturating_add(1);
-        self.unreadable.set(count);
-        if let Some(times) = self.tallies.count("unreadable") {
+        self.counts
+            .last_unreadable
+            .set(Some((from.ip(), Instant::now())));
+        let count = self.counts.unreadable.get().saturating_add(1);
+        self.counts.unreadable.set(count);
+        if let Some(times) = self.counts.tallies.count("unreadable") {
             log::warn!(
                 "{}: {from} sent what cannot be read: {error}; password mismatch?{times}",
                 self.name,
@@ -199,7 +202,7 @@ impl Member {
             Hello::Member(address) => {
                 // Whoever says to be us would be heard as our own leader.
                 if address == self.me || !self.await_member(&address).await {
-                    if let Some(times) = self.tallies.count("no member") {
+                    if let Some(times) = self.counts.tallies.count("no member") {
                         log::info!(
                             "{}: {from} says it is {address}, which is no member{times}",
                             self.name
@@ -213,13 +216,13 @@ impl Member {
                     return;
                 }
                 *greeting.identity.borrow_mut() = Some(Identity::Member(address.clone()));
-                self.strangers.borrow_mut().remove(&connection.id);
+                self.sockets.strangers.borrow_mut().remove(&connection.id);
                 connection.admit(Class::Member, self.account_of(&address));
                 self.connected(&address, connection, true);
             }
             Hello::ReadOnly => {
                 let oldest = {
-                    let mut guests = self.guests.borrow_mut();
+                    let mut guests = self.sockets.guests.borrow_mut();
                     let full = guests.len() >= limits::READ_ONLY_MAX;
                     full.then(|| guests.pop_first()).flatten()
                 };
@@ -231,8 +234,9 @@ impl Member {
                 let class = Class::of_reader(!self.keys.borrow().is_empty());
                 connection.admit(class, class.account());
                 *greeting.identity.borrow_mut() = Some(Identity::Guest);
-                self.strangers.borrow_mut().remove(&connection.id);
-                self.guests
+                self.sockets.strangers.borrow_mut().remove(&connection.id);
+                self.sockets
+                    .guests
                     .borrow_mut()
                     .insert(connection.id, connection.clone());
                 self.lead_peer(Peer::ReadOnly(connection.id.0), connection);

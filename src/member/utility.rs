@@ -65,7 +65,7 @@ impl Member {
             Some(member) => format!("from the host of member {member}"),
             None => "from no member's host".into(),
         };
-        if let Some(times) = self.tallies.count_of_member("membership") {
+        if let Some(times) = self.counts.tallies.count_of_member("membership") {
             log::warn!(
                 "{}: {from} asks to {what} {address}, {who}{times}",
                 self.name
@@ -150,6 +150,7 @@ impl Member {
             has_quorum: connected.saturating_add(1) > log.members().len() / 2,
             partners,
             readonly: self
+                .sockets
                 .guests
                 .borrow()
                 .keys()

@@ -127,7 +127,7 @@ impl Member {
         peer: &Address,
         look: impl FnOnce(&mut Reconciliation, &Replica) -> Finding,
     ) -> Finding {
-        let mut links = self.links.borrow_mut();
+        let mut links = self.sockets.links.borrow_mut();
         let replica = self.replica.borrow();
         let Some(link) = links.get_mut(peer) else {
             return Finding::Nothing;
