@@ -10,6 +10,8 @@ const BEGINNING_S: u64 = 1_767_225_600;
 thread_local! {
     /// When the simulation began, and how much of its time has passed.
     static CLOCK: Cell<Option<(Instant, Duration)>> = const { Cell::new(None) };
+    /// By how many seconds the time of day is ahead where it is asked for.
+    static AHEAD_S: Cell<i32> = const { Cell::new(0) };
 }
 
 /// Simulates the clocks of this thread from now on.
@@ -34,8 +36,21 @@ pub fn time() -> Option<Instant> {
 
 /// The time of day, if it is simulated.
 pub fn wall_clock() -> Option<SystemTime> {
-    let beginning = SystemTime::UNIX_EPOCH + Duration::from_secs(BEGINNING_S);
-    CLOCK.get().map(|(_, passed)| beginning + passed)
+    let (_, passed) = CLOCK.get()?;
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(BEGINNING_S) + passed;
+    let ahead_s = AHEAD_S.get();
+    let seconds = Duration::from_secs(ahead_s.unsigned_abs().into());
+    Some(if ahead_s < 0 {
+        time - seconds
+    } else {
+        time + seconds
+    })
+}
+
+/// Sets the time of day of whatever runs from now on so many seconds ahead, or behind;
+/// what it was before.
+pub fn set_ahead(ahead_s: i32) -> i32 {
+    AHEAD_S.replace(ahead_s)
 }
 
 /// Lets time pass until `end`; never back. False where it is not simulated.

@@ -21,7 +21,8 @@ pub mod socket;
 #[cfg(test)]
 mod tests;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
@@ -29,6 +30,8 @@ pub use self::clock::passed;
 use super::{Instant, timer};
 
 thread_local! {
+    /// Hosts whose time of day is wrong, by how many seconds it is ahead.
+    static SKEWS: RefCell<BTreeMap<IpAddr, i32>> = const { RefCell::new(BTreeMap::new()) };
     /// The host whose process is running.
     static HOST: Cell<Option<IpAddr>> = const { Cell::new(None) };
 }
@@ -36,6 +39,7 @@ thread_local! {
 /// Makes this thread a simulation of this seed, until it ends.
 pub fn begin(seed: u64) {
     chance::seed(seed);
+    SKEWS.take();
     clock::begin();
 }
 
@@ -48,9 +52,23 @@ pub fn host() -> Option<IpAddr> {
 /// Runs something as the process of a host.
 pub fn on<T>(host: IpAddr, run: impl FnOnce() -> T) -> T {
     let before = HOST.replace(Some(host));
+    let ahead_s = clock::set_ahead(skew(host));
     let done = run();
+    clock::set_ahead(ahead_s);
     HOST.set(before);
     done
+}
+
+/// Sets the time of day of a host so many seconds ahead of the others', or behind; its
+/// monotonic clock goes on as it does.
+pub fn set_skew(host: IpAddr, ahead_s: i32) {
+    SKEWS.with_borrow_mut(|skews| skews.insert(host, ahead_s));
+}
+
+/// By how many seconds the time of day of a host is ahead of the others'.
+#[must_use]
+pub fn skew(host: IpAddr) -> i32 {
+    SKEWS.with_borrow(|skews| skews.get(&host).copied().unwrap_or(0))
 }
 
 /// Nothing can run: lets time pass until somebody's timer or something on the
