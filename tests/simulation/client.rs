@@ -5,7 +5,7 @@
 //! that appended it has committed it.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -29,6 +29,9 @@ pub const LEASE: &str = "/service/demo/leader";
 /// How long it lives.
 pub const LEASE_TTL: Duration = Duration::from_secs(30);
 
+/// How long all other keys live.
+pub const FOR_EVER: Duration = Duration::from_secs(1_000_000);
+
 /// How often it is refreshed.
 const LEASE_REFRESH: Duration = Duration::from_secs(10);
 
@@ -39,17 +42,25 @@ const STATUS_TIME: Duration = Duration::from_millis(500);
 const WRITE_TIME: Duration = Duration::from_secs(2);
 
 /// What became of the writes of one key.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Fate {
-    /// The last value that was tried.
-    pub tried: u64,
     /// The last value that was acknowledged; 0 if none was.
     pub acknowledged: u64,
+    /// Values whose fate is unknown: each may be written, and late too.
+    pub unknown: BTreeSet<u64>,
 }
 
-/// What the client knows.
+impl Fate {
+    /// Whether this value may be the one that is there.
+    pub fn allows(&self, value: u64) -> bool {
+        value == self.acknowledged || self.unknown.contains(&value)
+    }
+}
+
+/// What all who write know.
 #[derive(Default)]
 pub struct History {
+    values: Cell<u64>,
     pub keys: RefCell<BTreeMap<String, Fate>>,
     /// How many writes were acknowledged.
     pub acknowledged: Cell<u64>,
@@ -58,13 +69,48 @@ pub struct History {
     pub refreshed: Cell<Option<(Duration, u64)>>,
     /// When the last refresh was tried, acknowledged or not.
     pub tried_refresh: Cell<Option<Duration>>,
+    /// Whether those write that are in the processes of members.
+    pub writing: Cell<bool>,
     /// Whether to refresh the lease.
     pub refreshing: Cell<bool>,
 }
 
+impl History {
+    /// A value that nobody has written.
+    pub fn next_value(&self) -> u64 {
+        self.values.set(self.values.get() + 1);
+        self.values.get()
+    }
+
+    /// A write begins.
+    pub fn begins(&self, key: &str, value: u64) {
+        let mut keys = self.keys.borrow_mut();
+        keys.entry(key.to_owned())
+            .or_default()
+            .unknown
+            .insert(value);
+    }
+
+    /// A write was acknowledged. The writer of a key has one under way at a time.
+    pub fn acknowledges(&self, key: &str, value: u64) {
+        let mut keys = self.keys.borrow_mut();
+        let fate = keys.entry(key.to_owned()).or_default();
+        fate.unknown.remove(&value);
+        fate.acknowledged = value;
+        self.acknowledged.set(self.acknowledged.get() + 1);
+    }
+
+    /// All is quiet: what is there now is what the writes of unknown fate have come to.
+    pub fn settles(&self, held: impl Fn(&str) -> u64) {
+        for (key, fate) in self.keys.borrow_mut().iter_mut() {
+            fate.acknowledged = held(key);
+            fate.unknown.clear();
+        }
+    }
+}
+
 /// Writes for ever.
 pub async fn run(history: Rc<History>, members: Vec<Address>) {
-    let mut next = 0;
     loop {
         if let Some(leader) = find_leader(&members).await
             && let Ok(stream) = resolve::connect(&leader).await
@@ -73,7 +119,7 @@ pub async fn run(history: Rc<History>, members: Vec<Address>) {
                 stream,
                 Session::dial(Hello::ReadOnly, None, draw()),
             ));
-            while write(&history, &link, &mut next).await {
+            while write(&history, &link).await {
                 let pause = rng().random_range(50..700);
                 Timer::after(Duration::from_millis(pause)).await;
             }
@@ -94,30 +140,24 @@ async fn find_leader(members: &[Address]) -> Option<Address> {
 }
 
 /// Writes the lease if it is due, else the next value. Whether it was acknowledged.
-async fn write(history: &History, link: &Rc<Link>, next: &mut u64) -> bool {
+async fn write(history: &History, link: &Rc<Link>) -> bool {
     let now = simulated::passed();
     let tried = history.tried_refresh.get();
     let due = tried.is_none_or(|tried| now >= tried + LEASE_REFRESH);
     if history.refreshing.get() && due {
         history.tried_refresh.set(Some(now));
-        let written = link.write(LEASE, *next, LEASE_TTL).await;
+        let written = link.write(LEASE, history.next_value(), LEASE_TTL).await;
         if let Some(id) = written {
             history.refreshed.set(Some((now, id.index.get())));
         }
         return written.is_some();
     }
-    *next += 1;
-    let key = format!("/service/demo/k{}", *next % KEYS);
-    let mut fate = history.keys.borrow().get(&key).copied().unwrap_or_default();
-    fate.tried = *next;
-    history.keys.borrow_mut().insert(key.clone(), fate);
-    let written = link
-        .write(&key, *next, Duration::from_secs(1_000_000))
-        .await;
+    let value = history.next_value();
+    let key = format!("/service/demo/k{}", value % KEYS);
+    history.begins(&key, value);
+    let written = link.write(&key, value, FOR_EVER).await;
     if written.is_some() {
-        fate.acknowledged = *next;
-        history.keys.borrow_mut().insert(key, fate);
-        history.acknowledged.set(history.acknowledged.get() + 1);
+        history.acknowledges(&key, value);
     }
     written.is_some()
 }
@@ -225,7 +265,7 @@ impl Link {
 }
 
 /// A value as Patroni sets it.
-fn set(key: &str, value: u64, ttl: Duration) -> std::sync::Arc<[u8]> {
+pub fn set(key: &str, value: u64, ttl: Duration) -> std::sync::Arc<[u8]> {
     let now = 1_767_225_600.0 + simulated::passed().as_secs_f64();
     let value = Value::dict([
         ("value", Value::str(&value.to_string())),

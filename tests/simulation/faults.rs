@@ -32,8 +32,25 @@ pub enum Fault {
     WornDisk,
     /// Every sync takes long, up to many seconds.
     SlowDisk,
+    /// A file is lost, of a PySyncObj node.
+    Lost(LostFile),
+    /// The time of day jumps, to and fro.
+    Clock,
     /// A line between two hosts.
     Line(LineFault),
+}
+
+/// What a PySyncObj node can lose while it does not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LostFile {
+    /// Its log.
+    Journal,
+    /// Its commit index and, from 0.3.16 on, its term and vote.
+    Meta,
+    /// Its snapshot.
+    Dump,
+    /// Everything.
+    All,
 }
 
 /// What can go wrong with a line.
@@ -58,8 +75,23 @@ pub enum LineFault {
 }
 
 impl Fault {
+    /// Whether only a disk in memory can do it: a witness has one.
+    pub fn needs_disk(self) -> bool {
+        use Fault::{BadSector, FullDisk, Restore, SlowDisk, WornDisk};
+        matches!(self, Restore | BadSector | FullDisk | WornDisk | SlowDisk)
+    }
+
+    /// What it does to a member that has files of its own instead of such a disk.
+    pub fn to_files(self) -> Self {
+        match self {
+            Self::Wipe => Self::Lost(LostFile::All),
+            Self::PowerCutAmidWrite => Self::PowerCut,
+            other => other,
+        }
+    }
+
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 22] = [
         Self::Kill,
         Self::PowerCut,
         Self::PowerCutAmidWrite,
@@ -70,6 +102,10 @@ impl Fault {
         Self::FullDisk,
         Self::WornDisk,
         Self::SlowDisk,
+        Self::Lost(LostFile::Journal),
+        Self::Lost(LostFile::Meta),
+        Self::Lost(LostFile::Dump),
+        Self::Clock,
         Self::Line(LineFault::CutOneWay),
         Self::Line(LineFault::Cut),
         Self::Line(LineFault::Slow),
@@ -141,8 +177,8 @@ impl Faults {
     /// the `others` are so. One member may forget at a time, and only once both others
     /// hold something: where two of three hold nothing, the third cannot tell a cluster
     /// that was made anew, and waits for the operator. One that does not know
-    /// that it has forgotten (an older copy of its disk) may do so only while both
-    /// others hold what it acknowledged.
+    /// that it has forgotten (an older copy of its disk, or PySyncObj, which never asks)
+    /// may do so only while both others hold what it acknowledged.
     pub fn allows(&self, fault: Fault, n: usize, others: &[View]) -> bool {
         let mut held = self.holds.iter().enumerate().filter(|(m, _)| *m != n);
         let alone = self.forgetful.is_none_or(|other| other == n) && held.all(|(_, holds)| *holds);
@@ -150,10 +186,11 @@ impl Faults {
             && others.iter().all(|view| view.votes)
             && others[0].commit == others[1].commit
             && others[0].applied == others[1].applied
+            && others[0].end == others[1].end
             && others.iter().any(|view| view.leads.is_some());
         match fault {
             Fault::Wipe | Fault::BadSector => alone,
-            Fault::Restore => self.forgetful.is_none() && alone && level,
+            Fault::Lost(_) | Fault::Restore => self.forgetful.is_none() && alone && level,
             Fault::Kill | Fault::PowerCut | Fault::PowerCutAmidWrite => !self.down[n],
             _ => true,
         }

@@ -1,5 +1,7 @@
-//! Whole members under simulated time: three witnesses, a client that writes, and
-//! faults from a seed, in minutes of simulated time each second.
+//! Whole members under simulated time: three of them, clients that write, and faults
+//! from a seed, in minutes of simulated time each second. Most worlds are the real case,
+//! two PySyncObj nodes and a witness; some are three witnesses, or a PySyncObj node and
+//! two.
 //!
 //! * `cargo test --test simulation`: short worlds of the first seeds, for less than a
 //!   minute;
@@ -9,14 +11,31 @@
 //!   --nocapture`: worlds of seeds from `SIMULATE_SEED` (or 1) on, until so much
 //!   simulated time has passed, and the simulated hours per hour of CPU time;
 //! * `SIMULATE_SECONDS=30` beside either of them: how long a world is; by default 600;
-//! * `SIMULATE_FAULT=Freeze` beside any of them: no other fault.
+//! * `SIMULATE_FAULT=Freeze` beside any of them: no other fault;
+//! * `SIMULATE_KIND=TwoDataNodes` beside any of them: no other members.
 //!
 //! Equal seeds give equal logs, byte for byte, also in debug and release: all time,
 //! chance, disk and network come from `reactor::simulated` and
 //! `disk::SimulatedDisk`. What differs between two runs of a seed is a defect.
 //!
-//! `world` draws the faults, `faults` says which, `node` is a member as the world
-//! sees it, `client` writes, `oracle` says what must hold, `journal` keeps the log.
+//! `world` draws the faults, `faults` says which, `cast` draws the members, `node` is one
+//! as the world sees it: a `witness`, or a `data_node`, which is the model of a PySyncObj
+//! node in `pysyncobj`. `client` writes, `oracle` says what must hold, `journal` keeps the
+//! log.
+//!
+//! PySyncObj itself loses what it acknowledged, in ways that no witness prevents (H7 to
+//! H10, H14, H30 in `src/wire/PROTOCOL.md`). `data_node` sees each of them where it
+//! happens and `incidents` keeps them. Where written data is missing or differs, or a key
+//! expired too soon, and such an incident came before, the world ends there, and says
+//! what was lost by what. Nothing else is excused. Whatever PySyncObj does, a witness
+//!
+//! * votes once in a term (S1), as does a PySyncObj node that stores its vote;
+//! * keeps what it has committed as long as its state is open (S2);
+//! * makes no PySyncObj node cut an entry that the witness holds as its leader (S3), nor
+//!   commit by a part of a snapshot (H30), and no message of it raises there (S5, S6);
+//! * commits again within ten seconds with either of them (S18). Only while it has no vote
+//!   itself (S2, S7, S13) does that hang on the link between the two, and on the kernel's
+//!   pauses between attempts to connect (H22).
 
 // A test fails by panicking.
 #![allow(
@@ -26,16 +45,23 @@
     clippy::indexing_slicing
 )]
 
+mod cast;
 mod client;
+mod data_node;
 mod faults;
+mod incidents;
 mod journal;
 mod node;
 mod oracle;
+mod pysyncobj;
+mod registry;
+mod witness;
 mod world;
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use cast::Kind;
 use faults::Fault;
 use world::{Plan, Report, World};
 
@@ -46,22 +72,26 @@ const WORLD_TIME: Duration = Duration::from_secs(600);
 const SHORT_TIME: Duration = Duration::from_secs(30);
 
 /// The seeds of the bounded part.
-const SEEDS: RangeInclusive<u64> = 1..=8;
+const SEEDS: RangeInclusive<u64> = 1..=12;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
+/// The one of `all` that a variable names.
+fn named<T: std::fmt::Debug + Copy>(variable: &str, all: &[T]) -> Option<T> {
+    let name = std::env::var(variable).ok()?;
+    let found = all.iter().find(|one| format!("{one:?}") == name).copied();
+    Some(found.unwrap_or_else(|| panic!("{variable} is none of {all:?}")))
+}
+
 fn plan(seed: u64) -> Plan {
-    let only = std::env::var("SIMULATE_FAULT").ok().map(|name| {
-        let mut all = Fault::ALL.into_iter();
-        all.find(|fault| format!("{fault:?}") == name)
-            .unwrap_or_else(|| panic!("no fault is called {name}; there are {:?}", Fault::ALL))
-    });
+    let only = named("SIMULATE_FAULT", &Fault::ALL);
     Plan {
         seed,
         time: number("SIMULATE_SECONDS").map_or(WORLD_TIME, Duration::from_secs),
         only,
+        kind: named("SIMULATE_KIND", &Kind::ALL),
     }
 }
 
@@ -72,13 +102,17 @@ fn run(plan: Plan, shown: bool) -> Report {
     let world = std::thread::spawn(move || {
         journal::begin(shown);
         World::run(plan.clone()).map_err(|violation| {
-            let fault = std::env::var("SIMULATE_FAULT");
-            let fault = fault.map_or(String::new(), |name| format!("SIMULATE_FAULT={name} "));
+            let set = ["SIMULATE_FAULT", "SIMULATE_KIND", "PG_WITNESS_BUG"];
+            let set = set.map(|name| match std::env::var(name) {
+                Ok(value) => format!("{name}={value} "),
+                Err(_) => String::new(),
+            });
+            let set = set.concat();
             format!(
                 "{}\n\nseed {seed}: {}\nto see all of it: SIMULATE_SEED={seed} SIMULATE_SECONDS={} \
-                 {fault}cargo test --test simulation replay -- --ignored --nocapture",
+                 {set}cargo test --test simulation replay -- --ignored --nocapture",
                 journal::end(),
-                violation.0,
+                violation.what,
                 plan.time.as_secs()
             )
         })
@@ -103,6 +137,7 @@ fn cpu_time() -> Duration {
 fn the_same_seed_gives_the_same_log() {
     let short = || Plan {
         time: SHORT_TIME,
+        kind: Some(Kind::TwoDataNodes),
         ..plan(1)
     };
     let (one, other) = (run(short(), false), run(short(), false));
@@ -135,16 +170,46 @@ fn for_hours() {
     let hours = number("SIMULATE_HOURS").expect("SIMULATE_HOURS is a number");
     let began = cpu_time();
     let mut seed = number("SIMULATE_SEED").unwrap_or(1);
-    let mut slowest = Duration::ZERO;
-    let mut passed = Duration::ZERO;
-    while passed < Duration::from_secs(hours * 3_600) {
-        let plan = plan(seed);
-        passed += plan.time;
-        slowest = slowest.max(run(plan, false).slowest_recovery);
+    let mut total = Total::default();
+    while total.passed < Duration::from_secs(hours * 3_600) {
+        total.add(seed, &run(plan(seed), false));
         seed += 1;
     }
-    let speed = passed.as_secs_f64() / (cpu_time() - began).as_secs_f64();
-    println!(
-        "{hours} hours, {speed:.0} simulated hours an hour of CPU time, slowest recovery {slowest:?}"
-    );
+    println!("{}", total.told(cpu_time() - began));
+}
+
+/// What many worlds came to.
+#[derive(Default)]
+struct Total {
+    worlds: u64,
+    passed: Duration,
+    faults: u64,
+    acknowledged: u64,
+    slowest: Duration,
+    lost_by_pysyncobj: u64,
+}
+
+impl Total {
+    fn add(&mut self, seed: u64, report: &Report) {
+        self.worlds += 1;
+        self.passed += report.time;
+        self.faults += report.faults;
+        self.acknowledged += report.acknowledged;
+        self.slowest = self.slowest.max(report.slowest_recovery);
+        if let Some(lost) = &report.lost_by_pysyncobj {
+            self.lost_by_pysyncobj += 1;
+            println!("seed {seed}: PySyncObj lost: {lost}");
+        }
+    }
+
+    fn told(&self, cpu: Duration) -> String {
+        let hours = self.passed.as_secs_f64() / 3_600.0;
+        let speed = self.passed.as_secs_f64() / cpu.as_secs_f64();
+        format!(
+            "{} worlds, {hours:.1} simulated hours, {speed:.0} of them an hour of CPU time; {} \
+             faults, {} acknowledged writes, slowest recovery {:?}, {} worlds ended by a loss of \
+             PySyncObj's own",
+            self.worlds, self.faults, self.acknowledged, self.slowest, self.lost_by_pysyncobj
+        )
+    }
 }

@@ -1,22 +1,14 @@
 //! The members of a world, whoever they are: what the world does to them and what
 //! its oracle sees of them.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::rc::{Rc, Weak};
-use std::time::Duration;
 
 use pg_witness::address::Address;
-use pg_witness::config::{Bootstrap, ClusterConfig, Commands, Election, PlacementConfig, Timing};
-use pg_witness::disk::{SimulatedDisk, Standing, Worker};
-use pg_witness::member::{Member, offline};
+use pg_witness::disk::SimulatedDisk;
 use pg_witness::reactor::simulated::nodes::Nodes;
-use pg_witness::reactor::{self, Timer, simulated};
-use pg_witness::wire::Value;
 
-/// The pause of whatever starts a process again that has ended.
-const RESTART_PAUSE: Duration = Duration::from_secs(1);
+use crate::faults::LostFile;
 
 /// What is seen of a member that runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +20,8 @@ pub struct View {
     /// How far its log is committed and applied.
     pub commit: u64,
     pub applied: u64,
+    /// Term and index of its last entry.
+    pub end: (u64, u64),
     /// What its store holds: keys with their values.
     pub store: BTreeMap<String, String>,
     /// Entries that it holds in memory.
@@ -55,6 +49,17 @@ pub trait Node {
     /// The term in which it began to lead, if a line of its log tells so.
     fn leads_of(&self, line: &str) -> Option<u64>;
 
+    /// Whether a line of its log tells that it opens what it has on disk anew: what it
+    /// held and was not durable may be gone.
+    fn opens_state(&self, _line: &str) -> bool {
+        false
+    }
+
+    /// Whether it may vote twice in a term, for it forgets its vote (H7).
+    fn may_vote_twice(&self) -> bool {
+        false
+    }
+
     /// Its disk, for what only a medium can do to it; none if it has another kind.
     fn disk(&self) -> Option<&SimulatedDisk>;
 
@@ -62,139 +67,19 @@ pub trait Node {
     /// takes with it what was not durable.
     fn dies(&self, power: bool);
 
+    /// It does not run, and a file of it is lost. Whether it has such files.
+    fn loses(&self, _file: LostFile) -> bool {
+        false
+    }
+
+    /// Its process lives and does nothing any more: whoever looks after it starts it
+    /// again.
+    fn is_dead(&self) -> bool {
+        false
+    }
+
     /// The host of its address.
     fn host(&self) -> IpAddr {
         self.address().host().parse().unwrap()
-    }
-}
-
-/// A pg-witness.
-pub struct Witness {
-    config: ClusterConfig,
-    disk: SimulatedDisk,
-    member: Rc<RefCell<Weak<Member>>>,
-}
-
-impl Witness {
-    /// One of `members`, of which the first start makes a voter; `reluctant` as
-    /// beside data nodes, or their equal.
-    pub fn new(name: &str, me: &Address, members: &[Address], reluctant: bool, seed: u64) -> Self {
-        let config = ClusterConfig {
-            name: name.into(),
-            self_addr: me.clone(),
-            bind_addr: None,
-            partner_addrs: members.iter().filter(|a| *a != me).cloned().collect(),
-            data_dir: "/data/demo".into(),
-            password: None,
-            password_file: None,
-            bootstrap: Bootstrap::New,
-            election: if reluctant {
-                Election::Reluctant
-            } else {
-                Election::Equal
-            },
-            timing: Timing::default(),
-            placement: PlacementConfig::default(),
-            allow_from: Vec::new(),
-            commands: Commands::default(),
-        };
-        let disk = SimulatedDisk::new(seed);
-        disk.set_delay(Duration::from_micros(500), Duration::from_millis(20));
-        Self {
-            config,
-            disk,
-            member: Rc::default(),
-        }
-    }
-
-    /// Makes its vote count, as the operator's word does.
-    pub fn adopt(&self, nodes: &mut Nodes) {
-        let (config, disk) = (self.config.clone(), self.disk.clone());
-        let task = nodes.spawn(self.host(), async move {
-            let (worker, work) = Worker::simulated(disk);
-            reactor::spawn(work).detach();
-            offline::adopt(&config, &worker).await.unwrap();
-        });
-        assert!(nodes.run_until(Duration::from_secs(10), || task.is_finished()));
-        nodes.kill(self.host());
-    }
-}
-
-impl Node for Witness {
-    fn name(&self) -> &str {
-        &self.config.name
-    }
-
-    fn address(&self) -> &Address {
-        &self.config.self_addr
-    }
-
-    fn start(&self, nodes: &mut Nodes) {
-        let config = ClusterConfig {
-            bootstrap: Bootstrap::Unset,
-            ..self.config.clone()
-        };
-        let (disk, slot) = (self.disk.clone(), self.member.clone());
-        nodes
-            .spawn(self.host(), async move {
-                let (worker, work) = Worker::simulated(disk);
-                reactor::spawn(work).detach();
-                loop {
-                    match Member::start(config.clone(), Vec::new(), &worker).await {
-                        Ok(member) => {
-                            *slot.borrow_mut() = Rc::downgrade(&member);
-                            member.run().await;
-                        }
-                        Err(error) => log::error!(target: "pg_witness", "{}: {error}", config.name),
-                    }
-                    Timer::after(RESTART_PAUSE).await;
-                }
-            })
-            .detach();
-    }
-
-    fn view(&self) -> Option<View> {
-        let member = self.member.borrow().upgrade()?;
-        let replica = member.replica_for_tests();
-        let replica = replica.borrow();
-        let text = |value: &Value| value.as_str().map(str::to_owned);
-        let stored = replica.store.iter();
-        Some(View {
-            leads: member.leads().map(|term| term.get()),
-            votes: replica.standing == Standing::Voter && replica.diverged.is_none(),
-            commit: replica.log.commit().get(),
-            applied: replica.applied.get(),
-            store: stored
-                .filter_map(|(key, stored)| Some((text(key)?, text(stored.get("value")?)?)))
-                .collect(),
-            log_len: replica.log.len(),
-        })
-    }
-
-    fn vote_of(&self, line: &str) -> Option<(u64, String)> {
-        let (_, vote) = line.split_once(&format!(" {}: voted for ", self.name()))?;
-        let (candidate, rest) = vote.split_once(" in term ")?;
-        let term = rest.split_once(' ').map_or(rest, |(term, _)| term);
-        Some((term.parse().ok()?, candidate.to_owned()))
-    }
-
-    fn leads_of(&self, line: &str) -> Option<u64> {
-        let (_, term) = line.split_once(&format!(" {}: this witness leads, term ", self.name()))?;
-        term.parse().ok()
-    }
-
-    fn disk(&self) -> Option<&SimulatedDisk> {
-        Some(&self.disk)
-    }
-
-    fn dies(&self, power: bool) {
-        if let Some(member) = self.member.borrow().upgrade() {
-            member.abandon_engine();
-        }
-        if power {
-            // The kernel of the host hears nothing either.
-            simulated::network::power_off(self.host());
-            self.disk.power_cut();
-        }
     }
 }

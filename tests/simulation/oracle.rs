@@ -1,13 +1,15 @@
 //! What must hold in every world, whatever happens in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pg_witness::limits;
 use pg_witness::reactor::simulated;
 
 use crate::client::{History, LEASE, LEASE_TTL};
+use crate::incidents::{Incident, Incidents};
 use crate::node::{Node, View};
+use crate::registry::{Held, Registry};
 
 /// How long a key may outlive its time: while nobody leads nothing expires, and a new
 /// leader counts its age anew at the worst (S8).
@@ -18,15 +20,39 @@ const CONNECTIONS_MAX: usize = 200;
 
 /// Why a world is wrong.
 #[derive(Debug)]
-pub struct Violation(pub String);
+pub struct Violation {
+    pub what: String,
+    /// Whether it is what an incident of PySyncObj leads to, whatever a witness does:
+    /// written data that is not there, or not everywhere. Where there was one, this is
+    /// no violation, and the end of the world: nothing is promised from there on.
+    pub may_be_loss: bool,
+}
+
+impl Violation {
+    /// Nothing that a PySyncObj node does excuses it.
+    pub const fn always(what: String) -> Self {
+        Self {
+            what,
+            may_be_loss: false,
+        }
+    }
+}
 
 /// What is said to be wrong, unless the condition holds.
 pub fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), Violation> {
     if holds {
         Ok(())
     } else {
-        Err(Violation(what()))
+        Err(Violation::always(what()))
     }
+}
+
+/// The same for what an incident of PySyncObj leads to.
+pub fn ensure_data(holds: bool, what: impl FnOnce() -> String) -> Result<(), Violation> {
+    ensure(holds, what).map_err(|violation| Violation {
+        may_be_loss: true,
+        ..violation
+    })
 }
 
 /// The memory of the oracle.
@@ -36,48 +62,112 @@ pub struct Oracle {
     votes: BTreeMap<(u64, String), String>,
     /// By term: who leads.
     leaders: BTreeMap<u64, String>,
+    /// By witness: index and term of what it had committed when it was looked at last,
+    /// since it opened its state.
+    committed: BTreeMap<String, (i64, i64)>,
+    /// Terms in which a PySyncObj node voted twice: two may lead in them.
+    twice: BTreeSet<u64>,
 }
 
 impl Oracle {
     /// Looks at what the members have logged.
-    pub fn read(&mut self, lines: &[String], nodes: &[Box<dyn Node>]) -> Result<(), Violation> {
+    pub fn read(
+        &mut self,
+        lines: &[String],
+        nodes: &[Box<dyn Node>],
+        incidents: &Incidents,
+    ) -> Result<(), Violation> {
         for line in lines {
             for node in nodes {
+                if node.opens_state(line) {
+                    self.committed.remove(node.name());
+                }
                 if let Some((term, candidate)) = node.vote_of(line) {
-                    self.voted(node.name(), term, candidate)?;
+                    self.voted(node.as_ref(), term, candidate, incidents)?;
                 }
                 if let Some(term) = node.leads_of(line) {
-                    self.leads(node.as_ref(), term)?;
+                    self.leads(node.as_ref(), term, incidents)?;
                 }
             }
         }
         Ok(())
     }
 
-    /// S1: nobody votes twice in a term, whatever crashes between.
-    fn voted(&mut self, voter: &str, term: u64, candidate: String) -> Result<(), Violation> {
-        let vote = (term, voter.to_owned());
+    /// S1: nobody votes twice in a term, whatever crashes between; but for a PySyncObj
+    /// node that forgets its term, which is an incident.
+    fn voted(
+        &mut self,
+        voter: &dyn Node,
+        term: u64,
+        candidate: String,
+        incidents: &Incidents,
+    ) -> Result<(), Violation> {
+        let name = voter.name();
+        let vote = (term, name.to_owned());
         let first = self.votes.entry(vote).or_insert_with(|| candidate.clone());
+        if *first != candidate && voter.may_vote_twice() {
+            self.twice.insert(term);
+            incidents.add(name, Incident::VotedTwice { term });
+            return Ok(());
+        }
         ensure(*first == candidate, || {
-            format!("{voter} voted twice in term {term}: for {first}, then for {candidate}")
+            format!("S1: {name} voted twice in term {term}: for {first}, then for {candidate}")
         })
     }
 
-    /// Raft 5.2: at most one leads in a term; who does has voted for itself.
-    fn leads(&mut self, node: &dyn Node, term: u64) -> Result<(), Violation> {
+    /// Raft 5.2: at most one leads in a term, unless somebody voted twice in it; who
+    /// does has voted for itself.
+    fn leads(
+        &mut self,
+        node: &dyn Node,
+        term: u64,
+        incidents: &Incidents,
+    ) -> Result<(), Violation> {
+        let own = node.address().to_string();
+        self.voted(node, term, own, incidents)?;
         let first = self
             .leaders
             .entry(term)
             .or_insert_with(|| node.name().to_owned());
-        ensure(*first == node.name(), || {
+        ensure(*first == node.name() || self.twice.contains(&term), || {
             format!("two lead in term {term}: {first} and {}", node.name())
-        })?;
-        self.voted(node.name(), term, node.address().to_string())
+        })
+    }
+
+    /// S2: what a witness has committed stays in its log as long as it has its state
+    /// open, whoever contradicts it.
+    pub fn watch_committed(
+        &mut self,
+        node: &dyn Node,
+        view: &View,
+        registry: &Registry,
+    ) -> Result<(), Violation> {
+        let (name, host) = (node.name(), node.host());
+        if let Some((index, term)) = self.committed.get(name).copied() {
+            let held = registry.held(host, index);
+            ensure(held == Held::Term(term) || held == Held::Unknown, || {
+                format!("S2: {name} had committed entry {index} of term {term}, and has {held:?}")
+            })?;
+        }
+        let index = i64::try_from(view.commit).unwrap_or(i64::MAX);
+        if let Held::Term(term) = registry.held(host, index) {
+            self.committed.insert(name.to_owned(), (index, term));
+        }
+        Ok(())
     }
 
     /// What holds at every moment.
-    pub fn watch(&self, views: &[View], history: &History) -> Result<(), Violation> {
+    pub fn watch(
+        &self,
+        views: &[View],
+        history: &History,
+        incidents: &Incidents,
+    ) -> Result<(), Violation> {
         for view in views {
+            if incidents.has(&Incident::LeadsWithWrongClock) {
+                // Until it is refreshed under another.
+                history.refreshed.set(None);
+            }
             early_expiry(view, history)?;
             // What is not applied everywhere is kept, and a checkpoint takes its time.
             let most = 4 * limits::LOG_ENTRIES_MAX;
@@ -99,7 +189,7 @@ fn early_expiry(view: &View, history: &History) -> Result<(), Violation> {
     };
     let lives = simulated::passed() < sent + LEASE_TTL;
     let gone = view.applied >= index && !view.store.contains_key(LEASE);
-    ensure(!(lives && gone), || {
+    ensure_data(!(lives && gone), || {
         format!("the key that was refreshed at {sent:?} has expired before its time")
     })
 }
@@ -111,7 +201,7 @@ pub fn settled(views: &[View], history: &History) -> Result<(), Violation> {
         return Ok(());
     };
     for view in views {
-        ensure(view.store == first.store, || {
+        ensure_data(view.store == first.store, || {
             format!("stores differ: {:?}\n{:?}", first.store, view.store)
         })?;
     }
@@ -121,10 +211,15 @@ pub fn settled(views: &[View], history: &History) -> Result<(), Violation> {
             .get(key)
             .and_then(|value| value.parse::<u64>().ok());
         let held = held.unwrap_or_default();
-        ensure((fate.acknowledged..=fate.tried).contains(&held), || {
-            format!("{key} holds {held}, of writes {fate:?}")
+        ensure_data(fate.allows(held), || {
+            format!("{key} holds {held}, its writes: {fate:?}")
         })?;
     }
+    history.settles(|key| {
+        let held = first.store.get(key);
+        held.and_then(|value| value.parse().ok())
+            .unwrap_or_default()
+    });
     Ok(())
 }
 
