@@ -10,7 +10,9 @@
 //! * `SIMULATE_HOURS=100 cargo test --release --test simulation for_hours -- --ignored
 //!   --nocapture`: worlds of seeds from `SIMULATE_SEED` (or 1) on, until so much
 //!   simulated time has passed, and the simulated hours per hour of CPU time;
-//! * `SIMULATE_SECONDS=30` beside either of them: how long a world is; by default 600;
+//! * `PG_WITNESS_BUG=vote-twice cargo test --features deliberate-bugs --test simulation
+//!   finds_the_bug -- --ignored --nocapture`: how soon a bug of `src/bugs.rs` is found;
+//! * `SIMULATE_SECONDS=30` beside any of them: how long a world is; by default 600;
 //! * `SIMULATE_FAULT=Freeze` beside any of them: no other fault;
 //! * `SIMULATE_KIND=TwoDataNodes` beside any of them: no other members.
 //!
@@ -63,6 +65,7 @@ use std::time::Duration;
 
 use cast::Kind;
 use faults::Fault;
+use pg_witness::reactor::simulated;
 use world::{Plan, Report, World};
 
 /// Time that passes in one world, at least: it ends when all is well.
@@ -95,9 +98,17 @@ fn plan(seed: u64) -> Plan {
     }
 }
 
-/// Runs a world on a thread of its own, so that nothing is left of another; fails
-/// with the end of its log and how to see all of it.
+/// Runs a world; fails with the end of its log and how to see all of it.
 fn run(plan: Plan, shown: bool) -> Report {
+    match try_run(plan, shown) {
+        Ok(report) => report,
+        Err((failure, _)) => panic!("{failure}"),
+    }
+}
+
+/// Runs a world on a thread of its own, so that nothing is left of another; why it
+/// failed, and after how much of its time.
+fn try_run(plan: Plan, shown: bool) -> Result<Report, (String, Duration)> {
     let seed = plan.seed;
     let world = std::thread::spawn(move || {
         journal::begin(shown);
@@ -107,20 +118,20 @@ fn run(plan: Plan, shown: bool) -> Report {
                 Ok(value) => format!("{name}={value} "),
                 Err(_) => String::new(),
             });
-            let set = set.concat();
-            format!(
+            let failure = format!(
                 "{}\n\nseed {seed}: {}\nto see all of it: SIMULATE_SEED={seed} SIMULATE_SECONDS={} \
-                 {set}cargo test --test simulation replay -- --ignored --nocapture",
+                 {}cargo test --test simulation replay -- --ignored --nocapture",
                 journal::end(),
                 violation.what,
-                plan.time.as_secs()
-            )
+                plan.time.as_secs(),
+                set.concat(),
+            );
+            (failure, simulated::passed())
         })
     });
     match world.join() {
-        Ok(Ok(report)) => report,
-        Ok(Err(failure)) => panic!("{failure}"),
-        Err(_) => panic!("seed {seed}: panicked"),
+        Ok(held) => held,
+        Err(_) => Err((format!("seed {seed}: panicked"), Duration::ZERO)),
     }
 }
 
@@ -176,6 +187,28 @@ fn for_hours() {
         seed += 1;
     }
     println!("{}", total.told(cpu_time() - began));
+}
+
+#[test]
+#[ignore = "on demand: how soon the bug PG_WITNESS_BUG is found, by the feature deliberate-bugs"]
+fn finds_the_bug() {
+    let bug = std::env::var("PG_WITNESS_BUG").expect("PG_WITNESS_BUG names a bug");
+    let hours = number("SIMULATE_HOURS").unwrap_or(10);
+    let mut seed = number("SIMULATE_SEED").unwrap_or(1);
+    let mut passed = Duration::ZERO;
+    while passed < Duration::from_secs(hours * 3_600) {
+        match try_run(plan(seed), false) {
+            Ok(report) => passed += report.time,
+            Err((failure, after)) => {
+                let told = failure.lines().rev().find(|line| line.starts_with("seed "));
+                let (passed, told) = ((passed + after).as_secs(), told.unwrap_or(&failure));
+                println!("{bug}: found after {passed} simulated seconds: {told}");
+                return;
+            }
+        }
+        seed += 1;
+    }
+    panic!("{bug} was not found in {hours} simulated hours");
 }
 
 /// What many worlds came to.
