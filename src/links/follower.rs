@@ -111,7 +111,7 @@ pub struct EngineInstall {
 pub struct Divergence {
     /// The entry as committed here.
     pub ours: EntryId,
-    /// The entry as the leader has it.
+    /// The entry as the leader has it; or, below ours, where its log ends at the most.
     pub theirs: EntryId,
 }
 

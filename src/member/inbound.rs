@@ -264,6 +264,7 @@ impl Member {
             follower::append(&replica.log, &replica.vote, incoming, durable)
         };
         let from = incoming.from;
+        self.note_reach(from, incoming.prev.is_some());
         let end = match &verdict {
             Verdict::Answer(NextNodeIdx { success: true, .. }) | Verdict::Append(_) => {
                 incoming.prev.filter(|_| incoming.entries.is_empty())
@@ -290,6 +291,16 @@ impl Member {
             }
             Verdict::Diverged(divergence) => self.diverge(from, incoming.term, divergence),
             Verdict::Install(_) => {}
+        }
+    }
+
+    /// A leader's append names an entry before those that it brings, or none (H21).
+    fn note_reach(&self, leader: &Address, names_one: bool) {
+        if let Some(link) = self.sockets.links.borrow_mut().get_mut(leader) {
+            link.ends_early = match names_one {
+                true => None,
+                false => link.ends_early.or_else(|| Some(Instant::now())),
+            };
         }
     }
 

@@ -40,6 +40,9 @@ pub struct Link {
     pub unanswered: bool,
     /// How far it has shown, as leader, that its log is ours.
     pub vouched: Vouched,
+    /// Since when it names, as leader, no entry before those that it sends, though it was
+    /// asked to begin at the end of what is committed here: its log ends before (H21).
+    pub ends_early: Option<Instant>,
     /// What it has shown, as leader, while we take no part.
     pub reconciliation: Reconciliation,
     /// What it sends in pieces.
@@ -108,6 +111,7 @@ impl Member {
             link.answers_waiting = waiting;
             link.assembly = Assembly::default();
             link.vouched = Vouched::default();
+            link.ends_early = None;
             link.reconciliation = Reconciliation::default();
             link.unanswered = false;
             link.granted = Term::ZERO;

@@ -47,9 +47,13 @@ impl Member {
         }
         self.save_hard_state();
         if before.is_none() {
+            let but = match theirs.index < ours.index {
+                true => "leads with a log that ends before it".into(),
+                false => format!("leads with entry {theirs} in its place"),
+            };
             log::error!(
-                "{}: DIVERGED: entry {ours} is committed here, but {peer} leads with entry \
-                 {theirs} in its place. This witness does not vote any more. {}",
+                "{}: DIVERGED: entry {ours} is committed here, but {peer} {but}. This witness does \
+                 not vote any more. {}",
                 self.name,
                 self.remedy(Reason::Diverged)
             );

@@ -395,6 +395,19 @@ impl Fake {
         link.as_ref().expect("no link").send(message);
     }
 
+    /// An append, as leader of `t`, by whom nothing is known of the entry that it was
+    /// asked to begin behind (H21).
+    pub fn append_behind_its_end(&self, t: u64, commit: u64) {
+        self.send(&Message::AppendEntries(Append {
+            term: term(t),
+            commit: index(commit),
+            body: AppendBody::Entries {
+                prev: None,
+                entries: Vec::new(),
+            },
+        }));
+    }
+
     /// An append, as leader of `t`.
     pub fn append(&self, t: u64, prev: EntryId, entries: &[Entry], commit: u64) {
         self.send(&Message::AppendEntries(Append {

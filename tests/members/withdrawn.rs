@@ -256,3 +256,43 @@ fn nodes_that_show_it_otherwise_have_not_forgotten() {
         assert!(witness.logged("ESTRANGED").is_empty());
     });
 }
+
+/// H21: a leader that was elected with a log that ends before what is committed here can
+/// name no entry to begin behind, however often it is asked to begin there.
+#[test]
+fn a_leader_whose_log_ends_before_what_is_committed() {
+    run(async {
+        let (rig, here) = (Rig::new(), addresses());
+        let (witness, a, b) = linked(&rig, &here).await;
+        until("success", async || {
+            a.append(5, id(1, 0), &ours(), 3);
+            a.answer().await.success
+        })
+        .await;
+        witness.shows("the commit", |s| s.commit_idx == 3).await;
+        // Answers that cross what was sent before are no such case.
+        until("success", async || {
+            b.append_behind_its_end(6, 3);
+            let asked = b.answer().await;
+            assert!(asked.reset && asked.next == 4, "{asked:?}");
+            b.append(6, id(3, 5), &[noop(4, 6)], 4);
+            b.answer().await.success
+        })
+        .await;
+        witness.shows("the commit", |s| s.commit_idx == 4).await;
+        assert!(witness.logged("DIVERGED").is_empty());
+        until("the alarm", async || {
+            b.append_behind_its_end(6, 1);
+            b.drain();
+            !witness.logged("DIVERGED").is_empty()
+        })
+        .await;
+        let said = witness.logged("DIVERGED");
+        assert!(
+            said[0].contains("leads with a log that ends before it"),
+            "{said:?}"
+        );
+        takes_no_part(&a, &b, 7).await;
+        witness.stop().await;
+    });
+}
