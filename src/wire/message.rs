@@ -371,8 +371,8 @@ pub fn entry_from_value(value: &Value) -> Result<Entry, MessageError> {
 /// The entry whose pickle came in fragments.
 ///
 /// # Errors
-/// [`PickleError::Truncated`] inside means that a `finish` came early and more
-/// follows (H4).
+/// [`pickle::PickleError::Truncated`] inside means that a `finish` came early and
+/// more follows (H4).
 pub fn decode_entry(pickle: &[u8]) -> Result<Entry, MessageError> {
     entry_from_value(&pickle::decode(pickle).map_err(MessageError::Pickle)?)
 }
