@@ -87,7 +87,7 @@ pub const SELF_ADDR_PERIOD: Duration = Duration::from_secs(60);
 pub const HELLO_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Connections that have not said yet who they are; one more evicts the oldest.
-pub const STRANGERS_MAX: usize = 64;
+pub const PENDING_CONNECTIONS_MAX: usize = 64;
 
 /// Read-only clients (patronictl) served at once; one more evicts the oldest.
 pub const READ_ONLY_MAX: usize = 32;
@@ -363,7 +363,7 @@ pub const SNAPSHOT_WINDOW_BYTES: usize = 256 << 10;
 pub const ACQUAINTANCE_TIME: Duration = Duration::from_millis(300);
 
 /// How long a campaign waits for what the peers say of a leader.
-pub const CANVASS_TIME_MAX: Duration = Duration::from_secs(1);
+pub const PRE_VOTE_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// How long a leader that only others hear is respected while it commits nothing.
 /// An idle Patroni commits once in `loop_wait`, ten seconds by default.

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use commands::Dice;
 use oracle::{Oracle, encode, encode_dict};
 use pg_witness::ids::LogIndex;
-use pg_witness::kv::{Applied, Call, Change, Poison, Store, Tail};
+use pg_witness::kv::{Applied, Call, Change, Poison, SpeculativeStore, Store};
 use pg_witness::reactor::Instant;
 use pg_witness::wire::{Snapshot, Value};
 
@@ -144,7 +144,7 @@ fn case(oracle: &mut Oracle, rules: Rules, seed: u64, seen: &mut BTreeMap<String
         _ => Vec::new(),
     };
     let mut store = Store::load(start, now);
-    let mut tail = Tail::of(&store);
+    let mut tail = SpeculativeStore::of(&store);
     let mut questions = vec![format!("load {}", encode_dict(store.iter()))];
     let mut ours = Vec::new();
     for index in 2..2 + COMMANDS_PER_CASE {
@@ -166,7 +166,7 @@ fn case(oracle: &mut Oracle, rules: Rules, seed: u64, seen: &mut BTreeMap<String
 
 fn step(
     store: &mut Store,
-    tail: &mut Tail,
+    tail: &mut SpeculativeStore,
     rules: Rules,
     index: u64,
     command: &Value,

@@ -490,7 +490,7 @@ fn recovered(state: Option<&State>, set_aside: Option<&Path>) -> Recovered {
         term: Term::ZERO,
         voted_for: None,
         committed: false,
-        standing: Standing::Amnesic,
+        standing: Standing::Recovering,
         diverged: None,
         arrival: Arrival::default(),
     });

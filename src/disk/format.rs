@@ -162,7 +162,7 @@ fn put_hard_state(body: &mut Vec<u8>, state: &HardState) -> u32 {
     body.push(u8::from(state.committed));
     body.push(match state.standing {
         Standing::Voter => 0,
-        Standing::Amnesic => 1,
+        Standing::Recovering => 1,
         Standing::Estranged => 3,
     });
     let vote = state.voted_for.as_ref().map_or("", Address::as_str);
@@ -197,7 +197,7 @@ fn hard_state(r: &mut Reader<'_>) -> Option<HardState> {
             0 => Standing::Voter,
             // Format 1 wrote 2 for an estranged member and did not say whether it
             // was a voter before: it proves that anew (S7).
-            1 | 2 => Standing::Amnesic,
+            1 | 2 => Standing::Recovering,
             3 => Standing::Estranged,
             _ => return None,
         },

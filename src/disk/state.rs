@@ -74,7 +74,7 @@ pub enum Standing {
     /// It remembers all that it acknowledged.
     Voter,
     /// It lost its state, or never had any: no vote, no campaign, no success.
-    Amnesic,
+    Recovering,
     /// A voter that remembers what all others have forgotten: it keeps what it
     /// holds to itself until one of them shows it, or an operator decides.
     Estranged,

@@ -11,36 +11,12 @@
 //! a one can be reached, it is not taught at once: the other may come in a moment and
 //! have forgotten as well. One that is merely behind remembers.
 
-use std::time::Duration;
-
+use super::lack::Lack;
 use super::peers::PeerTable;
 use crate::address::Address;
 use crate::limits;
 use crate::reactor::Instant;
 use crate::wire::utility::StatusReply;
-
-/// What a peer has shown that lacks something of what is committed here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lack {
-    /// When it first did so.
-    since: Instant,
-    /// The end of its log, as far as it shows it.
-    end: u64,
-    /// What was committed here at that moment.
-    committed: u64,
-}
-
-impl Lack {
-    /// Whether that is most of it. A member that was away for a while, or whose
-    /// last writes a power cut took (H14), is behind: it needs what we hold.
-    const fn is_most(&self) -> bool {
-        self.end < self.committed / 2
-    }
-
-    fn age(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.since)
-    }
-}
 
 /// Where a peer's log ends at least, by all that its `status` shows. Each number
 /// alone can be smaller: a log that was compacted has few entries left, and a node

@@ -11,35 +11,38 @@
 //! * [`memory`]: whether the others remember what is committed here;
 //! * [`past`]: whether our log is from a past that the group has left (S13);
 //! * [`terms`]: which term is believed, and when a leader counts as there;
-//! * [`canvass`]: what the others say of a leader that we do not hear;
+//! * [`pre_vote`]: what the others say of a leader that we do not hear;
 //! * [`candidacy`]: whether to stand for election;
 //! * [`leaders`]: who leads, by what was heard;
 //! * [`joining`]: how we get into the group (S17);
 //! * [`hand_over`]: when leadership is given back;
-//! * [`applying`]: members that cannot apply what they hold, and how they are restored.
+//! * [`restoring`]: members that cannot apply what they hold, and how they are restored;
+//! * [`lack`], [`applying`]: what a record of a peer is made of.
 
 pub mod applying;
 pub mod candidacy;
-pub mod canvass;
 pub mod eligibility;
 pub mod hand_over;
 pub mod joining;
+pub mod lack;
 pub mod leaders;
 pub mod memory;
 pub mod past;
 pub mod peers;
+pub mod pre_vote;
+pub mod restoring;
 pub mod terms;
 #[cfg(test)]
 mod testing;
 
 use std::cell::RefCell;
 
-use applying::Restoring;
-use canvass::Canvass;
 use eligibility::Eligibility;
 use joining::Joining;
 use leaders::Leaders;
 use peers::PeerTable;
+use pre_vote::PreVote;
+use restoring::Restoring;
 
 /// What a member of one cluster decides by. Each part in a cell of its own: none is
 /// borrowed over an await, and one part may be asked while another changes.
@@ -52,7 +55,7 @@ pub struct Elector {
     /// Who leads.
     pub leaders: RefCell<Leaders>,
     /// What others say of a leader that we do not hear.
-    pub canvass: RefCell<Canvass>,
+    pub pre_vote: RefCell<PreVote>,
     /// How far we are with getting into the group.
     pub joining: RefCell<Joining>,
     /// The attempts to restore members.
@@ -66,7 +69,7 @@ impl Default for Elector {
             eligibility: RefCell::new(Eligibility::voter()),
             peers: RefCell::default(),
             leaders: RefCell::default(),
-            canvass: RefCell::default(),
+            pre_vote: RefCell::default(),
             joining: RefCell::default(),
             restoring: RefCell::default(),
         }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::applying::Applying;
-use super::memory::Lack;
+use super::lack::Lack;
 use crate::address::Address;
 use crate::ids::Term;
 use crate::reactor::Instant;

@@ -6,7 +6,7 @@
 //! * `poison`: the commands that must not enter the log.
 //! * `rules`: what each call does, or why Python would raise.
 //! * [`store`]: the applied state, and the age of its keys.
-//! * [`tail`]: the state as of the log's end, against which a leader judges
+//! * [`speculative`]: the state as of the log's end, against which a leader judges
 //!   what it is asked to propose.
 //!
 //! Nothing reaches [`Store`] that is not a committed entry; a committed entry is
@@ -16,11 +16,11 @@ mod age;
 pub mod call;
 mod poison;
 mod rules;
+pub mod speculative;
 pub mod store;
 mod table;
-pub mod tail;
 
 pub use call::{Call, call_of};
 pub use poison::Poison;
+pub use speculative::{ProposalError, SpeculativeStore};
 pub use store::{Applied, Change, Life, Store, expire_command};
-pub use tail::{ProposalError, Tail};

@@ -151,10 +151,10 @@ impl Store {
     }
 
     /// Whether Python would raise on `call`, or it does harm otherwise, applied
-    /// to this very state as entry `index`. To judge a proposal use a [`Tail`],
+    /// to this very state as entry `index`. To judge a proposal use a [`SpeculativeStore`],
     /// which knows the entries that are not applied yet.
     ///
-    /// [`Tail`]: super::Tail
+    /// [`SpeculativeStore`]: super::SpeculativeStore
     pub fn would_raise(&self, index: LogIndex, call: &Call) -> Option<Poison> {
         match decide(&self.table, index, call) {
             Ok(decision) => decision.harm,

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 
-use super::{Member, Trouble};
+use super::{Member, RebuildReason};
 use crate::address::Address;
 use crate::bugs::{Bug, planted};
 use crate::limits;
@@ -105,7 +105,7 @@ impl Member {
                 }
                 // The link outlives the engine (S14): what comes later is
                 // answered by the next one.
-                Err(error) => self.report(Trouble::Stopped(error.to_string())),
+                Err(error) => self.report(RebuildReason::Stopped(error.to_string())),
             }
         }
     }

@@ -1,14 +1,14 @@
 //! Campaigns: when the election deadline has passed, what speaks against standing
-//! (`election::candidacy`), and what the others say of a leader (`election::canvass`).
+//! (`election::candidacy`), and what the others say of a leader (`election::pre_vote`).
 
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Member, Trouble};
+use super::{Member, RebuildReason};
 use crate::address::Address;
 use crate::election::candidacy::{self, Objection, Other, Ours};
-use crate::election::canvass;
 use crate::election::peers::PeerRecord;
+use crate::election::pre_vote;
 use crate::ids::EntryId;
 use crate::limits;
 use crate::links::follower;
@@ -74,7 +74,7 @@ impl Member {
             engine.campaign().await
         };
         if let Err(error) = campaign.await {
-            self.report(Trouble::Stopped(error.to_string()));
+            self.report(RebuildReason::Stopped(error.to_string()));
         }
     }
 
@@ -116,7 +116,7 @@ impl Member {
             }
             let (answers, keys) = (answers.clone(), self.keys.borrow().clone());
             reactor::spawn(async move {
-                let status = ask_status(&peer, &keys, limits::CANVASS_TIME_MAX)
+                let status = ask_status(&peer, &keys, limits::PRE_VOTE_TIME_MAX)
                     .await
                     .ok();
                 // Nobody listens any more once one has said yes.
@@ -132,12 +132,12 @@ impl Member {
             }
             let Some(status) = status else { continue };
             named |= self.hear_of_leader(&peer, &status);
-            if named && self.elector.canvass.borrow().is_respected(Instant::now()) {
+            if named && self.elector.pre_vote.borrow().is_respected(Instant::now()) {
                 return true;
             }
         }
         if !named {
-            self.elector.canvass.borrow_mut().end();
+            self.elector.pre_vote.borrow_mut().end();
         }
         false
     }
@@ -148,11 +148,11 @@ impl Member {
         let ours = self.replica.borrow().vote.term.term;
         let peers = self.elector.peers.borrow();
         let ignored = |leader: &Address| peers.is_ignored(leader, recent, now);
-        let Some(leader) = canvass::leader_named(status, &self.me, ours, ignored) else {
+        let Some(leader) = pre_vote::leader_named(status, &self.me, ours, ignored) else {
             return false;
         };
-        let mut canvass = self.elector.canvass.borrow_mut();
-        if canvass.hear(leader, status.commit_idx, now) {
+        let mut pre_vote = self.elector.pre_vote.borrow_mut();
+        if pre_vote.hear(leader, status.commit_idx, now) {
             let says = match peer == leader {
                 true => format!("{peer} leads, but what it sends does not arrive here"),
                 false => format!("{peer} follows {leader}, which is unreachable from here"),
@@ -164,14 +164,14 @@ impl Member {
 
     /// The leader that others hear and we do not, by what they said lately.
     pub(super) fn leader_elsewhere(&self) -> Option<Address> {
-        let canvass = self.elector.canvass.borrow();
-        canvass.leader(self.recent(), Instant::now()).cloned()
+        let pre_vote = self.elector.pre_vote.borrow();
+        pre_vote.leader(self.recent(), Instant::now()).cloned()
     }
 
-    /// From one canvass to the end of the next, at most.
+    /// From one pre-vote to the end of the next, at most.
     fn recent(&self) -> Duration {
-        let canvass = limits::CANVASS_TIME_MAX;
-        self.clock.longest().saturating_add(canvass)
+        let pre_vote = limits::PRE_VOTE_TIME_MAX;
+        self.clock.longest().saturating_add(pre_vote)
     }
 
     /// Adopts the greatest term that a peer has shown. PySyncObj does so at

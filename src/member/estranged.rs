@@ -3,7 +3,7 @@
 //! one of them shows that it remembers all the same, that is over
 //! ([`super::withdrawn`]).
 
-use super::{Member, Trouble};
+use super::{Member, RebuildReason};
 use crate::address::Address;
 use crate::disk::Standing;
 use crate::links::leader::Peer;
@@ -74,7 +74,7 @@ impl Member {
         // Should the disk fail, the next start finds the same again.
         self.stand(Standing::Estranged);
         self.report_estrangement();
-        self.report(Trouble::Estranged);
+        self.report(RebuildReason::Estranged);
     }
 
     /// Says what the operator has to decide.

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Member, Trouble};
+use super::{Member, RebuildReason};
 use crate::address::Address;
 use crate::ids::{EntryId, LogIndex};
 use crate::limits;
@@ -42,7 +42,7 @@ impl Member {
                 self.name,
                 self.counts.refused_appends.get()
             );
-            self.report(Trouble::Stalled);
+            self.report(RebuildReason::Stalled);
         }
     }
 
@@ -88,7 +88,7 @@ impl Member {
         rest.clamp(HOUSEKEEPING_MIN, HOUSEKEEPING)
     }
 
-    pub(super) async fn keep_house(self: Rc<Self>) {
+    pub(super) async fn tick(self: Rc<Self>) {
         let mut ticked = Instant::now();
         loop {
             let leading = self.leadership.borrow().is_some();

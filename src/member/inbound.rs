@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{Member, Trouble};
+use super::{Member, RebuildReason};
 use crate::address::Address;
 use crate::election::past::OtherLeader;
 use crate::election::terms;
@@ -118,7 +118,7 @@ impl Member {
     /// A leader was heard of.
     fn contact(&self, peer: &Address, term: Term) {
         self.clock.restart();
-        self.elector.canvass.borrow_mut().end();
+        self.elector.pre_vote.borrow_mut().end();
         if self.has_voice() {
             self.elector.joining.borrow_mut().followed();
         }
@@ -358,7 +358,7 @@ impl Member {
         self.stop_engine().await;
         self.replica.borrow_mut().cut(index);
         connection.abort();
-        self.report(Trouble::MembersTruncated);
+        self.report(RebuildReason::MembersTruncated);
         true
     }
 

@@ -16,7 +16,7 @@ use crate::links::utility_client::{NoReply, ask, ask_log_end, ask_members, ask_s
 use crate::reactor::Timer;
 use crate::wire::utility::{MembersReply, Request, State, Target};
 
-use super::Trouble;
+use super::RebuildReason;
 
 /// From one look at the group to the next.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
@@ -118,7 +118,7 @@ impl Member {
         let members = reply.0.iter().map(|member| member.address.clone());
         *self.machinery.foundation.borrow_mut() = Some(Foundation::Members(members.collect()));
         if self.machinery.engine.borrow().is_some() {
-            self.report(Trouble::NewFoundation);
+            self.report(RebuildReason::NewFoundation);
         } else {
             self.lay_foundation().await;
         }

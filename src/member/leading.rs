@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Member, Trouble};
+use super::{Member, RebuildReason};
 use crate::election::hand_over::{Follower, HandOver};
 use crate::ids::{EntryId, LogIndex, Term};
 use crate::limits;
@@ -106,7 +106,7 @@ impl Member {
             };
             leader.connected(Peer::Member(address.clone()), connection.id, fence, now);
         }
-        for connection in self.sockets.guests.borrow().values() {
+        for connection in self.sockets.read_only.borrow().values() {
             // A guest's answers never count, so they need no fence.
             leader.connected(
                 Peer::ReadOnly(connection.id.0),
@@ -245,8 +245,8 @@ impl Member {
         match peer {
             Peer::Member(address) => self.connection(address),
             Peer::ReadOnly(id) => {
-                let guests = self.sockets.guests.borrow();
-                guests.values().find(|c| c.id.0 == *id).cloned()
+                let clients = self.sockets.read_only.borrow();
+                clients.values().find(|c| c.id.0 == *id).cloned()
             }
         }
     }
@@ -390,12 +390,12 @@ impl Member {
             (renew, quorum)
         };
         if !quorum {
-            self.report(Trouble::NoQuorum);
+            self.report(RebuildReason::NoQuorum);
             return;
         }
         let Some(engine) = self.engine() else { return };
         if renew && let Err(error) = engine.renew_lease().await {
-            self.report(Trouble::Stopped(error.to_string()));
+            self.report(RebuildReason::Stopped(error.to_string()));
             return;
         }
         self.expire(now).await;

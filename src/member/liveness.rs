@@ -92,7 +92,7 @@ impl Member {
 
     /// Asks the engine, again and again, and takes its answers for life. While
     /// there is none, the supervisor's attempts to make one count instead.
-    pub(super) async fn feel_pulse(self: Rc<Self>) {
+    pub(super) async fn monitor_engine(self: Rc<Self>) {
         loop {
             Timer::after(limits::PULSE_PERIOD).await;
             let Some(engine) = self.engine() else {

@@ -27,12 +27,12 @@
 //! * [`propose`]: commands on their way into the log;
 //! * [`quota`]: the size of the key-value store;
 //! * [`sockets`]: which members are connected;
-//! * [`strangers`]: who dials us, until they have said who they are;
+//! * [`pending`]: who dials us, until they have said who they are;
 //! * [`offline`]: what an operator does while it is stopped;
-//! * [`trouble`]: why the engine must be rebuilt;
+//! * [`rebuild_reason`]: why the engine must be rebuilt;
 //! * [`restore`]: carries out how members that cannot apply the log are restored;
 //! * [`utility`]: requests of operators and of other nodes;
-//! * [`whereabouts`]: whether `self_addr` still leads here;
+//! * [`self_addr`]: whether `self_addr` still leads here;
 //! * [`withdrawn`]: while we take no part, and what ends that;
 //! * [`silence`]: why our word does not count, and what to do;
 //! * [`run`]: its life, from the disk to the last byte.
@@ -56,22 +56,22 @@ pub mod nodes;
 pub mod offline;
 pub mod partners;
 mod parts;
+pub mod pending;
 pub mod placement;
 pub mod primaries;
 pub mod propose;
 pub mod quota;
 mod rebuild;
+pub mod rebuild_reason;
 pub mod recovery;
 pub mod restore;
 pub mod run;
+pub mod self_addr;
 pub mod silence;
 pub mod sockets;
 pub mod standing;
-pub mod strangers;
-pub mod trouble;
 pub mod utility;
 mod voting;
-pub mod whereabouts;
 pub mod withdrawn;
 
 use std::cell::{Cell, RefCell};
@@ -83,7 +83,7 @@ use self::clock::ElectionClock;
 use self::leading::Leadership;
 use self::liveness::Pulse;
 use self::parts::{Counts, Forwarded, Machinery, Newcomers, Servers, Sockets};
-pub use self::trouble::Trouble;
+pub use self::rebuild_reason::RebuildReason;
 use crate::address::Address;
 use crate::config::ClusterConfig;
 use crate::disk::{Standing, Worker};
@@ -102,7 +102,7 @@ use crate::wire::message::Message;
 ///
 /// It has more fields than a type should, because it is the one place where everything
 /// of a cluster meets: who it is, the engine's side, what decides, and one part for each
-/// duty ([`parts`]).
+/// duty (`parts`).
 pub struct Member {
     /// The cluster's name, for the log.
     pub name: Rc<str>,
@@ -171,7 +171,7 @@ impl Member {
         self.changed.notify(usize::MAX);
     }
 
-    fn report(&self, trouble: Trouble) {
+    fn report(&self, trouble: RebuildReason) {
         self.machinery.reports.borrow_mut().add(trouble);
         self.machinery.reported.notify(usize::MAX);
     }

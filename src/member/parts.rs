@@ -13,9 +13,9 @@ use smol::lock::Semaphore;
 use super::nodes::Nodes;
 use super::placement::{Known, Placement};
 use super::primaries::Primaries;
+use super::rebuild_reason::Reports;
 use super::recovery::Foundation;
 use super::sockets::Link;
-use super::trouble::Reports;
 use crate::address::Address;
 use crate::ids::Term;
 use crate::limits;
@@ -32,9 +32,9 @@ pub(super) struct Sockets {
     /// The members, connected or not.
     pub(super) links: RefCell<BTreeMap<Address, Link>>,
     /// Read-only clients, by age.
-    pub(super) guests: RefCell<BTreeMap<ConnId, Rc<Connection>>>,
+    pub(super) read_only: RefCell<BTreeMap<ConnId, Rc<Connection>>>,
     /// Whoever has not said who it is, by age.
-    pub(super) strangers: RefCell<BTreeMap<ConnId, Rc<Connection>>>,
+    pub(super) pending: RefCell<BTreeMap<ConnId, Rc<Connection>>>,
     /// Why the Raft port is not open, as long as it is not.
     pub(super) listen_error: RefCell<Option<Rc<str>>>,
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::nodes::Node;
-use super::{Member, Trouble};
+use super::{Member, RebuildReason};
 use crate::config::{PlacementConfig, VotePolicy, ZonePolicy, shown};
 use crate::limits;
 use crate::reason::{Place, Remedy};
@@ -203,7 +203,7 @@ impl Member {
             _ => {}
         }
         if now.withheld.is_some() && self.leadership.borrow().is_some() {
-            self.report(Trouble::VoteWithheld);
+            self.report(RebuildReason::VoteWithheld);
         }
     }
 }

@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use futures_channel::oneshot;
 
-use super::{Member, Trouble};
+use super::{Member, RebuildReason};
 use crate::ids::EntryId;
 use crate::kv::expire_command;
 use crate::links::connection::Connection;
-use crate::raft::proposal::Origin;
+use crate::raft::proposal::Responder;
 use crate::raft::proposals::{Admitted, Proposals};
 use crate::raft::types::Payload;
 use crate::reactor::{self, Timer};
 use crate::wire::message::{ApplyError, ApplyOutcome, Message};
 use crate::wire::{Value, command};
 
-fn refuse(origin: Option<Origin>, error: ApplyError) {
+fn refuse(origin: Option<Responder>, error: ApplyError) {
     if let Some(origin) = origin {
         origin.answer(ApplyOutcome::Refused(error));
     }
@@ -40,7 +40,7 @@ impl Member {
             // Only ever on the connection that asked: on a later one it could
             // come after the entry (H3).
             let connection = Rc::downgrade(connection);
-            Origin::new(move |outcome| {
+            Responder::new(move |outcome| {
                 if let Some(connection) = connection.upgrade() {
                     connection.send(&Message::ApplyCommandResponse {
                         request_id,
@@ -58,9 +58,9 @@ impl Member {
 
     /// Proposes once our leadership is settled; not in the connection's own
     /// task, for the answers that settle us come on it.
-    fn propose_later(self: &Rc<Self>, command: Arc<[u8]>, origin: Option<Origin>) {
+    fn propose_later(self: &Rc<Self>, command: Arc<[u8]>, origin: Option<Responder>) {
         let Some(proposals) = self.proposals() else {
-            return; // Origin says that we do not lead.
+            return; // Responder says that we do not lead.
         };
         let bytes = command.len();
         let waits = proposals.borrow_mut().wait(bytes);
@@ -134,7 +134,7 @@ impl Member {
     }
 
     /// Proposes to our own log, if nothing speaks against the command.
-    pub(super) async fn propose(&self, command: Arc<[u8]>, origin: Option<Origin>) {
+    pub(super) async fn propose(&self, command: Arc<[u8]>, origin: Option<Responder>) {
         let Some(proposals) = self.proposals() else {
             return refuse(origin, ApplyError::NotLeader);
         };
@@ -147,7 +147,7 @@ impl Member {
             Ok(admitted) => admitted,
             Err(error) => return refuse(origin, error),
         };
-        let origin = Origin::new(move |outcome| {
+        let origin = Responder::new(move |outcome| {
             let appended = matches!(outcome, ApplyOutcome::Appended(_));
             proposals.borrow_mut().settle(index, appended);
             if let Some(origin) = origin {
@@ -161,7 +161,7 @@ impl Member {
             origin: Some(origin),
         };
         if let Err(error) = engine.propose(payload).await {
-            self.report(Trouble::Stopped(error.to_string()));
+            self.report(RebuildReason::Stopped(error.to_string()));
         }
     }
 
@@ -172,7 +172,7 @@ impl Member {
             return;
         };
         let command = command::regular(&expire_command(&key, &stored));
-        let origin = Origin::new(move |outcome| {
+        let origin = Responder::new(move |outcome| {
             if matches!(outcome, ApplyOutcome::Refused(_)) {
                 proposals.borrow_mut().refuse_expiry(key, stored);
             }
@@ -208,7 +208,7 @@ impl Member {
     async fn ask_leader(self: &Rc<Self>, command: Arc<[u8]>) -> Option<ApplyOutcome> {
         let (sender, receiver) = oneshot::channel();
         if self.leadership.borrow().is_some() {
-            let origin = Origin::new(move |outcome| {
+            let origin = Responder::new(move |outcome| {
                 let _ = sender.send(outcome);
             });
             self.settled().await;

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::run::{StartError, report_condition};
-use super::{Member, Trouble};
+use super::{Member, RebuildReason};
 use crate::limits;
 use crate::links::follower::Vouched;
 use crate::raft::replica::{self, Replica};
@@ -20,12 +20,12 @@ impl Member {
             let mut troubles = self.machinery.reports.borrow_mut().take();
             troubles.retain(|trouble| match trouble {
                 // Two peers showed it one after the other: it is set aside already.
-                Trouble::StalePast { peer, other } => self.is_stale(peer, other),
+                RebuildReason::StalePast { peer, other } => self.is_stale(peer, other),
                 _ => true,
             });
             // It may have been found while the engine was rebuilt for another reason.
             if troubles.is_empty() && self.machinery.foundation.borrow().is_some() {
-                troubles.push(Trouble::NewFoundation);
+                troubles.push(RebuildReason::NewFoundation);
             }
             if troubles.is_empty() {
                 listener.await;
@@ -33,7 +33,7 @@ impl Member {
             }
             for trouble in &troubles {
                 let level = match trouble {
-                    Trouble::NewFoundation => log::Level::Info,
+                    RebuildReason::NewFoundation => log::Level::Info,
                     _ => log::Level::Warn,
                 };
                 log::log!(level, "{}: starting again from disk: {trouble}", self.name);
@@ -42,7 +42,7 @@ impl Member {
         }
     }
 
-    async fn rebuild(self: &Rc<Self>, troubles: &[Trouble]) {
+    async fn rebuild(self: &Rc<Self>, troubles: &[RebuildReason]) {
         self.counts
             .rebuilds
             .set(self.counts.rebuilds.get().saturating_add(1));
@@ -51,7 +51,7 @@ impl Member {
         self.lay_foundation().await;
         let closed = self.replica.borrow().disk.close();
         let _ = closed.await;
-        let mut stale = troubles.iter().any(Trouble::is_of_the_log);
+        let mut stale = troubles.iter().any(RebuildReason::is_of_the_log);
         let mut attempts = 0_u64;
         loop {
             attempts = attempts.saturating_add(1);

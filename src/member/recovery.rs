@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Member, Trouble};
+use super::{Member, RebuildReason};
 use crate::address::Address;
 use crate::config::Bootstrap;
 use crate::disk::{Reading, Standing};
@@ -43,7 +43,7 @@ fn shown(status: &StatusReply) -> Shown {
 
 impl Member {
     pub(super) fn is_recovering(&self) -> bool {
-        self.standing() == Standing::Amnesic
+        self.standing() == Standing::Recovering
     }
 
     /// Whether our log holds nothing but the entry that every log begins with.
@@ -71,7 +71,7 @@ impl Member {
                 &self.me,
                 configured.chain(replica.log.members()).cloned(),
                 founding,
-                replica.standing == Standing::Amnesic,
+                replica.standing == Standing::Recovering,
                 replica.arrival,
                 replica.log.last().index == LogIndex::FIRST,
             )
@@ -264,7 +264,7 @@ impl Member {
         }
         if let Proof::NewCluster { term, .. } = proof {
             *self.machinery.foundation.borrow_mut() = Some(Foundation::Voter(*term));
-            self.report(Trouble::NewFoundation);
+            self.report(RebuildReason::NewFoundation);
             return;
         }
         // Should the disk fail, the next start is recovering again, which is safe.

@@ -1,8 +1,8 @@
-//! Restores members that cannot apply what they hold, as `election::applying` decides.
+//! Restores members that cannot apply what they hold, as `election::restoring` decides.
 
 use super::Member;
 use crate::address::Address;
-use crate::election::applying::{Ours, Step};
+use crate::election::restoring::{Ours, Step};
 use crate::ids::{EntryId, LogIndex, Term};
 use crate::links::leader::Peer;
 use crate::reactor::Instant;

@@ -13,7 +13,7 @@ use event_listener::Event;
 use super::clock::ElectionClock;
 use super::liveness::Pulse;
 use super::parts::{Counts, Forwarded, Machinery, Newcomers, Servers, Sockets};
-use super::{Member, Trouble};
+use super::{Member, RebuildReason};
 use crate::config::{ClusterConfig, Election};
 use crate::disk::{Condition, DiskError, Recovered, Standing, Worker};
 use crate::election::Elector;
@@ -146,12 +146,12 @@ impl Member {
             reactor::spawn(self.clone().listen_for_ever()),
             reactor::spawn(self.clone().watch_role()),
             reactor::spawn(self.clone().replicate()),
-            reactor::spawn(self.clone().keep_house()),
+            reactor::spawn(self.clone().tick()),
             reactor::spawn(self.clone().campaign_when_due()),
             reactor::spawn(self.clone().join()),
             reactor::spawn(self.clone().watch_self_addr()),
             reactor::spawn(self.clone().watch_silence()),
-            reactor::spawn(self.clone().feel_pulse()),
+            reactor::spawn(self.clone().monitor_engine()),
         ];
         self.supervise().await;
         for task in tasks {
@@ -250,7 +250,7 @@ impl Member {
                 }
             }
             if let Err(error) = engine.running() {
-                self.report(Trouble::Stopped(error.to_string()));
+                self.report(RebuildReason::Stopped(error.to_string()));
                 self.changed.listen().await;
                 continue;
             }
@@ -326,7 +326,7 @@ pub(super) fn report_condition(name: &str, recovered: &Recovered) {
     if let Some(hard_state) = &recovered.hard_state {
         let standing = match hard_state.standing {
             Standing::Voter => "a voter",
-            Standing::Amnesic => "not a voter yet",
+            Standing::Recovering => "not a voter yet",
             Standing::Estranged => "of a cluster that was made anew without it",
         };
         log::info!("{name}: state found, term {}, {standing}", hard_state.term);

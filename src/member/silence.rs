@@ -26,7 +26,7 @@ impl Member {
             never_votes: withheld == Some(Withheld::Configured),
             shares_zone: withheld == Some(Withheld::SharedZone),
             no_member: !self.is_member(&self.me),
-            recovering: standing == Standing::Amnesic,
+            recovering: standing == Standing::Recovering,
             restarting: self.machinery.engine.borrow().is_none(),
         }
     }

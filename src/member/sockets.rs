@@ -187,8 +187,8 @@ impl Member {
         for connection in links.into_values().filter_map(|link| link.connection) {
             connection.close();
         }
-        let guests = std::mem::take(&mut *self.sockets.guests.borrow_mut());
-        for connection in guests.into_values() {
+        let clients = std::mem::take(&mut *self.sockets.read_only.borrow_mut());
+        for connection in clients.into_values() {
             connection.close();
         }
     }

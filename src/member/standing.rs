@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 
-use super::{Member, Trouble};
+use super::{Member, RebuildReason};
 use crate::address::Address;
 use crate::bugs::{Bug, planted};
 use crate::disk::Standing;
@@ -169,7 +169,7 @@ impl Member {
         let stale = self.is_stale(peer, &other);
         if stale {
             let peer = peer.clone();
-            self.report(Trouble::StalePast { peer, other });
+            self.report(RebuildReason::StalePast { peer, other });
         }
         stale
     }

@@ -151,7 +151,7 @@ impl Member {
             partners,
             readonly: self
                 .sockets
-                .guests
+                .read_only
                 .borrow()
                 .keys()
                 .map(|id| (id.0.to_string(), true))

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{Member, Trouble};
+use super::{Member, RebuildReason};
 use crate::address::Address;
 use crate::election::terms;
 use crate::ids::{EntryId, Term};
@@ -89,7 +89,7 @@ impl Member {
                     );
                 }
             }
-            Err(error) => self.report(Trouble::Stopped(error.to_string())),
+            Err(error) => self.report(RebuildReason::Stopped(error.to_string())),
         }
     }
 

@@ -12,9 +12,9 @@ type Answer = Box<dyn FnOnce(ApplyOutcome)>;
 /// entry it was appended as, or why it was refused. A proposal that is dropped
 /// unanswered, by an engine that is no leader any more, is refused as such.
 #[derive(Clone)]
-pub struct Origin(Rc<RefCell<Option<Answer>>>);
+pub struct Responder(Rc<RefCell<Option<Answer>>>);
 
-impl Origin {
+impl Responder {
     /// A proposer who is told by `answer`.
     pub fn new(answer: impl FnOnce(ApplyOutcome) + 'static) -> Self {
         Self(Rc::new(RefCell::new(Some(Box::new(answer)))))
@@ -29,7 +29,7 @@ impl Origin {
     }
 }
 
-impl Drop for Origin {
+impl Drop for Responder {
     fn drop(&mut self) {
         if Rc::strong_count(&self.0) == 1 {
             self.answer(ApplyOutcome::Refused(ApplyError::NotLeader));
@@ -37,8 +37,8 @@ impl Drop for Origin {
     }
 }
 
-impl fmt::Debug for Origin {
+impl fmt::Debug for Responder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Origin")
+        f.write_str("Responder")
     }
 }

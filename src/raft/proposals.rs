@@ -10,7 +10,7 @@ use super::log::{Log, members_after};
 use super::types::Members;
 use crate::address::Address;
 use crate::ids::LogIndex;
-use crate::kv::{ProposalError, Store, Tail, call_of};
+use crate::kv::{ProposalError, SpeculativeStore, Store, call_of};
 use crate::limits;
 use crate::wire::Value;
 use crate::wire::command::Command;
@@ -21,7 +21,7 @@ pub struct Proposals {
     /// The NO_OP with which the leadership began.
     first: LogIndex,
     /// The store as of the end of the log, to judge proposals by (S6).
-    tail: Tail,
+    tail: SpeculativeStore,
     /// Bytes of the commands that `tail` has taken in.
     tail_bytes: usize,
     /// `tail` holds a proposal that the engine refused.
@@ -52,8 +52,8 @@ pub struct Held<'a> {
 
 impl Held<'_> {
     /// The store as of the end of the log.
-    fn tail(&self) -> Tail {
-        let mut tail = Tail::of(self.store);
+    fn tail(&self) -> SpeculativeStore {
+        let mut tail = SpeculativeStore::of(self.store);
         for stored in self.log.from(self.applied.next()) {
             if let Some(Ok(call)) = call_of(&stored.entry.command) {
                 tail.append(stored.entry.id.index, &call);

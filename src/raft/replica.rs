@@ -31,7 +31,7 @@ use crate::wire::snapshot::Snapshot;
 pub type Shared = Rc<RefCell<Replica>>;
 
 /// Whether the entry that a proposer waits for was applied as it was appended.
-pub type Fate = oneshot::Receiver<bool>;
+pub type AppliedRx = oneshot::Receiver<bool>;
 
 /// One member's copy of the cluster's state.
 pub struct Replica {
@@ -117,7 +117,7 @@ impl Replica {
         let hard = recovered.hard_state;
         let diverged = hard.as_ref().and_then(|hard| hard.diverged);
         let arrival = hard.as_ref().map(|hard| hard.arrival).unwrap_or_default();
-        let standing = hard.map_or(Standing::Amnesic, |hard| hard.standing);
+        let standing = hard.map_or(Standing::Recovering, |hard| hard.standing);
         Ok(Self {
             me,
             log,
@@ -173,7 +173,7 @@ impl Replica {
     }
 
     /// Resolves when the entry at `id` is applied: whether it is that entry.
-    pub fn await_applied(&mut self, id: EntryId) -> Fate {
+    pub fn await_applied(&mut self, id: EntryId) -> AppliedRx {
         let (sender, receiver) = oneshot::channel();
         if id.index <= self.applied {
             let same = self

@@ -14,7 +14,7 @@ use openraft::type_config::alias::{EntryOf, LogIdOf, SnapshotMetaOf, StoredMembe
 use openraft::vote::RaftTerm;
 use openraft::{EmptyNode, Membership};
 
-use super::proposal::Origin;
+use super::proposal::Responder;
 use crate::address::Address;
 use crate::ids::LogIndex;
 use crate::links::epoch::{EpochId, EpochTerm};
@@ -68,7 +68,7 @@ pub struct Payload {
     pub members: Option<Members>,
     /// Who proposed it here and waits; answered by the log store (S5), stored
     /// nowhere.
-    pub origin: Option<Origin>,
+    pub origin: Option<Responder>,
 }
 
 impl fmt::Debug for Payload {

@@ -123,7 +123,7 @@ fn a_crowd_that_says_nothing() {
         let links = a.links.get();
         let begun = Instant::now();
         let mut crowd = Vec::new();
-        for _ in 0..limits::STRANGERS_MAX + 16 {
+        for _ in 0..limits::PENDING_CONNECTIONS_MAX + 16 {
             crowd.push(raw(&witness).await);
         }
         for first in crowd.drain(..16) {
@@ -161,7 +161,7 @@ fn a_newcomer_that_is_shown_out_while_it_waits() {
         let newcomer = Fake::listen(&new, &[&new]).await;
         newcomer.dial(&witness.address).await;
         let mut crowd = Vec::new();
-        for _ in 0..limits::STRANGERS_MAX {
+        for _ in 0..limits::PENDING_CONNECTIONS_MAX {
             crowd.push(raw(&witness).await);
         }
         until("the newcomer out", async || {

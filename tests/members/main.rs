@@ -12,7 +12,6 @@
 
 mod amnesia;
 mod budget;
-mod canvass;
 mod estranged;
 mod fake;
 mod forming;
@@ -22,6 +21,7 @@ mod liveness;
 mod memory;
 mod newcomers;
 mod placement;
+mod pre_vote;
 mod proposals;
 mod quorum;
 mod quota;

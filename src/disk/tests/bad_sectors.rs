@@ -24,7 +24,7 @@ fn whole_or_damaged(
         assert_eq!(sim.bytes(&set_aside.join(name)).as_ref(), Some(bytes));
     }
     let standing = recovered.hard_state.as_ref().map(|h| h.standing);
-    assert_eq!(standing, Some(Standing::Amnesic));
+    assert_eq!(standing, Some(Standing::Recovering));
     assert!(recovered.entries.is_empty() && recovered.checkpoint.is_none());
     false
 }

@@ -122,7 +122,7 @@ fn every_rotten_byte_is_named_or_harmless() {
                     let kept = sim.bytes(&set_aside.join(FILES[number])).unwrap();
                     assert_eq!(kept, rotten[number]);
                     let standing = recovered.hard_state.map(|h| h.standing);
-                    assert_eq!(standing, Some(Standing::Amnesic));
+                    assert_eq!(standing, Some(Standing::Recovering));
                     assert!(recovered.entries.is_empty());
                 }
                 _ => {
@@ -196,7 +196,7 @@ fn amnesia_outlives_a_crash() {
         matches!(&recovered.condition, Condition::SetAside { folder }
         if folder.ends_with("damaged-1"))
     );
-    assert_eq!(recovered.hard_state.unwrap().standing, Standing::Amnesic);
+    assert_eq!(recovered.hard_state.unwrap().standing, Standing::Recovering);
     cluster.append(&[entry(5, 5, b"x")], index(5)).unwrap();
     assert!(cluster.write_log(false).unwrap());
     cluster.log_file().0.sync().unwrap();
@@ -205,7 +205,7 @@ fn amnesia_outlives_a_crash() {
     // Entries alone make no voter.
     let (mut cluster, recovered) = Cluster::open(sim.storage(), Rig::folder(), |_| Ok(())).unwrap();
     assert_eq!(recovered.condition, Condition::Intact);
-    assert_eq!(recovered.hard_state.unwrap().standing, Standing::Amnesic);
+    assert_eq!(recovered.hard_state.unwrap().standing, Standing::Recovering);
     cluster.write_hard_state(&vote(6, 1)).unwrap();
     cluster.hard_file().0.sync().unwrap();
     drop(cluster);
@@ -319,7 +319,7 @@ fn what_its_owner_cannot_read_is_set_aside() {
     });
     let (cluster, recovered) = opened.unwrap();
     let hard_state = recovered.hard_state.unwrap();
-    assert_eq!(hard_state.standing, Standing::Amnesic);
+    assert_eq!(hard_state.standing, Standing::Recovering);
     assert_eq!(
         recovered.condition,
         Condition::Damaged {

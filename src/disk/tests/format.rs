@@ -41,9 +41,9 @@ fn slot(standing: Standing, diverged: Option<Diverged>) -> HardSlot {
 fn the_first_format_is_read() {
     for (checksum, byte, standing) in [
         ("a76aceba", "00", Standing::Voter),
-        ("8c68a7b5", "01", Standing::Amnesic),
+        ("8c68a7b5", "01", Standing::Recovering),
         // S7: whether an estranged member was a voter before was not written down.
-        ("f16e1ca4", "02", Standing::Amnesic),
+        ("f16e1ca4", "02", Standing::Recovering),
     ] {
         let found = HardSlot::decode(&format_1(checksum, byte));
         assert_eq!(found, Read::Valid(slot(standing, None)), "standing {byte}");
@@ -59,10 +59,10 @@ fn the_first_format_is_written_where_it_can_say_all() {
     };
     for (standing, diverged, format) in [
         (Standing::Voter, None, 1),
-        (Standing::Amnesic, None, 1),
+        (Standing::Recovering, None, 1),
         (Standing::Estranged, None, 2),
         (Standing::Voter, Some(diverged), 2),
-        (Standing::Amnesic, Some(diverged), 2),
+        (Standing::Recovering, Some(diverged), 2),
     ] {
         let slot = slot(standing, diverged);
         let block = slot.encode();
@@ -84,7 +84,7 @@ fn what_was_shown_before_a_vote_is_read_back() {
         (true, Some(Reading::Listed)),
         (false, Some(Reading::Unlisted { end })),
     ] {
-        let mut slot = slot(Standing::Amnesic, None);
+        let mut slot = slot(Standing::Recovering, None);
         if let Some(state) = &mut slot.state {
             state.arrival = Arrival { saw_data, reading };
         }

@@ -3,7 +3,7 @@
 //! the guard, order.
 
 use super::*;
-use crate::kv::{ProposalError, Tail};
+use crate::kv::{ProposalError, SpeculativeStore};
 use crate::limits::{
     DISK_FRAME_BYTES_MAX, FRAME_BYTES_MAX, INFLATED_BYTES_MAX, KV_BYTES_MAX, KV_BYTES_QUOTA,
     KV_BYTES_QUOTA_EXPIRING, PICKLE_VALUES_MAX, PROPOSAL_BYTES_MAX,
@@ -252,7 +252,7 @@ fn poison_changes_nothing_and_is_refused() {
         &[str("/s/b/initialize")],
         &[("recursive", Value::Bool(false))],
     );
-    let mut tail = Tail::of(&bench.store);
+    let mut tail = SpeculativeStore::of(&bench.store);
     let (first, second) = (bench.index.next(), bench.index.next().next());
     assert_eq!(tail.propose(first, &cancel), Ok(()));
     assert_eq!(bench.store.would_raise(second, &cancel), None);
@@ -273,10 +273,10 @@ fn a_tail_is_rebuilt_from_store_and_entries() {
     let bench = Bench::new();
     let (first, second) = (bench.index.next(), bench.index.next().next());
     let delete = call(0, &[str("k")], &[]);
-    let mut tail = Tail::of(&bench.store);
+    let mut tail = SpeculativeStore::of(&bench.store);
     tail.append(first, &set("k", writing("x", 1.0, None)));
     assert_eq!(tail.would_raise(second, &delete), None);
-    tail = Tail::of(&bench.store);
+    tail = SpeculativeStore::of(&bench.store);
     tail.append(first, &delete);
     assert_eq!(tail.would_raise(second, &delete), Some(Poison::MissingKey));
 }
@@ -310,7 +310,7 @@ fn harm_to_python_nodes_is_refused() {
         (anew, Poison::Reproposes, 0),
     ] {
         let mut bench = Bench::new();
-        let mut tail = Tail::of(&bench.store);
+        let mut tail = SpeculativeStore::of(&bench.store);
         assert_eq!(
             tail.propose(bench.index.next(), &call),
             Err(ProposalError::Poison(poison))
@@ -398,9 +398,9 @@ fn the_quota_keeps_what_is_written_readable() {
 #[test]
 fn a_quota_is_kept_by_the_leader() {
     let mut bench = Bench::new();
-    let mut tail = Tail::of(&bench.store);
+    let mut tail = SpeculativeStore::of(&bench.store);
     let big = "x".repeat(1 << 20);
-    let propose = |bench: &mut Bench, tail: &mut Tail, call: &Call| {
+    let propose = |bench: &mut Bench, tail: &mut SpeculativeStore, call: &Call| {
         let judged = tail.propose(bench.index.next(), call);
         if judged.is_ok() {
             bench.apply(call);
@@ -420,7 +420,7 @@ fn a_quota_is_kept_by_the_leader() {
     bench.apply(&one_more);
     bench.apply(&set("/junk/5", writing(&big, 100.0, None)));
     assert!(bench.store.bytes() > KV_BYTES_QUOTA_EXPIRING);
-    let mut tail = Tail::of(&bench.store);
+    let mut tail = SpeculativeStore::of(&bench.store);
     let small = set("/s/b/sync", writing("{}", 100.0, None));
     let larger = set("/s/b/leader", writing("another", 110.0, Some(30.0)));
     for call in [&one_more, &lock(110.0)] {
@@ -444,11 +444,11 @@ fn a_quota_is_kept_by_the_leader() {
 fn a_leader_key_fits_where_nothing_else_does() {
     let mut bench = Bench::new();
     let name = |n: u64| format!("/junk/{n:06}");
-    let propose = |bench: &mut Bench, tail: &mut Tail, call: &Call| {
+    let propose = |bench: &mut Bench, tail: &mut SpeculativeStore, call: &Call| {
         let judged = tail.propose(bench.index.next(), call);
         judged.map(|()| bench.apply(call)).is_ok()
     };
-    let mut tail = Tail::of(&bench.store);
+    let mut tail = SpeculativeStore::of(&bench.store);
     let mut fill = |bench: &mut Bench, size: usize, ttl: Option<f64>, from: u64| {
         let junk = "x".repeat(size);
         let mut next = from;
@@ -464,7 +464,7 @@ fn a_leader_key_fits_where_nothing_else_does() {
     let large = fill(&mut bench, 60 << 10, None, 0);
     let full = fill(&mut bench, 1, None, large);
     assert!(bench.store.bytes() <= KV_BYTES_QUOTA);
-    let mut after = Tail::of(&bench.store);
+    let mut after = SpeculativeStore::of(&bench.store);
     for (ttl, size, wanted) in [
         (None, 1, false),
         (Some(1e9), 1, false),

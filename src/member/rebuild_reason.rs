@@ -9,7 +9,7 @@ use crate::election::past::OtherLeader;
 
 /// What makes the supervisor rebuild the engine from disk.
 #[derive(Debug, Clone)]
-pub enum Trouble {
+pub enum RebuildReason {
     /// The engine or its storage stopped.
     Stopped(String),
     /// Leading without a majority (S12).
@@ -46,7 +46,7 @@ enum Kind {
     NewFoundation,
 }
 
-impl Trouble {
+impl RebuildReason {
     fn kind(&self) -> Kind {
         match self {
             Self::StalePast { .. } => Kind::StalePast,
@@ -66,7 +66,7 @@ impl Trouble {
     }
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for RebuildReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stopped(why) => f.write_str(why),
@@ -88,16 +88,16 @@ impl fmt::Display for Trouble {
 /// What was reported and not acted on yet: the latest of each kind, for a disk
 /// that fails is reported with every message, perhaps for days (S10).
 #[derive(Debug, Default)]
-pub struct Reports(BTreeMap<Kind, Trouble>);
+pub struct Reports(BTreeMap<Kind, RebuildReason>);
 
 impl Reports {
     /// Adds one.
-    pub fn add(&mut self, trouble: Trouble) {
+    pub fn add(&mut self, trouble: RebuildReason) {
         self.0.insert(trouble.kind(), trouble);
     }
 
     /// Takes all, the worst first.
-    pub fn take(&mut self) -> Vec<Trouble> {
+    pub fn take(&mut self) -> Vec<RebuildReason> {
         std::mem::take(&mut self.0).into_values().collect()
     }
 
@@ -112,9 +112,9 @@ mod tests {
     use super::*;
     use crate::ids::Term;
 
-    fn stale_past(commit: u64) -> Trouble {
+    fn stale_past(commit: u64) -> RebuildReason {
         let address: Address = "10.0.0.1:5010".parse().unwrap();
-        Trouble::StalePast {
+        RebuildReason::StalePast {
             peer: address.clone(),
             other: OtherLeader {
                 address,
@@ -125,7 +125,11 @@ mod tests {
     }
 
     fn taken(reports: &mut Reports) -> Vec<String> {
-        reports.take().iter().map(Trouble::to_string).collect()
+        reports
+            .take()
+            .iter()
+            .map(RebuildReason::to_string)
+            .collect()
     }
 
     #[test]
@@ -133,8 +137,8 @@ mod tests {
         // S13: a stale past, and a disk that fails right behind it.
         let mut reports = Reports::default();
         reports.add(stale_past(7));
-        reports.add(Trouble::Stopped("no space".into()));
-        reports.add(Trouble::Stalled);
+        reports.add(RebuildReason::Stopped("no space".into()));
+        reports.add(RebuildReason::Stalled);
         let all = taken(&mut reports);
         assert_eq!(all.len(), 3);
         assert!(all[0].ends_with("committed up to 7"), "{all:?}");
@@ -145,7 +149,11 @@ mod tests {
     #[test]
     fn a_rebuild_mends_all_but_the_log() {
         let mut reports = Reports::default();
-        for report in [Trouble::NoQuorum, stale_past(7), Trouble::Stalled] {
+        for report in [
+            RebuildReason::NoQuorum,
+            stale_past(7),
+            RebuildReason::Stalled,
+        ] {
             reports.add(report);
         }
         reports.rebuilt();
@@ -157,7 +165,7 @@ mod tests {
         // S10
         let mut reports = Reports::default();
         for count in 0..1000 {
-            reports.add(Trouble::Stopped(count.to_string()));
+            reports.add(RebuildReason::Stopped(count.to_string()));
             reports.add(stale_past(count));
         }
         let all = taken(&mut reports);

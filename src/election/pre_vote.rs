@@ -49,9 +49,9 @@ impl Elsewhere {
 
 /// What is known of a leader elsewhere.
 #[derive(Debug, Default)]
-pub struct Canvass(Option<Elsewhere>);
+pub struct PreVote(Option<Elsewhere>);
 
-impl Canvass {
+impl PreVote {
     /// Somebody hears `leader`, and has committed up to `commit`. Whether that is news.
     pub fn hear(&mut self, leader: &Address, commit: u64, now: Instant) -> bool {
         let news = self.0.is_none();
@@ -126,27 +126,27 @@ mod tests {
     fn a_leader_is_respected_as_long_as_it_commits() {
         let (a, b, start) = (address("A"), address("B"), Instant::now());
         let patience = limits::ELSEWHERE_PATIENCE;
-        let mut canvass = Canvass::default();
-        assert!(!canvass.is_respected(start));
-        assert!(canvass.hear(&a, 7, start));
-        assert!(canvass.is_respected(start));
+        let mut pre_vote = PreVote::default();
+        assert!(!pre_vote.is_respected(start));
+        assert!(pre_vote.hear(&a, 7, start));
+        assert!(pre_vote.is_respected(start));
         // It commits: its time begins anew.
-        assert!(!canvass.hear(&a, 8, start + patience / 2), "no news");
-        assert!(canvass.is_respected(start + patience));
+        assert!(!pre_vote.hear(&a, 8, start + patience / 2), "no news");
+        assert!(pre_vote.is_respected(start + patience));
         // It does not, nor does another that is named in its place.
-        assert!(!canvass.hear(&b, 8, start + patience));
-        assert!(!canvass.is_respected(start + patience / 2 + patience));
-        canvass.end();
-        assert!(canvass.hear(&b, 8, start + 2 * patience), "news again");
-        assert!(canvass.is_respected(start + 2 * patience));
+        assert!(!pre_vote.hear(&b, 8, start + patience));
+        assert!(!pre_vote.is_respected(start + patience / 2 + patience));
+        pre_vote.end();
+        assert!(pre_vote.hear(&b, 8, start + 2 * patience), "news again");
+        assert!(pre_vote.is_respected(start + 2 * patience));
     }
 
     #[test]
     fn it_is_shown_as_long_as_somebody_named_it_lately() {
         let (a, start, recent) = (address("A"), Instant::now(), Duration::from_secs(3));
-        let mut canvass = Canvass::default();
-        canvass.hear(&a, 7, start);
-        assert_eq!(canvass.leader(recent, start + recent), Some(&a));
-        assert_eq!(canvass.leader(recent, start + 2 * recent), None);
+        let mut pre_vote = PreVote::default();
+        pre_vote.hear(&a, 7, start);
+        assert_eq!(pre_vote.leader(recent, start + recent), Some(&a));
+        assert_eq!(pre_vote.leader(recent, start + 2 * recent), None);
     }
 }

@@ -29,19 +29,19 @@ pub enum ProposalError {
 /// store, which does not change what the log's end looks like; so a tail stays
 /// right while the log only grows. Take it anew
 ///
-/// * on becoming leader: [`Tail::of`] the store, then [`Tail::append`] each
+/// * on becoming leader: [`SpeculativeStore::of`] the store, then [`SpeculativeStore::append`] each
 ///   entry above the applied index, in order;
 /// * whenever entries were truncated;
 /// * when nothing is in flight and it holds much, to share its memory with the
 ///   store again.
 #[derive(Debug, Clone)]
-pub struct Tail {
+pub struct SpeculativeStore {
     table: Table<()>,
     /// What keys and values take, as [`Store::bytes`] counts.
     bytes: u64,
 }
 
-impl Tail {
+impl SpeculativeStore {
     /// The state of a log whose entries are all applied.
     pub fn of(store: &Store) -> Self {
         Self {
@@ -100,7 +100,7 @@ impl Tail {
         self.bytes.saturating_sub(gone).saturating_add(come)
     }
 
-    /// What [`Tail::propose`] would say, without taking the call in.
+    /// What [`SpeculativeStore::propose`] would say, without taking the call in.
     pub fn would_raise(&self, index: LogIndex, call: &Call) -> Option<Poison> {
         match decide(&self.table, index, call) {
             Ok(decision) => decision.harm,

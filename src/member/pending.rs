@@ -23,7 +23,7 @@ use crate::wire::{Session, SessionError, Value};
 #[derive(Clone)]
 enum Identity {
     Member(Address),
-    Guest,
+    ReadOnly,
 }
 
 /// The pace of accepting, with a time for each instead of what it costs.
@@ -51,7 +51,7 @@ impl Member {
             match listener.accept().await {
                 Ok((stream, from)) => {
                     pace.charge(Instant::now(), limits::ACCEPT_PERIOD);
-                    self.clone().admit_stranger(stream, from);
+                    self.clone().admit_pending(stream, from);
                 }
                 Err(error) => {
                     // Out of descriptors, most likely: let some be closed.
@@ -65,7 +65,7 @@ impl Member {
         }
     }
 
-    fn admit_stranger(self: Rc<Self>, stream: TcpStream, from: SocketAddr) {
+    fn admit_pending(self: Rc<Self>, stream: TcpStream, from: SocketAddr) {
         let allowed = &self.config.allow_from;
         if !allowed.is_empty() && !allowed.iter().any(|network| network.contains(from.ip())) {
             let why = format_args!("{} is in no network of allow_from", from.ip());
@@ -76,20 +76,20 @@ impl Member {
         let connection = Connection::new(stream, session);
         self.make_room();
         self.sockets
-            .strangers
+            .pending
             .borrow_mut()
             .insert(connection.id, connection.clone());
         let member = self.clone();
-        reactor::spawn(async move { member.serve_stranger(connection, from).await }).detach();
+        reactor::spawn(async move { member.serve_pending(connection, from).await }).detach();
     }
 
     /// Shows out who has been a stranger for longest: a crowd that says nothing
     /// must not keep a member out.
     fn make_room(&self) {
         let oldest = {
-            let mut strangers = self.sockets.strangers.borrow_mut();
-            (strangers.len() >= limits::STRANGERS_MAX)
-                .then(|| strangers.pop_first())
+            let mut pending = self.sockets.pending.borrow_mut();
+            (pending.len() >= limits::PENDING_CONNECTIONS_MAX)
+                .then(|| pending.pop_first())
                 .flatten()
         };
         if let Some((_, oldest)) = oldest {
@@ -107,7 +107,7 @@ impl Member {
         }
     }
 
-    async fn serve_stranger(self: Rc<Self>, connection: Rc<Connection>, from: SocketAddr) {
+    async fn serve_pending(self: Rc<Self>, connection: Rc<Connection>, from: SocketAddr) {
         let greeting = Rc::new(Greeting::default());
         let serve = connection.serve(|value| {
             let (member, connection, greeting) =
@@ -127,7 +127,7 @@ impl Member {
             std::future::pending::<Closed>().await
         };
         let closed = smol::future::or(serve, late).await;
-        self.sockets.strangers.borrow_mut().remove(&connection.id);
+        self.sockets.pending.borrow_mut().remove(&connection.id);
         let identity = greeting.identity.borrow_mut().take();
         match (&closed, &identity) {
             (_, Some(Identity::Member(_))) => {}
@@ -143,8 +143,8 @@ impl Member {
         match identity {
             None => {}
             Some(Identity::Member(address)) => self.disconnected(&address, &connection, &closed),
-            Some(Identity::Guest) => {
-                self.sockets.guests.borrow_mut().remove(&connection.id);
+            Some(Identity::ReadOnly) => {
+                self.sockets.read_only.borrow_mut().remove(&connection.id);
                 self.lead_without(&Peer::ReadOnly(connection.id.0), &connection);
             }
         }
@@ -174,7 +174,7 @@ impl Member {
         let identity = greeting.identity.borrow().clone();
         match identity {
             Some(Identity::Member(address)) => self.on_link(&address, connection, value).await,
-            Some(Identity::Guest) => self.on_guest(connection, value).await,
+            Some(Identity::ReadOnly) => self.on_read_only(connection, value).await,
             None => match Hello::decode(value) {
                 Ok(Hello::Utility(request)) => {
                     greeting.utility.set(true);
@@ -216,15 +216,15 @@ impl Member {
                     return;
                 }
                 *greeting.identity.borrow_mut() = Some(Identity::Member(address.clone()));
-                self.sockets.strangers.borrow_mut().remove(&connection.id);
+                self.sockets.pending.borrow_mut().remove(&connection.id);
                 connection.admit(Class::Member, self.account_of(&address));
                 self.connected(&address, connection, true);
             }
             Hello::ReadOnly => {
                 let oldest = {
-                    let mut guests = self.sockets.guests.borrow_mut();
-                    let full = guests.len() >= limits::READ_ONLY_MAX;
-                    full.then(|| guests.pop_first()).flatten()
+                    let mut clients = self.sockets.read_only.borrow_mut();
+                    let full = clients.len() >= limits::READ_ONLY_MAX;
+                    full.then(|| clients.pop_first()).flatten()
                 };
                 if let Some((_, oldest)) = oldest {
                     oldest.close();
@@ -233,10 +233,10 @@ impl Member {
                 }
                 let class = Class::of_reader(!self.keys.borrow().is_empty());
                 connection.admit(class, class.account());
-                *greeting.identity.borrow_mut() = Some(Identity::Guest);
-                self.sockets.strangers.borrow_mut().remove(&connection.id);
+                *greeting.identity.borrow_mut() = Some(Identity::ReadOnly);
+                self.sockets.pending.borrow_mut().remove(&connection.id);
                 self.sockets
-                    .guests
+                    .read_only
                     .borrow_mut()
                     .insert(connection.id, connection.clone());
                 self.lead_peer(Peer::ReadOnly(connection.id.0), connection);
@@ -269,7 +269,7 @@ impl Member {
         smol::future::or(found, smol::future::or(newcomer, limit)).await
     }
 
-    async fn on_guest(self: &Rc<Self>, connection: &Rc<Connection>, value: &Value) {
+    async fn on_read_only(self: &Rc<Self>, connection: &Rc<Connection>, value: &Value) {
         match Message::decode(value) {
             Ok(Message::NextNodeIdx(reply)) => {
                 self.on_reply(&Peer::ReadOnly(connection.id.0), connection, &reply);
