@@ -45,6 +45,7 @@ pub mod campaign;
 pub mod clock;
 pub mod concerns;
 pub mod condition;
+pub mod error;
 pub mod estranged;
 mod housekeeping;
 pub mod inbound;

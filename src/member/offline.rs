@@ -5,7 +5,8 @@ use std::rc::Rc;
 
 use event_listener::Event;
 
-use super::run::{StartError, configured_members};
+use super::error::StartError;
+use super::run::configured_members;
 use crate::config::ClusterConfig;
 use crate::disk::{self, Arrival, DiskError, Standing, Worker};
 use crate::ids::{EntryId, LogIndex};

@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use super::run::{StartError, report_condition};
+use super::error::StartError;
+use super::run::report_condition;
 use super::{Member, RebuildReason};
 use crate::limits;
 use crate::links::follower::Vouched;

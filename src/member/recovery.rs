@@ -20,7 +20,7 @@ use crate::wire::command;
 use crate::wire::message::Message;
 use crate::wire::utility::StatusReply;
 
-use super::run::StartError;
+use super::error::StartError;
 
 /// A change of what an engine stands on: made while none runs.
 #[derive(Debug, Clone)]

@@ -1,7 +1,6 @@
 //! A member's life: from the disk to the last byte.
 
 use std::cell::{Cell, RefCell};
-use std::fmt;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
@@ -11,48 +10,19 @@ use std::time::Duration;
 use event_listener::Event;
 
 use super::clock::ElectionClock;
+use super::error::StartError;
 use super::liveness::Pulse;
 use super::parts::{Counts, Forwarded, Machinery, Newcomers, Servers, Sockets};
 use super::{Member, RebuildReason};
 use crate::config::{ClusterConfig, Election};
-use crate::disk::{Condition, DiskError, Recovered, Standing, Worker};
+use crate::disk::{Condition, Recovered, Standing, Worker};
 use crate::election::Elector;
 use crate::limits;
-use crate::raft::checkpoint::CheckpointError;
-use crate::raft::engine::{Engine, Role, Stopped};
+use crate::raft::engine::{Engine, Role};
 use crate::raft::replica::{self, Replica};
 use crate::raft::types::Members;
 use crate::reactor::{self, Instant, TcpListener, Timer};
 use crate::wire::Key;
-
-/// Why a member cannot start.
-#[derive(Debug)]
-pub enum StartError {
-    /// Its state cannot be opened.
-    Disk(DiskError),
-    /// Its state can be opened and not understood.
-    Checkpoint(CheckpointError),
-    /// The engine refuses to run.
-    Engine(Stopped),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Disk(error) => error.fmt(f),
-            Self::Checkpoint(error) => error.fmt(f),
-            Self::Engine(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
-
-impl From<DiskError> for StartError {
-    fn from(error: DiskError) -> Self {
-        Self::Disk(error)
-    }
-}
 
 /// How long the partners are asked who the members are, when our own disk does
 /// not know (spec 8.3).
