@@ -55,6 +55,13 @@ pub trait Node {
         false
     }
 
+    /// The term that the group is in, if a line of its log tells that it sets its state
+    /// aside because the others have begun again below its own terms (S13): a later term
+    /// will come a second time, and is another.
+    fn past_left_in(&self, _line: &str) -> Option<u64> {
+        None
+    }
+
     /// Whether it may vote twice in a term, for it forgets its vote (H7).
     fn may_vote_twice(&self) -> bool {
         false

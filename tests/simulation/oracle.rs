@@ -82,6 +82,12 @@ impl Oracle {
                 if node.opens_state(line) {
                     self.committed.remove(node.name());
                 }
+                if let Some(now) = node.past_left_in(line) {
+                    self.votes
+                        .retain(|(term, name), _| *term <= now || name != node.name());
+                    self.leaders
+                        .retain(|term, name| *term <= now || name != node.name());
+                }
                 if let Some((term, candidate)) = node.vote_of(line) {
                     self.voted(node.as_ref(), term, candidate, incidents)?;
                 }

@@ -156,6 +156,13 @@ impl Node for Witness {
         })
     }
 
+    fn past_left_in(&self, line: &str) -> Option<u64> {
+        let again = format!(" {}: starting again from disk: ", self.name());
+        let (_, shown) = line.split_once(&again)?;
+        let (_, term) = shown.split_once(" to lead term ")?;
+        term.split_once(',')?.0.parse().ok()
+    }
+
     fn disk(&self) -> Option<&SimulatedDisk> {
         Some(&self.disk)
     }
