@@ -7,6 +7,7 @@ On loopback by default (many at once), or on the machines of a `rig.network`."""
 import copy
 import itertools
 import json
+import re
 import shutil
 import socket
 import threading
@@ -22,6 +23,9 @@ NODE = str(Path(__file__).with_name("node.py"))
 #: Generous: a witness that is ours stands for election after 1.2-4.2 s, and a
 #: refused dial of PySyncObj's is repeated after 5 s.
 LIMIT_S = 40
+
+#: What ours says of its vote whenever it opens its state, and when that has changed.
+VOTER_OR_NOT = re.compile(r"no state in|not a voter yet|(?<=, )a voter$|is a voter now", re.MULTILINE)
 
 #: PySyncObj's word (0.3.16 and later) for having dropped what it had applied (H8).
 TRUNCATED = "truncating already-applied log entries"
@@ -168,6 +172,13 @@ class Witness(Member):
             self.cluster.password if password is ... else password, bind=self.bind)
         self.process = Process(witness.command(self.kind, file, self.pysyncobj), self.log, self.machine)
 
+    def votes(self):
+        """Whether its word counts (S7), by the last that ours has said of that."""
+        if self.kind != "rust":
+            return True
+        told = VOTER_OR_NOT.findall(self.output())
+        return bool(told) and told[-1] in ("a voter", "is a voter now")
+
     def status(self):
         answer = self.utility("status", limit_s=2)
         if not isinstance(answer, dict):
@@ -258,6 +269,9 @@ class Cluster:
             return None
         told = leader.status()
         if told is None or told["last_applied"] != told["commit_idx"]:
+            return None
+        # PySyncObj keeps what a member acknowledged before it lost its disk.
+        if self.witness in among and not self.witness.votes():
             return None
         for member in among:
             status = member.status()
