@@ -39,6 +39,8 @@ def board(tmp_path):
     try:
         await_that(lambda: "the status is at" in log.read_text(), 30, log.read_text)
         await_that(lambda: (tmp_path / "state/hard-state").exists(), 30, log.read_text)
+        # The cluster is shown once it has started.
+        await_that(lambda: "listening on" in log.read_text(), 30, log.read_text)
         yield f"http://{page}", file
     finally:
         process.kill()
