@@ -134,6 +134,10 @@ impl PeerTable {
         self.0.get(peer)
     }
 
+    pub(super) fn records(&self) -> impl Iterator<Item = &PeerRecord> {
+        self.0.values()
+    }
+
     pub(super) fn record(&mut self, peer: &Address) -> &mut PeerRecord {
         self.0.entry(peer.clone()).or_default()
     }

@@ -41,6 +41,12 @@ impl PeerTable {
         record.applying = Some(Applying::of(status, record.applying, commit));
     }
 
+    /// Whether there is a peer that cannot apply what it holds.
+    pub fn some_cannot_apply(&self) -> bool {
+        self.records()
+            .any(|record| record.applying == Some(Applying::Never))
+    }
+
     /// Whether the peer cannot apply what it holds.
     pub fn cannot_apply(&self, peer: &Address) -> bool {
         self.get(peer).and_then(|record| record.applying) == Some(Applying::Never)
@@ -83,8 +89,8 @@ pub struct Ours<'a> {
 /// What to do now.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step<'a> {
-    /// Send this member a snapshot, as its leader.
-    Restore(&'a Address),
+    /// Send these members a snapshot, as their leader.
+    Restore(Vec<&'a Address>),
     /// Stand for election, for this member's sake.
     Campaign(&'a Address),
     /// This member leads: show the other a later term.
@@ -104,6 +110,11 @@ pub struct Restoring {
 }
 
 impl Restoring {
+    /// Nobody needs to be restored.
+    pub fn end(&mut self) {
+        *self = Self::default();
+    }
+
     /// What is due now.
     pub fn step<'a>(
         &mut self,
@@ -113,12 +124,13 @@ impl Restoring {
     ) -> Option<Step<'a>> {
         let cannot = |peer: &&Address| peers.cannot_apply(peer);
         let Some(stuck) = ours.connected.iter().find(cannot) else {
-            *self = Self::default();
+            self.end();
             return None;
         };
         if ours.leads {
             let due = self.as_leader.is_due(Duration::ZERO, now);
-            return due.then_some(Step::Restore(stuck));
+            let stuck = ours.connected.iter().filter(cannot);
+            return due.then(|| Step::Restore(stuck.collect()));
         }
         self.as_leader = Pace::default();
         let step = if ours.may_campaign {
@@ -154,7 +166,7 @@ mod tests {
         // D is not connected.
         let connected = addresses("B C");
         for (leads, may_campaign, leader, step) in [
-            (true, false, None, Some(Step::Restore(&b))),
+            (true, false, None, Some(Step::Restore(vec![&b]))),
             (false, true, Some(&b), Some(Step::Campaign(&b))),
             (false, true, Some(&c), Some(Step::Campaign(&b))),
             (false, true, None, Some(Step::Campaign(&b))),

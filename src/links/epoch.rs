@@ -9,7 +9,7 @@
 
 use std::fmt;
 
-use crate::ids::{LogIndex, Term};
+use crate::ids::{EntryId, LogIndex, Term};
 
 /// A term as the engine compares it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,6 +46,16 @@ pub struct EpochId {
     pub term: EpochTerm,
     /// Where it stands.
     pub index: LogIndex,
+}
+
+impl EpochId {
+    /// The entry as the wire names it, without the epoch.
+    pub const fn entry_id(self) -> EntryId {
+        EntryId {
+            index: self.index,
+            term: self.term.term,
+        }
+    }
 }
 
 impl fmt::Display for EpochId {

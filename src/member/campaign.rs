@@ -9,7 +9,6 @@ use crate::address::Address;
 use crate::election::candidacy::{self, Objection, Other, Ours};
 use crate::election::peers::PeerRecord;
 use crate::election::pre_vote;
-use crate::ids::EntryId;
 use crate::limits;
 use crate::links::follower;
 use crate::links::utility_client::ask_status;
@@ -66,7 +65,10 @@ impl Member {
         // Without enough voters this repeats every second, possibly for hours (S16).
         if let Some(times) = self.counts.tallies.count_of_member("campaign") {
             let name = &self.name;
-            log::info!("{name}: no leader is heard of; asking for votes{times}");
+            match urged {
+                true => log::info!("{name}: asking for votes without waiting{times}"),
+                false => log::info!("{name}: no leader is heard of; asking for votes{times}"),
+            }
         }
         self.elector.leaders.borrow_mut().lost();
         let campaign = async {
@@ -191,11 +193,7 @@ impl Member {
         };
         let request = {
             let replica = self.replica.borrow();
-            let last = replica.log.last();
-            let last = EntryId {
-                index: last.index,
-                term: last.term.term,
-            };
+            let last = replica.log.last().entry_id();
             follower::vote_request(&replica.log, &replica.vote, term, last)
         };
         if let Some(request) = request {

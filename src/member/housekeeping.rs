@@ -4,10 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Member, RebuildReason};
-use crate::address::Address;
-use crate::ids::{EntryId, LogIndex};
 use crate::limits;
-use crate::links::follower::Divergence;
 use crate::reactor::{Instant, Timer};
 
 /// How often a member looks at its housekeeping; a leader sooner, if a key is
@@ -44,40 +41,6 @@ impl Member {
             );
             self.report(RebuildReason::Stalled);
         }
-    }
-
-    /// Whether the leader's log ends before what is committed here. Each answer asks it to
-    /// begin right behind that, so after some seconds that is no crossing of messages.
-    fn ends_early(&self, leader: &Address) -> bool {
-        let links = self.sockets.links.borrow();
-        let since = links.get(leader).and_then(|link| link.ends_early);
-        since.is_some_and(|since| since.elapsed() >= limits::STALL_TIME / 2)
-    }
-
-    /// S2: it was elected without what is committed here.
-    fn diverge_from_shorter(&self, leader: &Address) {
-        let (term, commit) = {
-            let replica = self.replica.borrow();
-            let (log, vote) = (&replica.log, &replica.vote);
-            (vote.term.term, log.id_at(log.commit()))
-        };
-        let Some(commit) = commit else { return };
-        let ours = EntryId {
-            index: commit.index,
-            term: commit.term.term,
-        };
-        let end = self
-            .elector
-            .peers
-            .borrow()
-            .told(leader)
-            .map(|told| told.commit);
-        let end = end.and_then(LogIndex::new).unwrap_or(LogIndex::FIRST);
-        let theirs = EntryId {
-            index: end.min(ours.index.prev().unwrap_or(LogIndex::FIRST)),
-            term,
-        };
-        self.diverge(leader, term, Divergence { ours, theirs });
     }
 
     /// How long a leader may rest: until a key is due, if that is soon.

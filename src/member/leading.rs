@@ -46,11 +46,7 @@ fn bytes_range(range: &std::ops::Range<u64>) -> std::ops::Range<usize> {
 
 impl LogView for Log {
     fn last(&self) -> EntryId {
-        let last = self.last();
-        EntryId {
-            index: last.index,
-            term: last.term.term,
-        }
+        self.last().entry_id()
     }
 
     fn term_at(&self, index: LogIndex) -> Option<Term> {

@@ -37,13 +37,7 @@ pub async fn adopt(config: &ClusterConfig, worker: &Worker) -> Result<Adopted, S
     let changed = Rc::new(Event::new());
     let mut replica = Replica::new(me, members, disk, recovered, changed, Instant::now())
         .map_err(StartError::Checkpoint)?;
-    let end = |replica: &Replica| {
-        let last = replica.log.last();
-        EntryId {
-            index: last.index,
-            term: last.term.term,
-        }
-    };
+    let end = |replica: &Replica| replica.log.last().entry_id();
     if replica.standing == Standing::Voter && replica.diverged.is_none() {
         let last = end(&replica);
         replica.disk.close().await?;

@@ -25,6 +25,11 @@ impl Member {
 
     /// Does what is due for members that cannot apply what they hold.
     pub(super) fn restore_members(&self, now: Instant) {
+        // So it is at almost every tick.
+        if !self.elector.peers.borrow().some_cannot_apply() {
+            self.elector.restoring.borrow_mut().end();
+            return;
+        }
         let (connected, leader) = (self.connected_members(), self.known_leader());
         let ours = Ours {
             leads: self.leadership.borrow().is_some(),
@@ -39,10 +44,12 @@ impl Member {
         };
         match step {
             None => {}
-            Some(Step::Restore(peer)) => {
-                log::warn!("{name}: {peer} cannot apply the log that it holds: restoring it");
-                if let Some(leadership) = self.leadership.borrow_mut().as_mut() {
-                    leadership.leader.restore(&Peer::Member(peer.clone()));
+            Some(Step::Restore(peers)) => {
+                for peer in peers {
+                    log::warn!("{name}: {peer} cannot apply the log that it holds: restoring it");
+                    if let Some(leadership) = self.leadership.borrow_mut().as_mut() {
+                        leadership.leader.restore(&Peer::Member(peer.clone()));
+                    }
                 }
                 self.notify();
             }

@@ -11,8 +11,10 @@
 use super::Member;
 use crate::address::Address;
 use crate::disk::{Diverged, Standing};
-use crate::ids::{EntryId, Term};
+use crate::ids::{EntryId, LogIndex, Term};
+use crate::limits;
 use crate::links::connection::Connection;
+use crate::links::epoch::EpochId;
 use crate::links::follower::Divergence;
 use crate::links::reconcile::{Finding, Reconciliation};
 use crate::raft::replica::Replica;
@@ -58,6 +60,37 @@ impl Member {
                 self.remedy(Reason::Diverged)
             );
         }
+    }
+
+    /// Whether the leader's log ends before what is committed here. Each answer asks it to
+    /// begin right behind that, so after some seconds that is no crossing of messages.
+    pub(super) fn ends_early(&self, leader: &Address) -> bool {
+        let links = self.sockets.links.borrow();
+        let since = links.get(leader).and_then(|link| link.ends_early);
+        since.is_some_and(|since| since.elapsed() >= limits::STALL_TIME / 2)
+    }
+
+    /// The leader was elected without what is committed here (S2).
+    pub(super) fn diverge_from_shorter(&self, leader: &Address) {
+        let (term, ours) = {
+            let replica = self.replica.borrow();
+            let commit = replica.log.id_at(replica.log.commit());
+            (replica.vote.term.term, commit)
+        };
+        let Some(ours) = ours.map(EpochId::entry_id) else {
+            return;
+        };
+        let peers = self.elector.peers.borrow();
+        let end = peers
+            .told(leader)
+            .and_then(|told| LogIndex::new(told.commit));
+        let before_ours = ours.index.prev().unwrap_or(LogIndex::FIRST);
+        let theirs = EntryId {
+            index: end.unwrap_or(LogIndex::FIRST).min(before_ours),
+            term,
+        };
+        drop(peers);
+        self.diverge(leader, term, Divergence { ours, theirs });
     }
 
     /// Looks, while we take no part, whether a leader holds what is committed here.

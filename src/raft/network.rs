@@ -171,10 +171,7 @@ impl RaftNetworkV2<TypeConfig> for Client {
             return Err(RPCError::Unreachable(unreachable("our log is empty")));
         };
         let term = request.vote.leader_id.term.term;
-        let last = EntryId {
-            index: last.index,
-            term: last.term.term,
-        };
+        let last = last.entry_id();
         self.network.peers.request_vote(&self.target, term, last);
         let result = self
             .until(VOTE_WAIT, || {

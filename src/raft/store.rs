@@ -19,7 +19,7 @@ use super::types::{
 };
 use crate::bugs::{Bug, planted};
 use crate::disk::StoredEntry;
-use crate::ids::{Entry, EntryId, LogIndex};
+use crate::ids::{Entry, LogIndex};
 use crate::links::follower::VoteView;
 use crate::reactor;
 use crate::wire::message::ApplyOutcome;
@@ -163,10 +163,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 let entry = StoredEntry {
                     epoch: id.term.epoch,
                     entry: Entry {
-                        id: EntryId {
-                            index: id.index,
-                            term: id.term.term,
-                        },
+                        id: id.entry_id(),
                         command: payload.command,
                     },
                 };

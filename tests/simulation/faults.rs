@@ -120,8 +120,8 @@ impl Fault {
 /// Which faults are under way.
 pub struct Faults {
     down: Vec<bool>,
-    /// Whose disk holds what the cluster has.
-    holds: Vec<bool>,
+    /// How far each had committed when it was seen last; 0 once it has forgotten.
+    commits: Vec<u64>,
     /// Who has forgotten, since all were well.
     forgetful: Option<usize>,
     counted: u64,
@@ -132,7 +132,7 @@ impl Faults {
     pub fn new(members: usize) -> Self {
         Self {
             down: vec![true; members],
-            holds: vec![false; members],
+            commits: vec![0; members],
             forgetful: None,
             counted: 0,
         }
@@ -160,12 +160,12 @@ impl Faults {
 
     pub fn forgets(&mut self, n: usize) {
         self.forgetful = Some(n);
-        self.holds[n] = false;
+        self.commits[n] = 0;
     }
 
     /// Member `n` is seen to be so.
     pub fn sees(&mut self, n: usize, view: &View) {
-        self.holds[n] |= view.commit > 1;
+        self.commits[n] = view.commit;
     }
 
     /// All are well.
@@ -174,14 +174,17 @@ impl Faults {
     }
 
     /// Whether the rules promise anything where this happens to member `n` too, while
-    /// the `others` are so. One member may forget at a time, and only once both others
-    /// hold something: where two of three hold nothing, the third cannot tell a cluster
-    /// that was made anew, and waits for the operator. One that does not know
+    /// the `others` are so. One member may forget at a time, and only while both others
+    /// hold half of what is committed: where two of three lack more, the third cannot tell
+    /// that from a cluster that was made anew, and waits for the operator. One that does not know
     /// that it has forgotten (an older copy of its disk, or PySyncObj, which never asks)
     /// may do so only while both others hold what it acknowledged.
     pub fn allows(&self, fault: Fault, n: usize, others: &[View]) -> bool {
-        let mut held = self.holds.iter().enumerate().filter(|(m, _)| *m != n);
-        let alone = self.forgetful.is_none_or(|other| other == n) && held.all(|(_, holds)| *holds);
+        let committed = self.commits.iter().max().copied().unwrap_or_default();
+        let holds = |commit: u64| commit > 1 && commit >= committed / 2;
+        let mut held = self.commits.iter().enumerate().filter(|(m, _)| *m != n);
+        let alone =
+            self.forgetful.is_none_or(|other| other == n) && held.all(|(_, commit)| holds(*commit));
         let level = others.len() == 2
             && others.iter().all(|view| view.votes)
             && others[0].commit == others[1].commit
