@@ -16,7 +16,11 @@ def change(through, verb, address):
     """`add` or `remove` through a member, repeated as an operator would."""
     def done():
         said.append(through.utility(verb, address, limit_s=10))
-        return said[-1] == f"SUCCESS {verb.upper()} {address}"
+        if said[-1] == f"SUCCESS {verb.upper()} {address}":
+            return True
+        # The answer to one that was carried out may be lost; repeated it fails.
+        told = through.utility("members", limit_s=10) if None in said else None
+        return told is not None and (address in {m["addr"] for m in told}) == (verb == "add")
 
     said = []
     await_that(done, LIMIT_S, lambda: f"{verb} {address} through {through.name}: {said}", every_s=1)
