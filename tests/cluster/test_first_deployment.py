@@ -19,6 +19,7 @@ def releases(request):
     return (request.param, request.param)
 
 
+@pytest.mark.in_turn("releases")
 @pytest.mark.parametrize("order", ["node first", "witness first"])
 def test_the_first_node_and_the_witness_found_a_cluster(tmp_path, releases, order):
     with Cluster(tmp_path, releases) as cluster:
@@ -92,6 +93,7 @@ def test_a_witness_under_an_unexpected_address_costs_no_write(tmp_path, kind):
         cluster.check()
 
 
+@pytest.mark.in_turn("releases")
 @pytest.mark.parametrize("witness_dials", [True, False])
 def test_a_group_of_one_takes_the_witness_in(tmp_path, releases, witness_dials):
     with Cluster(tmp_path, releases, witness_dials=witness_dials) as cluster:

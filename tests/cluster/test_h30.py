@@ -12,6 +12,7 @@ from rig.network import Network
 from rig.process import await_that
 
 @pytest.mark.timeout(600)
+@pytest.mark.in_turn("witness")
 @pytest.mark.parametrize("witness", ["rust", "python"])
 @pytest.mark.parametrize("pysyncobj, bytes_", [("0.3.14", 50_000), ("0.3.17", 100_000)])
 def test_a_deposed_leader_acknowledges_what_a_snapshot_takes(tmp_path, witness, pysyncobj, bytes_):

@@ -46,7 +46,8 @@ def comes_back(lost, nodes, version):
 
 
 @pytest.mark.ours
-@pytest.mark.parametrize("version", ["0.3.14", paths.NEWEST])
+@pytest.mark.in_turn("version")
+@pytest.mark.parametrize("version", [paths.NEWEST, "0.3.14"])
 @pytest.mark.parametrize("nodes", ["one", "both"])
 @pytest.mark.parametrize("lost", list(LOSSES))
 def test_files_that_were_lost(tmp_path, lost, nodes, version):

@@ -70,6 +70,7 @@ def test_remove_and_add(cluster):
     cluster.check()
 
 
+@pytest.mark.sets("0.3.14-password", "0.3.17")
 def test_transfer_hands_over_and_kills_nobody(cluster):
     cluster.lead(cluster.a)
     cluster.release()
@@ -90,6 +91,7 @@ def test_transfer_hands_over_and_kills_nobody(cluster):
     cluster.check()
 
 
+@pytest.mark.sets("0.3.11", "0.3.17-password")
 def test_passwords(cluster, tmp_path):
     address = cluster.a.address
     wrong = raft(cluster, "status", address, password="another", check=False)

@@ -274,6 +274,7 @@ def test_an_amnesic_witness_loses_nothing(cluster):
 
 
 @pytest.mark.ours
+@pytest.mark.sets("0.3.14-password")
 def test_a_stale_past_does_not_return(cluster):
     """S13, H7: nodes up to 0.3.15 forget their term. What they commit while the witness
     is away has lower terms than its log, and must not be erased by it."""

@@ -94,6 +94,7 @@ def test_leadership_is_given_back(tmp_path):
         cluster.check()
 
 
+@pytest.mark.sets("mixed-password")
 def test_forwarded_writes_succeed_while_it_leads(cluster):
     """H3, S5: each proposal, never repeated, is answered with success: in 0.3.14 and
     below an answer after its entry kills the thread of Patroni."""
@@ -106,6 +107,7 @@ def test_forwarded_writes_succeed_while_it_leads(cluster):
     cluster.check()
 
 
+@pytest.mark.sets("mixed-password")
 def test_large_values_while_it_leads(cluster):
     """H4: 60 KB, beyond what PySyncObj sends whole; H5: grown to slowly, for the sake
     of the journal of 0.3.15 and below, which can but double at once."""

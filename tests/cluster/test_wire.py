@@ -33,6 +33,7 @@ def relayed(folder, pysyncobj, kind, witness_dials):
             print(f"Python's witness: {len(faults)} faults, such as {faults[:3]}")
 
 
+@pytest.mark.in_turn("witness_dials")
 @pytest.mark.parametrize("pysyncobj", ["0.3.11", "0.3.14", "0.3.17"])
 @pytest.mark.parametrize("witness_dials", [True, False], ids=["dialling", "dialled"])
 def test_no_append_below_what_a_peer_has(tmp_path, kind, pysyncobj, witness_dials):
