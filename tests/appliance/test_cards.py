@@ -17,7 +17,8 @@ from kit.card import BOOT_MIB
 pytestmark = pytest.mark.timeout(1800)
 
 
-@on("x86", "virt", "raspi3b")
+# On `virt` the power cuts go through all of it.
+@on("x86", pytest.param("virt", marks=pytest.mark.on_demand), "raspi3b")
 def test_a_card_votes_and_remembers(booted):
     witness = booted.witness
     witness.configure()
@@ -72,7 +73,7 @@ def test_a_wrong_configuration_is_shown_until_it_is_right(booted):
     await_that(witness.status, BOOT_LIMIT_S, "the witness to answer")
 
 
-@on("virt", "intel")
+@on("virt", pytest.param("intel", marks=pytest.mark.on_demand))
 def test_a_board_whose_engine_alone_stands_still_is_reset(booted, card):
     witness = booted.witness
     image, _ = BOARDS[witness.board]

@@ -12,7 +12,7 @@ from disk import Disk
 from guest import BOOT_LIMIT_S, BUGGY, on
 from rig.process import await_that
 
-CUTS = int(os.environ.get("PG_WITNESS_POWER_CUTS", "5"))
+CUTS = int(os.environ.get("PG_WITNESS_POWER_CUTS", "3"))
 
 #: From the disk's loss of power to that of the machine, emulated.
 MOMENT_MAX_S = 5

@@ -14,7 +14,7 @@ def primary_loses_power(s):
     old.start()
 
 
-@scenario(raft=("primary", "witness"), timing=BOTH, ci=("primary_killed[witness leads Raft]",))
+@scenario(raft=("primary", "witness"), timing=BOTH)
 def primary_killed(s):
     old = s.primary()
     old.kill()
