@@ -1,7 +1,9 @@
-"""Runs the stages of the test suite one after the other and adds up what they
-counted. Called by `tests/run`, which has made sure that everything is there.
+"""Runs the stages of the test suite and adds up what they counted. Called by
+`tests/run`, which has made sure that everything is there.
 
-Every stage has a time limit and a process group of its own, ended with it."""
+Every stage has a time limit and a process group of its own, ended with it. What waits
+most of its time (clusters, for their elections) has all the cores when it wants them;
+beside it runs what computes (builds, emulated boards) with what is left of them."""
 
 import argparse
 import os
@@ -11,7 +13,8 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from rig.network import sweep
@@ -28,6 +31,11 @@ CARGO_COUNTS = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+
 PYTEST_END = re.compile(r"^=* ?((?:\d+ \w+(?:, )?)+) in [\d.]+s")
 PYTEST_COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped)")
 
+#: Held by the stage that shows a line.
+SPEAKING = threading.Lock()
+#: No further stage begins.
+ENDED = threading.Event()
+
 
 @dataclass
 class Stage:
@@ -36,37 +44,42 @@ class Stage:
     name: str
     argv: list
     limit_s: int
+    #: Runs with a lower priority beside the others.
+    beside: bool = False
     passed: int = 0
     failed: int = 0
     skipped: int = 0
     seconds: float = 0.0
     verdict: str = "not run"
-    seen: list = field(default_factory=list)
+    child: subprocess.Popen = None
 
     def run(self):
-        print(f"\n== {self.name}: {' '.join(map(str, self.argv))}", flush=True)
+        if ENDED.is_set():
+            return
+        argv = ["nice", "-n", "10", *self.argv] if self.beside else self.argv
+        self.tell(f"== {' '.join(map(str, self.argv))}")
         began = time.monotonic()
-        child = subprocess.Popen(
-            self.argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        self.child = child = subprocess.Popen(
+            argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
         )
         late = threading.Event()
 
         def end():
             late.set()
-            kill_group(child.pid)
+            self.end()
 
         timer = threading.Timer(self.limit_s, end)
         timer.start()
         try:
             for line in child.stdout:
-                sys.stdout.write(line)
-                sys.stdout.flush()
+                self.tell(line.rstrip("\n"))
                 self.count(line)
             status = child.wait()
         finally:
             timer.cancel()
-            kill_group(child.pid)
+            self.end()
+            self.child = None
         self.seconds = time.monotonic() - began
         if late.is_set():
             self.verdict = f"over its limit of {self.limit_s} s"
@@ -79,6 +92,20 @@ class Stage:
         # A stage that failed without a failed test (it did not compile, it hung) is one failure.
         if self.verdict != "passed" and self.failed == 0:
             self.failed = 1
+        self.tell(f"== {self.verdict} after {self.seconds:.0f} s")
+
+    def end(self):
+        """Ends what is left of its process group."""
+        if self.child is not None:
+            try:
+                os.killpg(self.child.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+    def tell(self, line):
+        """Shows a line of it, with its name: two stages may speak at once."""
+        with SPEAKING:
+            print(f"{self.name:9} | {line}", flush=True)
 
     def count(self, line):
         cargo = CARGO_COUNTS.match(line)
@@ -97,21 +124,16 @@ class Stage:
         self.skipped += skipped
 
 
-def kill_group(pid):
-    """Ends what is left of the process group that `pid` led."""
-    try:
-        os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-
-
 def stages(options):
-    """The stages for the chosen size, in order: cheapest verdict first."""
-    cluster = [*PYTEST, "-n", "4", "--witness", options.witness, "tests/cluster", "tests/stereo"]
+    """The stages for the chosen size, in order: cheapest verdict first. Each takes as many at
+    a time as two cores bear: a case of `cluster` computes a fifth of its time, one of
+    `stereo` a quarter."""
+    cluster = [*PYTEST, "-n", "6", "--maxschedchunk", "1", "--witness", options.witness, "tests/cluster", "tests/stereo"]
     stereo = [PYTHON, "tests/stereo/suite.py", "--witness", options.witness]
     # The page is looked at through a browser, which only this stage needs.
     eyes = ["bash", "-c", 'tests/setup eyes && exec "$@"', "bash", *PYTEST, "tests/eyes"]
-    rust = ["cargo", "test", "--locked", "--workspace", "--quiet"]
+    # Whole members wait for their timeouts: more of them than there are cores.
+    rust = ["env", "RUST_TEST_THREADS=4", "cargo", "test", "--locked", "--workspace", "--quiet"]
     seen = [Stage("eyes", eyes, 1500)] if options.witness == "rust" else []
     build = Stage("rust", rust, 1800)
     bugs = Stage("bugs", ["tests/bugs"], 900)
@@ -130,9 +152,16 @@ def stages(options):
                 Stage("cluster", [*cluster, "--size", "long"], 3 * 3600),
                 Stage("stereo", stereo, 4 * 3600), *seen]
     return [build, bugs, Stage("probe", probe, 1200), Stage("cluster", cluster, 2400),
-            Stage("stereo", [*stereo, "--ci", "--jobs", "3"], 1500), *seen,
-            Stage("image", [*image, "-m", "not on_demand"], 1500),
-            Stage("appliance", [*appliance, "-m", "not on_demand"], 2400)]
+            Stage("stereo", [*stereo, "--ci", "--jobs", "5"], 1500), *seen,
+            Stage("image", [*image, "-m", "not on_demand"], 2400, beside=True),
+            Stage("appliance", [*appliance, "-m", "not on_demand"], 3000, beside=True)]
+
+
+def in_order(lane):
+    for stage in lane:
+        stage.run()
+        # What outlives its parent (PostgreSQL does) ends with its network.
+        sweep()
 
 
 def main():
@@ -156,10 +185,16 @@ def main():
         os.environ["PG_WITNESS_BIN"] = str(target / "debug/pg-witness")
 
     done = stages(options)
-    for stage in done:
-        stage.run()
-        # What outlives its parent (PostgreSQL does) ends with its network.
-        sweep()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    lanes = ThreadPoolExecutor(2)
+    try:
+        list(lanes.map(in_order, ([stage for stage in done if not stage.beside],
+                                  [stage for stage in done if stage.beside])))
+    finally:
+        ENDED.set()
+        for stage in done:
+            stage.end()
+        lanes.shutdown()
 
     print(f"\n{'stage':10} {'passed':>7} {'failed':>7} {'skipped':>8} {'seconds':>8}  verdict")
     for stage in done:
