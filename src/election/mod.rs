@@ -15,11 +15,13 @@
 //! * [`candidacy`]: whether to stand for election;
 //! * [`leaders`]: who leads, by what was heard;
 //! * [`joining`]: how we get into the group (S17);
+//! * [`auto_vote`]: whether the group needs our vote, and how it is withdrawn;
 //! * [`hand_over`]: when leadership is given back;
 //! * [`restoring`]: members that cannot apply what they hold, and how they are restored;
 //! * [`lack`], [`applying`]: what a record of a peer is made of.
 
 pub mod applying;
+pub mod auto_vote;
 pub mod candidacy;
 pub mod eligibility;
 pub mod hand_over;
@@ -37,6 +39,7 @@ mod testing;
 
 use std::cell::RefCell;
 
+use auto_vote::AutoVote;
 use eligibility::Eligibility;
 use joining::Joining;
 use leaders::Leaders;
@@ -58,6 +61,8 @@ pub struct Elector {
     pub pre_vote: RefCell<PreVote>,
     /// How far we are with getting into the group.
     pub joining: RefCell<Joining>,
+    /// Whether the group needs our vote, where that is to be decided (`vote: auto`).
+    pub auto_vote: RefCell<AutoVote>,
     /// The attempts to restore members.
     pub restoring: RefCell<Restoring>,
 }
@@ -71,6 +76,7 @@ impl Default for Elector {
             leaders: RefCell::default(),
             pre_vote: RefCell::default(),
             joining: RefCell::default(),
+            auto_vote: RefCell::default(),
             restoring: RefCell::default(),
         }
     }

@@ -11,7 +11,7 @@ use crate::address::Address;
 use crate::ids::Term;
 use crate::reactor::Instant;
 use crate::reason::Refusal;
-use crate::wire::utility::StatusReply;
+use crate::wire::utility::{StatusReply, WITNESS};
 
 /// The first pysyncobj that keeps its term and understands `timeout_now` (spec
 /// 5.7, H7).
@@ -164,6 +164,12 @@ impl PeerTable {
     /// See [`PeerRecord::is_silent`].
     pub fn is_silent(&self, peer: &Address) -> bool {
         self.is(peer, PeerRecord::is_silent)
+    }
+
+    /// Whether it told to be a witness.
+    pub fn is_witness(&self, peer: &Address) -> bool {
+        self.told(peer)
+            .is_some_and(|told| told.version.starts_with(WITNESS))
     }
 
     /// See [`PeerRecord::told`].

@@ -264,6 +264,9 @@ pub struct PartnerStatus {
     pub matched: Option<u64>,
 }
 
+/// How the version of a node begins that is a witness.
+pub const WITNESS: &str = "pg-witness";
+
 /// The reply to `status`. Decoding a peer's needs `raft_term`, `commit_idx`
 /// and `log_len`, and takes the rest as far as it is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -306,6 +309,11 @@ const NEXT: &str = "next_node_idx_server_";
 const MATCH: &str = "match_idx_server_";
 
 impl StatusReply {
+    /// Whether the node says that it is a witness.
+    pub fn is_of_witness(&self) -> bool {
+        self.version.starts_with(WITNESS)
+    }
+
     /// Reads a peer's reply.
     ///
     /// # Errors
