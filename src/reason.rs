@@ -96,6 +96,8 @@ pub struct Evidence {
     pub never_votes: bool,
     /// `zone_policy: enforce`, and a data node shares its zone.
     pub shares_zone: bool,
+    /// `vote: auto`, and it is outside the Raft group, which wants no vote of it.
+    pub not_wanted: bool,
     /// The Raft group does not list it.
     pub no_member: bool,
     /// Its state is new, or was lost, and it is not yet safe to vote (S7).
@@ -130,6 +132,8 @@ pub enum Reason {
     NeverVotes,
     /// See [`Evidence::shares_zone`].
     SharedZone,
+    /// See [`Evidence::not_wanted`].
+    NotWanted,
     /// See [`Evidence::no_member`].
     NoMember,
     /// See [`Evidence::recovering`].
@@ -156,6 +160,8 @@ pub const fn reason(evidence: &Evidence) -> Option<Reason> {
         Reason::NeverVotes
     } else if evidence.shares_zone {
         Reason::SharedZone
+    } else if evidence.not_wanted {
+        Reason::NotWanted
     } else if evidence.no_member {
         Reason::NoMember
     } else if evidence.recovering {
@@ -178,6 +184,7 @@ impl Reason {
             Self::StoreFull => "store-full",
             Self::NeverVotes => "never-votes",
             Self::SharedZone => "shared-zone",
+            Self::NotWanted => "not-wanted",
             Self::NoMember => "no-member",
             Self::Recovering => "recovering",
             Self::Restarting => "restarting",
@@ -203,6 +210,7 @@ impl Reason {
             }
             Self::NeverVotes => "is configured never to vote",
             Self::SharedZone => "shares its zone with a data node, and zone_policy is enforce",
+            Self::NotWanted => "has left the Raft group, which wants no vote of it (vote: auto)",
             Self::NoMember => "is not a member of the Raft group",
             Self::Recovering => "has new or lost state, and no proof yet that its vote is safe",
             Self::Restarting => "is restarting its Raft engine from disk",
@@ -225,7 +233,7 @@ impl Reason {
             | Self::StoreFull
             | Self::NoMember => Level::Alarm,
             Self::SharedZone | Self::Recovering => Level::Warning,
-            Self::NeverVotes | Self::Restarting => Level::Advice,
+            Self::NeverVotes | Self::NotWanted | Self::Restarting => Level::Advice,
         }
     }
 
@@ -258,6 +266,11 @@ impl Reason {
             ),
             Self::SharedZone => (
                 "Move this witness to a zone of its own, or set zone_policy to warn",
+                None,
+            ),
+            Self::NotWanted => (
+                "Nothing: it asks to be added when the data nodes are fewer than three or an even \
+                 number; if it is to vote all the same, set vote to always and restart",
                 None,
             ),
             Self::NoMember => match place.member {
@@ -320,6 +333,8 @@ pub enum Concern {
     CannotApply,
     /// Another member is a witness too.
     SecondWitness,
+    /// `vote: auto`, and this member's vote is not wanted.
+    VoteNotWanted,
 }
 
 impl Concern {
@@ -331,6 +346,7 @@ impl Concern {
             Self::NoPassword => "no-password",
             Self::CannotApply => "cannot-apply",
             Self::SecondWitness => "second-witness",
+            Self::VoteNotWanted => "vote-not-wanted",
         }
     }
 
@@ -339,12 +355,13 @@ impl Concern {
         match self {
             Self::PortUnusable => Level::Alarm,
             Self::PasswordMismatch | Self::CannotApply | Self::SecondWitness => Level::Warning,
-            Self::NoPassword => Level::Advice,
+            Self::NoPassword | Self::VoteNotWanted => Level::Advice,
         }
     }
 
     /// A sentence. `about`: the port and the error; what became of which connection;
-    /// our port and who may reach it; that member; the other witness.
+    /// our port and who may reach it; that member; the other witness; the data nodes, and
+    /// when the vote is withdrawn or why it is not.
     pub fn sentence(self, about: &str) -> String {
         match self {
             Self::PortUnusable => format!("Members cannot connect to this witness: {about}."),
@@ -360,6 +377,7 @@ impl Concern {
             Self::SecondWitness => format!(
                 "{about} is a second witness: with both, one more member must be up for a majority."
             ),
+            Self::VoteNotWanted => format!("No vote of this witness is wanted: {about}."),
         }
     }
 
@@ -397,6 +415,7 @@ impl Concern {
                     None => Remedy::new(advice, None),
                 };
             }
+            Self::VoteNotWanted => "Nothing; it asks to be removed from the Raft group by itself",
         };
         Remedy::new(advice, None)
     }
@@ -410,7 +429,7 @@ mod tests {
     type Ground = (Reason, fn(&mut Evidence));
 
     /// One thing at a time, most urgent first: the order of precedence.
-    const ORDER: [Ground; 10] = [
+    const ORDER: [Ground; 11] = [
         (Reason::DiskUnusable, |e| e.disk_unusable = true),
         (Reason::Diverged, |e| e.diverged = true),
         (Reason::OtherGroup, |e| e.other_group = true),
@@ -418,6 +437,7 @@ mod tests {
         (Reason::StoreFull, |e| e.store_full = true),
         (Reason::NeverVotes, |e| e.never_votes = true),
         (Reason::SharedZone, |e| e.shares_zone = true),
+        (Reason::NotWanted, |e| e.not_wanted = true),
         (Reason::NoMember, |e| e.no_member = true),
         (Reason::Recovering, |e| e.recovering = true),
         (Reason::Restarting, |e| e.restarting = true),
@@ -450,18 +470,19 @@ mod tests {
             assert!(evidence.may_acknowledge() || reason(&evidence).is_some());
             silent += usize::from(!evidence.may_acknowledge());
         }
-        // Five of the ten forbid it.
-        assert_eq!(silent, (1 << ORDER.len()) - (1 << 5));
+        // Five of the eleven forbid it.
+        assert_eq!(silent, (1 << ORDER.len()) - (1 << 6));
         let for_where_it_stands = Evidence {
             never_votes: true,
             shares_zone: true,
+            not_wanted: true,
             ..Evidence::default()
         };
         assert!(for_where_it_stands.may_acknowledge());
     }
 
     /// Reason, name, level, remedy.
-    const TABLE: [(Reason, &str, Level, &str); 10] = [
+    const TABLE: [(Reason, &str, Level, &str); 11] = [
         (
             Reason::DiskUnusable,
             "disk-unusable",
@@ -506,6 +527,13 @@ mod tests {
             "shared-zone",
             Level::Warning,
             "Move this witness to a zone of its own, or set zone_policy to warn",
+        ),
+        (
+            Reason::NotWanted,
+            "not-wanted",
+            Level::Advice,
+            "Nothing: it asks to be added when the data nodes are fewer than three or an even \
+             number; if it is to vote all the same, set vote to always and restart",
         ),
         (
             Reason::NoMember,

@@ -3,7 +3,9 @@
 
 use std::fmt::Write as _;
 
-use crate::config::{ClusterConfig, Config, HttpConfig, ProbeConfig, shown};
+use crate::config::{
+    ClusterConfig, Config, HttpConfig, PlacementConfig, ProbeConfig, VotePolicy, shown,
+};
 
 /// The whole report, ending in a line end.
 pub fn report(config: &Config) -> String {
@@ -100,7 +102,7 @@ fn write_cluster(cluster: &ClusterConfig, text: &mut String) -> std::fmt::Result
         ("password", password),
         ("bootstrap", cluster.bootstrap.to_string()),
         ("election", cluster.election.to_string()),
-        ("vote", cluster.placement.vote.to_string()),
+        ("vote", vote(placement)),
         ("zone", zone),
         ("allow_from", networks(cluster)),
     ] {
@@ -121,6 +123,16 @@ fn write_cluster(cluster: &ClusterConfig, text: &mut String) -> std::fmt::Result
         writeln!(text, "    {key:<24} {} s", value.as_secs_f64())?;
     }
     Ok(())
+}
+
+fn vote(placement: &PlacementConfig) -> String {
+    match placement.vote {
+        VotePolicy::Auto => format!(
+            "auto, withdrawn after {} s",
+            placement.vote_withdraws_after.as_secs_f64()
+        ),
+        vote => vote.to_string(),
+    }
 }
 
 fn networks(cluster: &ClusterConfig) -> String {

@@ -52,7 +52,7 @@ const FILE_KEYS: [&str; 8] = [
     "zone_policy",
 ];
 const LOG_KEYS: [&str; 1] = ["level"];
-pub const CLUSTER_KEYS: [&str; 21] = [
+pub const CLUSTER_KEYS: [&str; 22] = [
     "name",
     "self_addr",
     "bind_addr",
@@ -72,6 +72,7 @@ pub const CLUSTER_KEYS: [&str; 21] = [
     "loop_wait",
     "retry_timeout",
     "vote",
+    "vote_withdraws_after",
     "member_zones",
     "allow_from",
 ];
@@ -154,6 +155,7 @@ struct Cluster {
     loop_wait: Option<f64>,
     retry_timeout: Option<f64>,
     vote: Option<String>,
+    vote_withdraws_after: Option<f64>,
     member_zones: Option<Zones>,
 }
 
@@ -340,6 +342,11 @@ impl Cluster {
             ],
             placement: RawPlacement {
                 vote: said(self.vote, place, "vote"),
+                vote_withdraws_after: said(
+                    self.vote_withdraws_after,
+                    place,
+                    "vote_withdraws_after",
+                ),
                 member_zones: said(
                     self.member_zones.map(|Zones(zones)| zones),
                     place,

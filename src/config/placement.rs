@@ -1,17 +1,25 @@
 //! Where the witness stands, where the data nodes stand, and what follows from
-//! it: `zone`, `zone_policy`, `member_zones` and `vote` of our own file, and for
-//! Patroni's users `PG_WITNESS_ZONE`, `PG_WITNESS_ZONE_POLICY`,
-//! `PG_WITNESS_MEMBER_ZONES` (`name=zone,name=zone`) and `PG_WITNESS_VOTE`.
+//! it: `zone`, `zone_policy`, `member_zones`, `vote` and `vote_withdraws_after` of our
+//! own file, and for Patroni's users `PG_WITNESS_ZONE`, `PG_WITNESS_ZONE_POLICY`,
+//! `PG_WITNESS_MEMBER_ZONES` (`name=zone,name=zone`), `PG_WITNESS_VOTE` and
+//! `PG_WITNESS_VOTE_WITHDRAWS_AFTER`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::env::Env;
 use super::error::{ConfigError, Place, Said};
 use super::suggest::choice;
-use crate::limits::{MEMBERS_MAX, ZONE_BYTES_MAX};
+use crate::limits::{MEMBERS_MAX, SECONDS_MAX, ZONE_BYTES_MAX};
+
+/// How long a group must be stable before a vote that it does not need is withdrawn.
+const WITHDRAWS_AFTER: Duration = Duration::from_secs(600);
+
+/// The least of it, in seconds: a look at every member takes a moment.
+const WITHDRAWS_AFTER_MIN_S: f64 = 10.0;
 
 /// Where the members of a cluster stand.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlacementConfig {
     /// The failure domain of this witness, such as an availability zone.
     pub zone: Option<String>,
@@ -22,6 +30,21 @@ pub struct PlacementConfig {
     pub zone_policy: ZonePolicy,
     /// Whether to vote at all.
     pub vote: VotePolicy,
+    /// With [`VotePolicy::Auto`]: how long a group must have been stable before a vote
+    /// that it does not need is withdrawn.
+    pub vote_withdraws_after: Duration,
+}
+
+impl Default for PlacementConfig {
+    fn default() -> Self {
+        Self {
+            zone: None,
+            member_zones: BTreeMap::new(),
+            zone_policy: ZonePolicy::default(),
+            vote: VotePolicy::default(),
+            vote_withdraws_after: WITHDRAWS_AFTER,
+        }
+    }
 }
 
 /// What to do when a data node is in the witness' zone.
@@ -49,6 +72,9 @@ pub enum VotePolicy {
     /// As any other member.
     #[default]
     Always,
+    /// While the data nodes are fewer than three or an even number; else it leaves the
+    /// Raft group and only reads.
+    Auto,
     /// Never: it stores and shows, and neither votes nor campaigns.
     Never,
 }
@@ -57,6 +83,7 @@ impl std::fmt::Display for VotePolicy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Always => "always",
+            Self::Auto => "auto",
             Self::Never => "never",
         })
     }
@@ -73,6 +100,8 @@ pub struct RawPlacement {
     pub zone_policy: Option<Said<String>>,
     /// `vote`
     pub vote: Option<Said<String>>,
+    /// `vote_withdraws_after`, in seconds
+    pub vote_withdraws_after: Option<Said<f64>>,
 }
 
 impl RawPlacement {
@@ -94,6 +123,7 @@ impl RawPlacement {
         let of_one = [
             variable("PG_WITNESS_VOTE")?,
             variable("PG_WITNESS_MEMBER_ZONES")?,
+            variable("PG_WITNESS_VOTE_WITHDRAWS_AFTER")?,
         ];
         if let Some(said) = of_one.iter().flatten().next().filter(|_| !alone) {
             return Err(ConfigError::Conflict {
@@ -101,12 +131,15 @@ impl RawPlacement {
                 why: "ambiguous: there are several clusters; write it in the file".into(),
             });
         }
-        let [vote, member_zones] = of_one;
+        let [vote, member_zones, withdraws_after] = of_one;
         if let Some(said) = vote {
             self.vote = Some(said);
         }
         if let Some(said) = member_zones {
             self.member_zones = Some(pairs(&said)?);
+        }
+        if let Some(said) = withdraws_after {
+            self.vote_withdraws_after = Some(number(&said)?);
         }
         Ok(())
     }
@@ -114,7 +147,11 @@ impl RawPlacement {
     /// Checks and types all of it.
     pub fn believe(self) -> Result<PlacementConfig, ConfigError> {
         let policies = [("warn", ZonePolicy::Warn), ("enforce", ZonePolicy::Enforce)];
-        let votes = [("always", VotePolicy::Always), ("never", VotePolicy::Never)];
+        let votes = [
+            ("always", VotePolicy::Always),
+            ("auto", VotePolicy::Auto),
+            ("never", VotePolicy::Never),
+        ];
         let zone_policy = self
             .zone_policy
             .as_ref()
@@ -136,6 +173,10 @@ impl RawPlacement {
             .map(|said| choice(said, &votes))
             .transpose()?
             .unwrap_or_default();
+        let vote_withdraws_after = match &self.vote_withdraws_after {
+            None => WITHDRAWS_AFTER,
+            Some(said) => withdraws_after(said)?,
+        };
         if let Some(said) = &self.zone {
             check(&said.value, &said.place)?;
         }
@@ -159,6 +200,7 @@ impl RawPlacement {
             member_zones,
             zone_policy,
             vote,
+            vote_withdraws_after,
         })
     }
 }
@@ -176,6 +218,32 @@ fn pairs(said: &Said<String>) -> Result<Said<BTreeMap<String, String>>, ConfigEr
         value: zones,
         place: said.place.clone(),
     })
+}
+
+/// Seconds, as a variable says them.
+fn number(said: &Said<String>) -> Result<Said<f64>, ConfigError> {
+    let value = said.value.trim().parse();
+    let value = value.map_err(|_| ConfigError::Invalid {
+        place: said.place.clone(),
+        value: Some(said.value.clone()),
+        why: "must be seconds, such as 600".into(),
+    })?;
+    Ok(Said {
+        value,
+        place: said.place.clone(),
+    })
+}
+
+fn withdraws_after(said: &Said<f64>) -> Result<Duration, ConfigError> {
+    let fits = (WITHDRAWS_AFTER_MIN_S..=SECONDS_MAX).contains(&said.value);
+    Duration::try_from_secs_f64(said.value)
+        .ok()
+        .filter(|_| fits)
+        .ok_or_else(|| ConfigError::Invalid {
+            place: said.place.clone(),
+            value: Some(said.value.to_string()),
+            why: format!("must be seconds from {WITHDRAWS_AFTER_MIN_S} to {SECONDS_MAX}"),
+        })
 }
 
 fn check(zone: &str, place: &Place) -> Result<(), ConfigError> {

@@ -19,7 +19,7 @@ pub const PREFIX: &str = "PG_WITNESS_";
 
 /// All that this program reads, but for the keys of `probe`, which are refused where
 /// they are read.
-pub const KNOWN: [&str; 24] = [
+pub const KNOWN: [&str; 25] = [
     "PG_WITNESS_ADDRESS",
     "PG_WITNESS_ADDRESS6",
     "PG_WITNESS_ALLOW_FROM",
@@ -41,6 +41,7 @@ pub const KNOWN: [&str; 24] = [
     "PG_WITNESS_SEEDS",
     "PG_WITNESS_STOP_ENGINES_AFTER_MS",
     "PG_WITNESS_VOTE",
+    "PG_WITNESS_VOTE_WITHDRAWS_AFTER",
     "PG_WITNESS_WATCHDOG",
     "PG_WITNESS_ZONE",
     "PG_WITNESS_ZONE_POLICY",

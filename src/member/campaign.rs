@@ -101,7 +101,7 @@ impl Member {
         let ours = Ours {
             votes: self.may_vote(),
             leads: self.leadership.borrow().is_some(),
-            is_member: self.is_member(&self.me),
+            is_member: self.is_member(&self.me) && !self.reads_only(),
             is_member_as_committed: self.is_member_as_committed(),
         };
         candidacy::objection(ours, &known.collect::<Vec<_>>())

@@ -52,7 +52,13 @@ impl Member {
             witnesses.map(|peer| self.note(Concern::SecondWitness, peer.as_str(), Some(&peer)));
         let unable = self.unable_to_apply().into_iter();
         let unable = unable.map(|peer| self.note(Concern::CannotApply, peer.as_str(), Some(&peer)));
-        of_this.chain(unable).chain(witnesses).collect()
+        let unwanted = self.unwanted_vote().into_iter();
+        let unwanted = unwanted.map(|about| self.note(Concern::VoteNotWanted, &about, None));
+        of_this
+            .chain(unable)
+            .chain(witnesses)
+            .chain(unwanted)
+            .collect()
     }
 
     /// The concern as a note. `peer`: the member that it is about.
@@ -110,11 +116,10 @@ impl Member {
         let replica = self.replica.borrow();
         let others = replica.log.members().iter().filter(|a| **a != self.me);
         let peers = self.elector.peers.borrow();
-        let is_witness = |peer: &&Address| {
-            let told = peers.told(peer);
-            told.is_some_and(|told| told.version.starts_with("pg-witness"))
-        };
-        others.filter(is_witness).cloned().collect()
+        others
+            .filter(|peer| peers.is_witness(peer))
+            .cloned()
+            .collect()
     }
 }
 

@@ -52,7 +52,10 @@ impl Member {
     /// if it is not.
     pub fn unready(&self) -> Option<String> {
         let raft = self.raft();
-        if let (Some(reason), Some(why), Some(remedy)) = (raft.reason, raft.why, raft.remedy) {
+        // A group that wants no vote of ours is whole without it.
+        if !raft.has_withdrawn()
+            && let (Some(reason), Some(why), Some(remedy)) = (raft.reason, raft.why, raft.remedy)
+        {
             return Some(format!("no vote ({reason}): {why}. {remedy}"));
         }
         if self.known_leader().is_none() {

@@ -10,11 +10,11 @@ use super::recovery::Foundation;
 use crate::address::Address;
 use crate::config::VotePolicy;
 use crate::election::joining::{Look, Next, Obstacle, obstacle};
-use crate::ids::LogIndex;
+use crate::ids::{LogIndex, Term};
 use crate::limits;
 use crate::links::utility_client::{NoReply, ask, ask_log_end, ask_members, ask_status};
 use crate::reactor::Timer;
-use crate::wire::utility::{MembersReply, Request, State, Target};
+use crate::wire::utility::{MembersReply, Request, State, StatusReply, Target};
 
 use super::RebuildReason;
 
@@ -27,14 +27,44 @@ const COMMIT_LOOKS: u32 = 10;
 /// From one of these questions to the next.
 const COMMIT_PAUSE: Duration = Duration::from_millis(100);
 
+/// A look at the group for which every member was asked.
+pub(super) struct Closer {
+    pub(super) look: Look,
+    /// The leader's term.
+    pub(super) term: Term,
+    /// What the other members told, until one did not answer.
+    pub(super) statuses: Vec<StatusReply>,
+}
+
+impl Closer {
+    fn new(look: Look, term: Term) -> Self {
+        let statuses = Vec::new();
+        Self {
+            look,
+            term,
+            statuses,
+        }
+    }
+}
+
 impl Member {
     /// Gets into the group: looks at it and asks to be added until we are in
     /// (H20). A witness that was removed while it ran does not ask, nor one that
     /// never votes: the majority would be reckoned with it.
+    /// With `vote: auto` it does so whenever its vote is wanted.
     pub(super) async fn join(self: Rc<Self>) {
-        let never = self.config.placement.vote == VotePolicy::Never;
-        while !never && !self.config.partner_addrs.is_empty() && self.leadership.borrow().is_none()
-        {
+        if self.config.partner_addrs.is_empty() {
+            return;
+        }
+        match self.config.placement.vote {
+            VotePolicy::Always => self.join_once().await,
+            VotePolicy::Auto => self.follow_rule().await,
+            VotePolicy::Never => {}
+        }
+    }
+
+    async fn join_once(self: Rc<Self>) {
+        while self.leadership.borrow().is_none() {
             let found = match self.is_of_other_group() {
                 true => None,
                 false => self.find_leader(limits::STATUS_TIME_MAX).await,
@@ -53,7 +83,11 @@ impl Member {
                         return;
                     }
                     Next::Wait => {}
-                    Next::Ask => self.ask_to_be_added(&leader, &reply).await,
+                    Next::Ask => {
+                        if let Some(closer) = self.look(&leader, &reply).await {
+                            self.ask_to_be_added(&leader, &closer.look).await;
+                        }
+                    }
                 }
             }
             Timer::after(LOOK_PAUSE).await;
@@ -124,12 +158,10 @@ impl Member {
         }
     }
 
-    async fn ask_to_be_added(self: &Rc<Self>, leader: &Address, reply: &MembersReply) {
-        let Some(look) = self.look(leader, reply).await else {
-            return;
-        };
+    /// Asks to be added, if what the look has shown does not speak against it.
+    pub(super) async fn ask_to_be_added(self: &Rc<Self>, leader: &Address, look: &Look) {
         let acknowledges = !self.is_recovering() || self.is_unlisted();
-        let obstacle = obstacle(&look, &self.me, acknowledges);
+        let obstacle = obstacle(look, &self.me, acknowledges);
         let clear = obstacle.is_none();
         self.note_obstacle(obstacle);
         if !clear || self.machinery.foundation.borrow().is_some() {
@@ -137,36 +169,19 @@ impl Member {
         }
         log::info!("{}: asking {leader} to add us", self.name);
         self.elector.joining.borrow_mut().asks();
+        self.enters();
         let keys = self.keys.borrow().clone();
         let request = Request::Add(Target::Address(self.me.clone()));
         ask(leader, &keys, request, limits::MEMBERSHIP_TIME_MAX).await;
     }
 
-    /// Asks every member how it is, and the leader whether it commits.
-    async fn look(&self, leader: &Address, reply: &MembersReply) -> Option<Look> {
+    /// Asks the leader whether it commits, and every member how it is.
+    pub(super) async fn look(&self, leader: &Address, reply: &MembersReply) -> Option<Closer> {
         let keys = self.keys.borrow().clone();
-        let members: Vec<Address> = reply.0.iter().map(|m| m.address.clone()).collect();
         let (term, end) = ask_log_end(leader, &keys, limits::STATUS_TIME_MAX)
             .await
             .ok()?;
-        let mut look = Look {
-            leader: leader.clone(),
-            members: members.clone(),
-            silent: None,
-            commits: false,
-        };
-        for member in members.iter().filter(|member| *member != leader) {
-            let status = ask_status(member, &keys, limits::STATUS_TIME_MAX).await;
-            self.note_responder(member, status.as_ref().err());
-            if let Err(error) = status {
-                let other = match error {
-                    NoReply::AnotherNode(other) => other,
-                    _ => None,
-                };
-                look.silent = Some((member.clone(), other));
-                return Some(look);
-            }
-        }
+        let mut commits = false;
         for _ in 0..COMMIT_LOOKS {
             let status = ask_status(leader, &keys, limits::STATUS_TIME_MAX)
                 .await
@@ -174,13 +189,59 @@ impl Member {
             if status.state != State::Leader || status.raft_term != term {
                 return None;
             }
-            look.commits = status.commit_idx >= end.get();
-            if look.commits {
+            commits = status.commit_idx >= end.get();
+            if commits {
                 break;
             }
             Timer::after(COMMIT_PAUSE).await;
         }
-        Some(look)
+        let members = reply.0.iter().map(|member| member.address.clone());
+        let look = Look {
+            leader: leader.clone(),
+            members: members.collect(),
+            silent: None,
+            commits,
+        };
+        Some(self.ask_others(Closer::new(look, term)).await)
+    }
+
+    /// The same while we lead ourselves.
+    pub(super) async fn look_as_leader(&self, reply: &MembersReply) -> Option<Closer> {
+        let term = self.leadership.borrow().as_ref()?.term;
+        let end = self.replica.borrow().log.last().index;
+        let members = reply.0.iter().map(|member| member.address.clone());
+        let look = Look {
+            leader: self.me.clone(),
+            members: members.collect(),
+            silent: None,
+            commits: false,
+        };
+        let mut closer = self.ask_others(Closer::new(look, term)).await;
+        closer.look.commits = self.replica.borrow().log.commit() >= end;
+        Some(closer)
+    }
+
+    /// Asks all members but the leader how they are, until one does not answer.
+    async fn ask_others(&self, mut closer: Closer) -> Closer {
+        let keys = self.keys.borrow().clone();
+        let (members, leader) = (closer.look.members.clone(), closer.look.leader.clone());
+        let others = members.iter();
+        for member in others.filter(|member| **member != leader && **member != self.me) {
+            let status = ask_status(member, &keys, limits::STATUS_TIME_MAX).await;
+            self.note_responder(member, status.as_ref().err());
+            match status {
+                Ok(status) => closer.statuses.push(status),
+                Err(error) => {
+                    let other = match error {
+                        NoReply::AnotherNode(other) => other,
+                        _ => None,
+                    };
+                    closer.look.silent = Some((member.clone(), other));
+                    break;
+                }
+            }
+        }
+        closer
     }
 
     /// Keeps why we do not ask, and says what is new.
@@ -198,8 +259,9 @@ impl Member {
     }
 
     /// Whether we may dial members: those who never listed us would only hang up.
-    /// One that was removed while it runs may be added again.
+    /// One that was removed while it runs may be added again, and a reader is let in.
     pub(super) fn may_dial(&self) -> bool {
-        self.is_member(&self.me) || !self.elector.joining.borrow().is_unlisted()
+        let unlisted = self.elector.joining.borrow().is_unlisted();
+        self.is_member(&self.me) || self.reads_only() || !unlisted
     }
 }

@@ -10,6 +10,7 @@
 //! * [`standing`]: what the peers' `status` says (S13);
 //! * [`recovery`]: feeds `eligibility` and carries out what it decides (S7);
 //! * [`joining`]: how we become a member (S17);
+//! * `auto_vote`: whether we are to be one, where the number of data nodes says so;
 //! * [`concerns`]: what else an operator should know;
 //! * [`condition`]: all of it, for whoever looks;
 //! * [`estranged`]: whether all others have forgotten what we hold;
@@ -41,6 +42,7 @@
 
 mod answers;
 pub mod assembly;
+mod auto_vote;
 pub mod campaign;
 pub mod clock;
 pub mod concerns;

@@ -35,6 +35,8 @@ pub(super) struct Sockets {
     pub(super) read_only: RefCell<BTreeMap<ConnId, Rc<Connection>>>,
     /// Whoever has not said who it is, by age.
     pub(super) pending: RefCell<BTreeMap<ConnId, Rc<Connection>>>,
+    /// Whether we dial as a read-only client, for the group does not count us.
+    pub(super) reading: Cell<bool>,
     /// Why the Raft port is not open, as long as it is not.
     pub(super) listen_error: RefCell<Option<Rc<str>>>,
 }

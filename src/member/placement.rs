@@ -13,7 +13,7 @@ use super::nodes::Node;
 use super::{Member, RebuildReason};
 use crate::config::{PlacementConfig, VotePolicy, ZonePolicy, shown};
 use crate::limits;
-use crate::reason::{Place, Remedy};
+use crate::reason::{self, Evidence, Place, Remedy};
 
 /// What follows from where the members stand.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,7 +26,8 @@ pub struct Placement {
     pub sharing: Vec<Rc<str>>,
     /// Why it does not vote, if it does not.
     pub withheld: Option<Withheld>,
-    /// The votes of the others are odd and three or more: how many they are.
+    /// The votes of the others are odd and three or more, and ours is not withdrawn by
+    /// itself: how many they are.
     pub needless_among: Option<usize>,
     /// It is configured never to vote and counts as a member all the same.
     pub counts_though_silent: bool,
@@ -87,10 +88,13 @@ pub fn judge(config: &PlacementConfig, known: &Known, voters: Voters) -> Placeme
     let enforced = config.zone_policy == ZonePolicy::Enforce && !sharing.is_empty();
     let withheld = match config.vote {
         VotePolicy::Never => Some(Withheld::Configured),
-        VotePolicy::Always if enforced => Some(Withheld::SharedZone),
-        VotePolicy::Always => None,
+        VotePolicy::Always | VotePolicy::Auto if enforced => Some(Withheld::SharedZone),
+        VotePolicy::Always | VotePolicy::Auto => None,
     };
-    let odd = voters.others >= 3 && voters.others % 2 == 1 && known.nodes >= 3;
+    let odd = config.vote == VotePolicy::Always
+        && voters.others >= 3
+        && voters.others % 2 == 1
+        && known.nodes >= 3;
     Placement {
         zone: config.zone.as_deref().map(Into::into),
         zones,
@@ -167,9 +171,14 @@ impl Member {
     }
 
     /// Whether we may vote and campaign: our word counts, and nobody told us
-    /// not to.
+    /// not to. That our vote is not wanted forbids none: who asks for it lists us, and
+    /// may need it.
     pub(super) fn may_vote(&self) -> bool {
-        self.reason().is_none()
+        let evidence = Evidence {
+            not_wanted: false,
+            ..self.evidence()
+        };
+        reason::reason(&evidence).is_none()
     }
 
     /// Judges anew, says what is new, and stops leading if it must not vote.
@@ -316,7 +325,10 @@ mod tests {
 
     #[test]
     fn a_vote_among_an_odd_number_is_needless() {
-        let always = PlacementConfig::default();
+        let (always, auto) = (
+            PlacementConfig::default(),
+            config(None, ZonePolicy::Warn, VotePolicy::Auto),
+        );
         for (nodes, others, are_we, needless) in [
             (2, 2, true, None),
             (2, 3, true, None),
@@ -333,6 +345,8 @@ mod tests {
             known.notice(&names[1..]);
             let judged = judge(&always, &known, Voters { others, are_we });
             assert_eq!(judged.needless_among, needless, "{nodes} {others}");
+            let judged = judge(&auto, &known, Voters { others, are_we });
+            assert_eq!(judged.needless_among, None, "{nodes} {others}");
         }
     }
 

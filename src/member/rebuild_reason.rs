@@ -25,7 +25,7 @@ pub enum RebuildReason {
     MembersTruncated,
     /// A leader is heard of, but nothing that it sends is accepted (E7).
     Stalled,
-    /// Leading, and told not to vote.
+    /// Leading, and told not to vote, or not wanted to.
     VoteWithheld,
     /// No other member holds what is committed here.
     Estranged,

@@ -239,6 +239,9 @@ impl Member {
             if members_changed {
                 let now = self.replica.borrow().log.members().clone();
                 self.report_members(&members_seen, &now);
+                if !members_seen.is_empty() {
+                    self.on_members_changed(&members_seen, &now);
+                }
                 members_seen = now;
                 self.sync_links();
             }

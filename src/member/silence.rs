@@ -25,6 +25,7 @@ impl Member {
             store_full: self.store_fill() == Fill::BeyondQuota,
             never_votes: withheld == Some(Withheld::Configured),
             shares_zone: withheld == Some(Withheld::SharedZone),
+            not_wanted: self.withdrawn_beside().is_some(),
             no_member: !self.is_member(&self.me),
             recovering: standing == Standing::Recovering,
             restarting: self.machinery.engine.borrow().is_none(),
@@ -53,6 +54,10 @@ impl Member {
             Reason::NoMember => {
                 let joining = self.elector.joining.borrow();
                 joining.obstacle().map(ToString::to_string)
+            }
+            Reason::NotWanted => {
+                let data = self.withdrawn_beside()?;
+                Some(format!("{data} data nodes"))
             }
             Reason::Recovering => Some(self.elector.eligibility.borrow().awaits().to_string()),
             _ => None,

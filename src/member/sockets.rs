@@ -193,7 +193,7 @@ impl Member {
         }
     }
 
-    /// Starts to dial the members that are ours to dial, and drops the links
+    /// Starts to dial the members that are ours to dial, which for a reader are all, and drops the links
     /// of those that are members no more.
     pub(super) fn sync_links(self: &Rc<Self>) {
         let mut members = self.replica.borrow().log.members().clone();
@@ -202,7 +202,8 @@ impl Member {
         for address in members.iter().filter(|address| **address != self.me) {
             let link = links.entry(address.clone()).or_default();
             // A peer that is dialled against the order never recovers (spec 1.6).
-            if *address < self.me && link.dialling.is_none() {
+            let ours = *address < self.me || self.reads_only();
+            if ours && link.dialling.is_none() {
                 let dial = self.clone().dial(address.clone());
                 link.dialling = Some(reactor::spawn(dial));
             }
@@ -224,7 +225,7 @@ impl Member {
         }
     }
 
-    /// Keeps a connection to a member with a smaller address: again at once
+    /// Keeps a connection to a member that is ours to dial: again at once
     /// when it is lost, and with a pause when it cannot be made.
     async fn dial(self: Rc<Self>, peer: Address) {
         let pause = self
@@ -235,7 +236,10 @@ impl Member {
         let mut refused = 0;
         loop {
             let began = Instant::now();
-            if !self.may_dial() {
+            let reads = self.reads_only();
+            // A member that dials us is read from as well.
+            let ours = peer < self.me || reads && self.connection(&peer).is_none();
+            if !(ours && self.may_dial()) {
                 Timer::after(pause).await;
                 continue;
             }
@@ -243,7 +247,11 @@ impl Member {
                 Ok(stream) => {
                     // While a password is being changed the peer may have the old one.
                     let key = self.keys.borrow().iter().cycle().nth(refused).cloned();
-                    if self.serve_dialled(&peer, stream, key).await {
+                    let hello = match reads {
+                        true => Hello::ReadOnly,
+                        false => Hello::Member(self.me.clone()),
+                    };
+                    if self.serve_dialled(&peer, stream, hello, key).await {
                         refused = 0;
                     } else {
                         refused = (refused + 1) % limits::PASSWORDS_MAX;
@@ -295,9 +303,9 @@ impl Member {
         self: &Rc<Self>,
         peer: &Address,
         stream: TcpStream,
+        hello: Hello,
         key: Option<Arc<Key>>,
     ) -> bool {
-        let hello = Hello::Member(self.me.clone());
         // With a key the peer has shown that it has the same once we may speak.
         let proven = key.is_some();
         let session = Session::dial(hello, key, reactor::draw());

@@ -96,7 +96,7 @@ impl Member {
         Some(())
     }
 
-    fn members(&self) -> MembersReply {
+    pub(super) fn members(&self) -> MembersReply {
         let leader = self.known_leader();
         let replica = self.replica.borrow();
         let others = replica

@@ -70,14 +70,16 @@ fn blind(raft: &Raft) -> Option<Verdict> {
              heard it.",
         ));
     }
+    // A group that wants no vote of ours is judged like any other.
+    let voiceless_here = !raft.votes && !raft.has_withdrawn();
     // Without a vote it may well follow nobody, and others be led.
-    if !raft.votes && (raft.store_outdated || raft.leader.is_none()) {
+    if voiceless_here && (raft.store_outdated || raft.leader.is_none()) {
         return Some(voiceless(raft));
     }
     let votes = raft.connected_others() + usize::from(raft.votes);
     if votes < raft.needed {
-        return Some(match raft.votes {
-            true => Verdict::new(
+        return Some(match voiceless_here {
+            false => Verdict::new(
                 Answer::No,
                 "no-quorum",
                 format!(
@@ -85,7 +87,7 @@ fn blind(raft: &Raft) -> Option<Verdict> {
                     raft.reachable, raft.needed
                 ),
             ),
-            false => voiceless(raft),
+            true => voiceless(raft),
         });
     }
     if raft.leader.is_none() {
@@ -234,7 +236,7 @@ fn too_few_votes(raft: &Raft, scope: &Scope, primary: &str) -> Option<Verdict> {
     if left + usize::from(raft.votes) >= raft.needed {
         return None;
     }
-    if left + 1 >= raft.needed && !raft.votes {
+    if left + 1 >= raft.needed && !raft.votes && !raft.has_withdrawn() {
         return Some(voiceless(raft));
     }
     let gone: Vec<&str> = raft

@@ -502,11 +502,12 @@ mod tests {
     }
 
     #[test]
-    fn the_reason_that_no_alert_is_for_has_that_name() {
+    fn the_reasons_that_no_alert_is_for_have_these_names() {
         let alerts = std::fs::read_to_string("image/monitoring/alerts.yml").unwrap();
         let but = format!(
-            "pg_witness_raft_no_vote{{reason!=\"{}\"}}",
-            Reason::NeverVotes.name()
+            "pg_witness_raft_no_vote{{reason!~\"{}|{}\"}}",
+            Reason::NeverVotes.name(),
+            Reason::NotWanted.name()
         );
         assert!(alerts.contains(&but));
     }

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::scope::Scope;
 use super::verdict::Verdict;
-use crate::reason::{Level, Remedy};
+use crate::reason::{Level, Reason, Remedy};
 
 /// All that is known, when somebody asked.
 #[derive(Debug, Clone, Serialize)]
@@ -216,6 +216,12 @@ impl Raft {
         self.quorum = self.leader.is_some() && votes >= self.needed;
         // Any one: another member, or we ourselves.
         self.survives_one_more_loss = self.quorum && votes > self.needed && others >= self.needed;
+    }
+
+    /// Whether we have left the group because it wants no vote of ours: then it is whole
+    /// without us.
+    pub fn has_withdrawn(&self) -> bool {
+        self.reason == Some(Reason::NotWanted.name())
     }
 
     /// Members other than ourselves that we have a link to.

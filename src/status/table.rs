@@ -221,13 +221,14 @@ fn raft(raft: &Raft, style: Style, out: &mut String) {
     );
     // Why, in words and with the remedy, is the verdict's or a note's to say.
     let voice = match raft.reason {
+        Some(reason) if raft.has_withdrawn() => format!("this witness reads only ({reason})"),
         Some(reason) => format!("this witness has NO VOTE ({reason})"),
         None => "this witness votes".into(),
     };
     let line = format!("Raft: term {}, {counted}; {voice}", raft.term);
     let mut text = String::new();
     wrap("  ", &line, &mut text);
-    match raft.votes && raft.quorum {
+    match (raft.votes || raft.has_withdrawn()) && raft.quorum {
         true => out.push_str(&text),
         false => {
             out.push_str(&style.bad(text.trim_end()));
@@ -380,7 +381,10 @@ fn topology_of(cluster: &Cluster, style: Style) -> String {
                 (false, true) => "link up, ",
                 (false, false) => "link DOWN, ",
             },
-            yes(member.this && !raft.votes, "NO VOTE, "),
+            yes(
+                member.this && !raft.votes && !raft.has_withdrawn(),
+                "NO VOTE, ",
+            ),
         ]
         .concat();
         table.row([

@@ -157,3 +157,46 @@ def test_garbage_has_no_effect(cluster):
                 pass
         cluster.must_write(cluster.nodes[i % 2], f"/meanwhile/{i}")
     cluster.check()
+
+
+@pytest.mark.ours
+def test_a_vote_that_is_not_wanted_is_withdrawn(cluster, monkeypatch):
+    """`vote: auto`: beside three data nodes it leaves and reads, also after a restart;
+    beside two it comes back, and its word counts."""
+    monkeypatch.setenv("PG_WITNESS_VOTE", "auto")
+    monkeypatch.setenv("PG_WITNESS_VOTE_WITHDRAWS_AFTER", "10")
+    witness = cluster.witness
+
+    def listed():
+        return witness.address in members_of(cluster, cluster.a)
+
+    def reads():
+        ours, theirs = witness.status(), cluster.a.status()
+        return (not listed() and ours is not None and ours["leader"] == cluster.a.address
+                and ours["last_applied"] == theirs["last_applied"])
+
+    cluster.lead(cluster.a)
+    witness.restart()
+    c = cluster.new_node("c")
+    change(cluster.a, "add", c.address)
+    cluster.settle()
+    await_that(lambda: not listed(), 2 * LIMIT_S, cluster.describe)
+    cluster.must_write(cluster.b, "/without the witness")
+    await_that(reads, LIMIT_S, cluster.describe)
+    witness.restart()
+    cluster.must_write(cluster.b, "/after its restart")
+    await_that(reads, LIMIT_S, cluster.describe)
+    # A node that is down is a member: the rule counts it.
+    c.kill()
+    cluster.must_write(cluster.b, "/with a node down")
+    await_that(reads, LIMIT_S, cluster.describe)
+    assert "to add us" not in witness.output()
+    change(cluster.a, "remove", c.address)
+    cluster.nodes.remove(c)
+    cluster.members.remove(c)
+    await_that(listed, LIMIT_S, cluster.describe)
+    cluster.settle()
+    cluster.b.kill()
+    cluster.must_write(cluster.a, "/with the witness's word")
+    cluster.b.start()
+    cluster.check()

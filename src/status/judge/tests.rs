@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::Commands;
-use crate::reason::{Place, Reason};
+use crate::reason::{Level, Place, Reason};
 use crate::status::patroni::{Row, scopes};
 use crate::status::probe::Probe;
 use crate::status::{Counters, Disk, RaftMember};
@@ -898,4 +898,53 @@ fn metrics_escape_what_they_did_not_write() {
         let value = line.rsplit(' ').next().unwrap();
         assert!(value.parse::<f64>().is_ok(), "{line}");
     }
+}
+
+/// `vote: auto`: a witness that left three data nodes to themselves is no fault of
+/// theirs, and they are judged by their own votes.
+#[test]
+fn a_witness_that_withdrew_is_no_fault() {
+    let withdrawn = || {
+        let mut case = Case::healthy();
+        case.raft.members[2] = member("10.0.0.3:5010", false);
+        case.raft.votes = false;
+        case.raft.reason = Some(Reason::NotWanted.name());
+        case.raft.reason_level = Reason::NotWanted.level();
+        case.raft.why = Some(format!("it {}", Reason::NotWanted.words()));
+        case.raft.count();
+        case
+    };
+    let well = withdrawn();
+    let raft = &well.raft;
+    assert!(raft.quorum && raft.survives_one_more_loss && raft.has_withdrawn());
+    let well = well.judged();
+    assert_eq!(
+        well.failover.answer,
+        Answer::Yes,
+        "{}",
+        well.failover.sentence
+    );
+    let notes: Vec<_> = well
+        .notes
+        .iter()
+        .filter(|n| n.text.contains("no vote"))
+        .collect();
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    assert_eq!(notes[0].level, Level::Advice);
+    // What is wrong is said of the data nodes.
+    for (gone, reason) in [
+        (&["10.0.0.3:5010"][..], "no-majority-left"),
+        (&["10.0.0.2:5010", "10.0.0.3:5010"], "no-quorum"),
+    ] {
+        let mut case = withdrawn();
+        for address in gone {
+            case.unlink(address);
+        }
+        case.raft.count();
+        assert_eq!(case.judged().failover.reason, reason, "{gone:?}");
+    }
+    let mut leaderless = withdrawn();
+    leaderless.raft.leader = None;
+    leaderless.raft.count();
+    assert_eq!(leaderless.judged().failover.reason, "no-raft-leader");
 }
