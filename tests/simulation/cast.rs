@@ -1,6 +1,7 @@
 //! Who the members of a world are.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use pg_witness::address::Address;
 use pg_witness::reactor::simulated::nodes::Nodes;
@@ -19,7 +20,12 @@ use crate::witness::Witness;
 /// The releases that the model was held against.
 const VERSIONS: [Version; 3] = [Version::V0_3_11, Version::V0_3_14, Version::V0_3_17];
 
-/// What kind of members, by how many of three are PySyncObj nodes.
+/// How long all must be well before the witness of such a world withdraws: shorter than
+/// a world is calm, and long enough for faults to interrupt it.
+const WITHDRAWS_AFTER: Duration = Duration::from_secs(20);
+
+/// What kind of members: how many of three are PySyncObj nodes, or four with one that
+/// comes and goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Three witnesses.
@@ -28,17 +34,42 @@ pub enum Kind {
     OneDataNode,
     /// Two PySyncObj nodes and a witness: what this is for.
     TwoDataNodes,
+    /// Two PySyncObj nodes and a witness with `vote: auto`, and a third node that is
+    /// added and removed again: beside three the witness withdraws.
+    ThirdDataNode,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Witnesses, Self::OneDataNode, Self::TwoDataNodes];
+    pub const ALL: [Self; 4] = [
+        Self::Witnesses,
+        Self::OneDataNode,
+        Self::TwoDataNodes,
+        Self::ThirdDataNode,
+    ];
 
     const fn data_nodes(self) -> usize {
         match self {
             Self::Witnesses => 0,
             Self::OneDataNode => 1,
             Self::TwoDataNodes => 2,
+            Self::ThirdDataNode => 3,
+        }
+    }
+
+    /// How many hosts it has.
+    const fn hosts(self) -> usize {
+        match self {
+            Self::ThirdDataNode => 4,
+            _ => 3,
+        }
+    }
+
+    /// The one that is no member at first.
+    const fn third(self) -> Option<usize> {
+        match self {
+            Self::ThirdDataNode => Some(2),
+            _ => None,
         }
     }
 }
@@ -46,6 +77,8 @@ impl Kind {
 /// The members, and what all of them share.
 pub struct Cast {
     pub members: Vec<Box<dyn Node>>,
+    /// The one that comes and goes, by its place among them; not there at first.
+    pub third: Option<usize>,
     pub history: Rc<History>,
     pub registry: Rc<Registry>,
     pub incidents: Rc<Incidents>,
@@ -67,11 +100,19 @@ impl Cast {
         ];
         let drawn = *drawn.choose(rng).unwrap();
         let kind = kind.unwrap_or(drawn);
-        let addresses: Vec<Address> = (1..=3)
+        let addresses: Vec<Address> = (1..=kind.hosts())
             .map(|n| format!("10.0.0.{n}:2222").parse().unwrap())
+            .collect();
+        // Who is no member yet is told the others, and they are not told it.
+        let third = kind.third().map(|third| addresses[third].clone());
+        let first: Vec<Address> = addresses
+            .iter()
+            .filter(|address| Some(*address) != third.as_ref())
+            .cloned()
             .collect();
         let mut cast = Self {
             members: Vec::new(),
+            third: kind.third(),
             history: Rc::default(),
             registry: Rc::default(),
             incidents: Rc::default(),
@@ -80,12 +121,15 @@ impl Cast {
         cast.history.writing.set(true);
         for (n, address) in addresses.iter().enumerate() {
             if n < kind.data_nodes() {
-                cast.add_data_node(&format!("d{}", n + 1), address, &addresses, rng);
+                cast.add_data_node(&format!("d{}", n + 1), address, &first, rng);
             } else {
                 let name = format!("w{}", n + 1);
                 // One that may lead at once is needed by no rule, only by haste.
                 let reluctant = n > 0 && rng.random_bool(0.5);
-                let witness = Witness::new(&name, address, &addresses, reluctant, rng.random());
+                let mut witness = Witness::new(&name, address, &first, reluctant, rng.random());
+                if third.is_some() {
+                    witness.withdraws(WITHDRAWS_AFTER);
+                }
                 witness.adopt(nodes);
                 let member = Registered::Witness(witness.member());
                 cast.registry.add(witness.host(), member);

@@ -16,7 +16,7 @@ use pg_witness::links::connection::Connection;
 use pg_witness::links::{resolve, utility_client};
 use pg_witness::reactor::{self, Timer, draw, rng, simulated};
 use pg_witness::wire::message::{Append, AppendBody, ApplyOutcome, Hello, Message, NextNodeIdx};
-use pg_witness::wire::utility::State;
+use pg_witness::wire::utility::{Request, State, Target};
 use pg_witness::wire::{Session, Value, command};
 use rand::RngExt as _;
 
@@ -37,6 +37,9 @@ const LEASE_REFRESH: Duration = Duration::from_secs(10);
 
 /// How long a member may take to say whether it leads.
 const STATUS_TIME: Duration = Duration::from_millis(500);
+
+/// How long a change of members may take before it is tried again.
+const CHANGE_TIME: Duration = Duration::from_secs(10);
 
 /// How long a write may take before its fate counts as unknown.
 const WRITE_TIME: Duration = Duration::from_secs(2);
@@ -126,6 +129,26 @@ pub async fn run(history: Rc<History>, members: Vec<Address>) {
             link.connection.close();
         }
         Timer::after(Duration::from_millis(200)).await;
+    }
+}
+
+/// Has a member added or removed, as an operator does: until that is done.
+pub async fn change_members(members: Vec<Address>, who: Address, add: bool) {
+    loop {
+        if let Some(leader) = find_leader(&members).await {
+            let target = Target::Address(who.clone());
+            let request = if add {
+                Request::Add(target)
+            } else {
+                Request::Remove(target)
+            };
+            let done = request.outcome(true);
+            let answer = utility_client::ask(&leader, &[], request, CHANGE_TIME).await;
+            if answer.is_some_and(|answer| answer.as_str() == Some(&done)) {
+                return;
+            }
+        }
+        Timer::after(Duration::from_secs(1)).await;
     }
 }
 

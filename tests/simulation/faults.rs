@@ -124,18 +124,39 @@ pub struct Faults {
     commits: Vec<u64>,
     /// Who has forgotten, since all were well.
     forgetful: Option<usize>,
+    /// Who is no member now, and does not run.
+    absent: Option<usize>,
     counted: u64,
 }
 
 impl Faults {
-    /// Of so many members that do not run yet.
-    pub fn new(members: usize) -> Self {
+    /// Of so many members that do not run yet; one of them may be none at first.
+    pub fn new(members: usize, absent: Option<usize>) -> Self {
         Self {
             down: vec![true; members],
             commits: vec![0; members],
             forgetful: None,
+            absent,
             counted: 0,
         }
+    }
+
+    /// Who takes no part now.
+    pub fn absent(&self) -> Option<usize> {
+        self.absent
+    }
+
+    /// Somebody is gone for good, or nobody is.
+    pub fn set_absent(&mut self, absent: Option<usize>) {
+        self.absent = absent;
+        if let Some(n) = absent {
+            self.commits[n] = 0;
+        }
+    }
+
+    /// How many take part.
+    pub fn present(&self) -> usize {
+        self.down.len() - usize::from(self.absent.is_some())
     }
 
     pub fn counted(&self) -> u64 {
@@ -174,22 +195,26 @@ impl Faults {
     }
 
     /// Whether the rules promise anything where this happens to member `n` too, while
-    /// the `others` are so. One member may forget at a time, and only while both others
+    /// the `others` are so. One member may forget at a time, and only while all others
     /// hold half of what is committed: where two of three lack more, the third cannot tell
     /// that from a cluster that was made anew, and waits for the operator. One that does not know
     /// that it has forgotten (an older copy of its disk, or PySyncObj, which never asks)
-    /// may do so only while both others hold what it acknowledged.
+    /// may do so only while all others hold what it acknowledged.
     pub fn allows(&self, fault: Fault, n: usize, others: &[View]) -> bool {
         let committed = self.commits.iter().max().copied().unwrap_or_default();
         let holds = |commit: u64| commit > 1 && commit >= committed / 2;
-        let mut held = self.commits.iter().enumerate().filter(|(m, _)| *m != n);
+        let there = |m: usize| m != n && self.absent != Some(m);
+        let mut held = self.commits.iter().enumerate().filter(|(m, _)| there(*m));
         let alone =
             self.forgetful.is_none_or(|other| other == n) && held.all(|(_, commit)| holds(*commit));
-        let level = others.len() == 2
+        let same = |pair: &[View]| {
+            pair[0].commit == pair[1].commit
+                && pair[0].applied == pair[1].applied
+                && pair[0].end == pair[1].end
+        };
+        let level = others.len() + 1 == self.present()
             && others.iter().all(|view| view.votes)
-            && others[0].commit == others[1].commit
-            && others[0].applied == others[1].applied
-            && others[0].end == others[1].end
+            && others.windows(2).all(same)
             && others.iter().any(|view| view.leads.is_some());
         match fault {
             Fault::Wipe | Fault::BadSector => alone,

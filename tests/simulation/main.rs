@@ -1,7 +1,8 @@
 //! Whole members under simulated time: three of them, clients that write, and faults
 //! from a seed, in minutes of simulated time each second. Most worlds are the real case,
 //! two PySyncObj nodes and a witness; some are three witnesses, or a PySyncObj node and
-//! two.
+//! two. In `ThirdDataNode`, which is asked for by name, a third PySyncObj node is added
+//! and removed, and the witness withdraws its vote and offers it again (`vote: auto`).
 //!
 //! * `cargo test --test simulation`: short worlds of the first seeds, for less than a
 //!   minute;
@@ -76,6 +77,9 @@ const SHORT_TIME: Duration = Duration::from_secs(30);
 
 /// The seeds of the bounded part.
 const SEEDS: RangeInclusive<u64> = 1..=12;
+
+/// The same for the worlds whose members change: a few changes each.
+const THIRD_NODE_SEEDS: RangeInclusive<u64> = 1..=2;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -165,6 +169,18 @@ fn worlds_hold() {
             ..plan(seed)
         };
         println!("seed {seed}: {:?}", run(short, false));
+    }
+}
+
+/// `vote: auto`: the members change, and the witness with them, whatever happens.
+#[test]
+fn a_vote_is_withdrawn_and_offered_again() {
+    for seed in THIRD_NODE_SEEDS {
+        let plan = Plan {
+            kind: Some(Kind::ThirdDataNode),
+            ..plan(seed)
+        };
+        println!("seed {seed}: {:?}", run(plan, false));
     }
 }
 

@@ -1,7 +1,7 @@
 //! The members of a world, whoever they are: what the world does to them and what
 //! its oracle sees of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use pg_witness::address::Address;
@@ -15,6 +15,8 @@ use crate::faults::LostFile;
 pub struct View {
     /// The term in which it leads, if it does.
     pub leads: Option<u64>,
+    /// The members of its log.
+    pub members: BTreeSet<Address>,
     /// Whether its vote counts.
     pub votes: bool,
     /// How far its log is committed and applied.

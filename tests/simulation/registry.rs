@@ -72,9 +72,9 @@ impl Registry {
         }
     }
 
-    /// Whether no majority can hold this entry: half of all or more run and do not.
-    pub fn lacks_majority(&self, index: i64, term: i64) -> bool {
-        let hosts: Vec<IpAddr> = self.0.borrow().iter().map(|(host, _)| *host).collect();
+    /// Whether no majority of the members on these hosts can hold this entry: half of
+    /// them or more run and do not.
+    pub fn lacks_majority(&self, hosts: &[IpAddr], index: i64, term: i64) -> bool {
         let lacks = |held| !matches!(held, Held::Unknown) && held != Held::Term(term);
         let without = hosts.iter().filter(|host| lacks(self.held(**host, index)));
         2 * without.count() >= hosts.len()

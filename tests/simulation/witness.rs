@@ -5,7 +5,9 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use pg_witness::address::Address;
-use pg_witness::config::{Bootstrap, ClusterConfig, Commands, Election, PlacementConfig, Timing};
+use pg_witness::config::{
+    Bootstrap, ClusterConfig, Commands, Election, PlacementConfig, Timing, VotePolicy,
+};
 use pg_witness::disk::{SimulatedDisk, Standing, Worker};
 use pg_witness::member::{Member, offline};
 use pg_witness::reactor::simulated::nodes::Nodes;
@@ -54,6 +56,15 @@ impl Witness {
             disk,
             member: Rc::default(),
         }
+    }
+
+    /// Its vote is `auto`, and withdrawn after a time that is stable.
+    pub fn withdraws(&mut self, after: Duration) {
+        self.config.placement = PlacementConfig {
+            vote: VotePolicy::Auto,
+            vote_withdraws_after: after,
+            ..PlacementConfig::default()
+        };
     }
 
     /// Makes its vote count, as the operator's word does.
@@ -116,6 +127,7 @@ impl Node for Witness {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let stored = replica.store.iter();
         Some(View {
+            members: replica.log.members().iter().cloned().collect(),
             leads: member.leads().map(|term| term.get()),
             votes: replica.standing == Standing::Voter && replica.diverged.is_none(),
             commit: replica.log.commit().get(),

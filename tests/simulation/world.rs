@@ -34,9 +34,18 @@ const HEALED_TIME: Duration = Duration::from_secs(10);
 /// and three elections.
 const PYSYNCOBJ_HEALED_TIME: Duration = Duration::from_secs(64 + 5 + 5);
 
-/// What the client may take to find out who leads: a write that is lost, and two
-/// members that do not answer.
-const CLIENT_TIME: Duration = Duration::from_secs(3);
+/// What the client may take to find out who leads: a write that is lost, and all members
+/// but one that do not answer.
+const fn client_time(members: usize) -> Duration {
+    Duration::from_millis(2_000 + 500 * (members as u64 - 1))
+}
+
+/// How long a member may take to be added or removed while all is well.
+const CHANGE_TIME: Duration = Duration::from_secs(60);
+
+/// How long the witness may take to withdraw its vote or to offer it again while all is
+/// well; what interrupts it begins its time anew.
+const RULE_TIME: Duration = Duration::from_secs(180);
 
 /// How long all that happened meanwhile may take to reach everybody, a member
 /// without a vote included.
@@ -73,6 +82,8 @@ pub struct World {
     rng: SmallRng,
     nodes: Nodes,
     members: Vec<Box<dyn Node>>,
+    /// The one that comes and goes.
+    third: Option<usize>,
     faults: Faults,
     history: Rc<History>,
     registry: Rc<Registry>,
@@ -112,7 +123,8 @@ impl World {
             .detach();
         Self {
             backups: cast.members.iter().map(|_| None).collect(),
-            faults: Faults::new(cast.members.len()),
+            faults: Faults::new(cast.members.len(), cast.third),
+            third: cast.third,
             plan,
             rng,
             nodes,
@@ -154,6 +166,7 @@ impl World {
             self.inject_faults(simulated::passed() + time)?;
             *slowest = self.heal()?.max(*slowest);
             self.settle()?;
+            self.change_members()?;
         }
         Ok(())
     }
@@ -220,7 +233,7 @@ impl World {
 
     fn start(&mut self, n: usize) {
         let member = &self.members[n];
-        if self.faults.is_down(n) {
+        if self.faults.is_down(n) && self.faults.absent() != Some(n) {
             journal::write(&format!("WORLD {} starts", member.name()));
             network::power_on(member.host());
             member.start(&mut self.nodes);
@@ -238,6 +251,9 @@ impl World {
     /// One fault more, drawn from those that the state of the world allows.
     fn break_something(&mut self) {
         let n = self.rng.random_range(0..self.members.len());
+        if self.faults.absent() == Some(n) {
+            return;
+        }
         let Some(fault) = self.draw_fault(n) else {
             return;
         };
@@ -389,7 +405,8 @@ impl World {
             }
         }
         let took = simulated::passed().saturating_sub(healed);
-        ensure(recovered && took <= bound + CLIENT_TIME, || {
+        let bound = bound + client_time(self.members.len());
+        ensure(recovered && took <= bound, || {
             let verdict = if recovered { "late" } else { "never" };
             format!("S18: healed at {healed:?}, committed {verdict}, after {took:?}")
         })?;
@@ -397,9 +414,13 @@ impl World {
     }
 
     /// Whether no majority is without two PySyncObj nodes, as the only witness has no
-    /// vote (S2, S7, S13).
+    /// vote (S2, S7, S13) or is not listed by all others.
     fn needs_pysyncobj(&self) -> bool {
-        let voting = |member: &dyn Node| member.view().is_some_and(|view| view.votes);
+        let views = self.views();
+        let listed = |address: &Address| views.iter().all(|view| view.members.contains(address));
+        let voting = |member: &dyn Node| {
+            listed(member.address()) && member.view().is_some_and(|view| view.votes)
+        };
         let witnesses = self
             .members
             .iter()
@@ -410,7 +431,9 @@ impl World {
     /// No faults, until all hold the same.
     fn settle(&mut self) -> Result<(), Violation> {
         let started = simulated::passed();
-        let all_vote = |views: &[View]| views.len() == 3 && views.iter().all(|view| view.votes);
+        let present = self.faults.present();
+        let all_vote =
+            |views: &[View]| views.len() == present && views.iter().all(|view| view.votes);
         while !all_vote(&self.views()) {
             self.revive();
             self.pass(WATCH)?;
@@ -448,6 +471,75 @@ impl World {
         self.history.writing.set(true);
         self.faults.end();
         self.incidents.end();
+        Ok(())
+    }
+
+    /// All is well: the third data node comes or goes, and the witness's vote with it.
+    fn change_members(&mut self) -> Result<(), Violation> {
+        let Some(third) = self.third else {
+            return Ok(());
+        };
+        // At times it stays as it is.
+        if self.rng.random_bool(0.3) {
+            return Ok(());
+        }
+        let comes = self.faults.absent().is_some();
+        let address = self.members[third].address().clone();
+        let what = if comes { "added" } else { "removed" };
+        journal::write(&format!("WORLD {} is {what}", self.members[third].name()));
+        if comes {
+            self.faults.set_absent(None);
+            self.start(third);
+        } else {
+            self.stop(third, false);
+            self.members[third].loses(LostFile::All);
+            self.faults.set_absent(Some(third));
+        }
+        let others = self.members.iter().map(|member| member.address().clone());
+        let others = others.filter(|other| *other != address).collect();
+        let change = self.nodes.spawn(
+            client_host(),
+            client::change_members(others, address, comes),
+        );
+        let started = simulated::passed();
+        while !change.is_finished() {
+            self.revive();
+            self.pass(WATCH)?;
+            ensure(simulated::passed() < started + CHANGE_TIME, || {
+                format!("S17: the third data node cannot be {what}")
+            })?;
+        }
+        // At times faults come before the witness has followed.
+        if self.rng.random_bool(0.5) {
+            self.await_rule()?;
+        }
+        Ok(())
+    }
+
+    /// All is well, and stays so until the witness is a member, or is none, as the number
+    /// of data nodes wants it.
+    fn await_rule(&mut self) -> Result<(), Violation> {
+        let wanted = self.faults.absent().is_some();
+        let witness = self.members.last().unwrap().address().clone();
+        let started = simulated::passed();
+        let follows = |views: &[View]| {
+            let mut lists = views.iter().map(|view| view.members.contains(&witness));
+            lists.all(|listed| listed == wanted)
+        };
+        while !follows(&self.views()) {
+            self.revive();
+            self.pass(WATCH)?;
+            oracle::ensure_data(simulated::passed() < started + RULE_TIME, || {
+                format!(
+                    "vote: auto: the vote is wanted: {wanted}; {RULE_TIME:?} after all was well: {:?}",
+                    self.views()
+                )
+            })?;
+        }
+        let followed = simulated::passed().saturating_sub(started);
+        journal::write(&format!(
+            "WORLD the witness has followed after {followed:?}"
+        ));
         Ok(())
     }
 

@@ -121,6 +121,7 @@ impl Node for DataNode {
         let number = |number: i64| u64::try_from(number).unwrap_or_default();
         let last = model.log().last();
         Some(View {
+            members: model.members().chain([model.address()]).cloned().collect(),
             leads: (model.state() == State::Leader).then(|| number(model.term())),
             votes: true,
             commit: number(model.commit()),

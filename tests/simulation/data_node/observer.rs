@@ -201,7 +201,9 @@ impl Observer {
             let committed = Incident::CommittedOtherTerm { index, term };
             life.incidents.add(&life.name, committed);
         }
-        if life.registry.lacks_majority(index, term) {
+        let members = model.members().chain([model.address()]);
+        let hosts: Vec<IpAddr> = members.map(|m| m.host().parse().unwrap()).collect();
+        if life.registry.lacks_majority(&hosts, index, term) {
             let committed = Incident::CommittedWithoutMajority { index, term };
             life.incidents.add(&life.name, committed);
         }
