@@ -247,6 +247,20 @@ impl PeerTable {
         news.then_some(record.misdirected)
     }
 
+    /// Whether another answered last at its address.
+    pub fn leads_elsewhere(&self, peer: &Address) -> bool {
+        self.get(peer)
+            .is_some_and(|record| record.answered_by.is_some())
+    }
+
+    /// Whether what was dialled at its address is known to be the peer itself, or does
+    /// not say who it is.
+    pub fn is_itself(&self, peer: &Address) -> bool {
+        let asked = |record: &PeerRecord| record.verified || record.unanswered > 0;
+        self.get(peer)
+            .is_some_and(|record| record.answered_by.is_none() && asked(record))
+    }
+
     /// Whether to ask the peer for the eye's sake: what it told is older than `fresh`,
     /// or it is silent, and nobody asks yet.
     pub fn begin_refresh(&mut self, peer: &Address, fresh: Duration, now: Instant) -> bool {
@@ -410,5 +424,23 @@ mod tests {
         assert_eq!(peers.answered_by(&peer, other.clone()), None);
         assert_eq!(peers.answered_by(&peer, None), None);
         assert_eq!(peers.answered_by(&peer, other), Some(2));
+    }
+
+    #[test]
+    fn what_was_dialled_is_the_peer_when_it_says_so_or_says_nothing() {
+        let (peer, other) = (address("A"), Some(address("B")));
+        let mut peers = PeerTable::default();
+        peers.connected_anew(&peer);
+        assert!(!peers.is_itself(&peer), "not asked yet");
+        peers.no_answer(&peer);
+        assert!(peers.is_itself(&peer), "it does not say who it is");
+        peers.answered_by(&peer, Some(other));
+        assert!(peers.leads_elsewhere(&peer) && !peers.is_itself(&peer));
+        peers.connected_anew(&peer);
+        peers.no_answer(&peer);
+        assert!(!peers.is_itself(&peer), "another answered last");
+        peers.answered_by(&peer, None);
+        peers.verified(&peer);
+        assert!(peers.is_itself(&peer) && !peers.leads_elsewhere(&peer));
     }
 }

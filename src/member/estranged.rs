@@ -40,8 +40,13 @@ impl Member {
         members.filter(|a| **a != self.me).cloned().collect()
     }
 
-    /// Whether the peer may be given what we hold, and be asked to elect us.
+    /// Whether the peer may be given what we hold, and be asked to elect us: not before
+    /// it is known who it is, for the address that we dial may lead to another member,
+    /// which would then be led twice.
     pub(super) fn may_teach(&self, peer: &Address) -> bool {
+        if *peer < self.me && !self.elector.peers.borrow().is_itself(peer) {
+            return false;
+        }
         let connected = |other: &Address| self.connection(other).is_some();
         let (others, now) = (self.others(), Instant::now());
         self.elector

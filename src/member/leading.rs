@@ -93,6 +93,11 @@ impl Member {
             if !members.contains(address) {
                 continue;
             }
+            let dialled = *address < self.me;
+            if dialled && !self.elector.peers.borrow().is_itself(address) {
+                self.elector.peers.borrow_mut().teach_later(address);
+                continue;
+            }
             self.elector.peers.borrow_mut().taught(address);
             let fenced = link.fenced == Some((connection.id, term));
             let fence = if fenced || !link.unanswered {

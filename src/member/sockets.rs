@@ -239,7 +239,8 @@ impl Member {
             let reads = self.reads_only();
             // A member that dials us is read from as well.
             let ours = peer < self.me || reads && self.connection(&peer).is_none();
-            if !(ours && self.may_dial()) {
+            let elsewhere = self.elector.peers.borrow().leads_elsewhere(&peer);
+            if !(ours && self.may_dial()) || elsewhere {
                 Timer::after(pause).await;
                 continue;
             }

@@ -72,13 +72,20 @@ impl Member {
 
     /// The peer is not there, or cannot be asked. If it is connected all the same,
     /// it is heard after some attempts. Not where another answers at the address
-    /// that we dial: then the connection leads there too.
+    /// that we dial: then the connection leads there too, and is closed.
     fn on_no_status(&self, peer: &Address, error: &NoReply) {
-        let another = matches!(error, NoReply::AnotherNode(_)) && *peer < self.me;
-        if another || self.connection(peer).is_none() {
+        let Some(connection) = self.connection(peer) else {
+            return;
+        };
+        let elsewhere = self.elector.peers.borrow().leads_elsewhere(peer);
+        if elsewhere && *peer < self.me {
+            if matches!(error, NoReply::AnotherNode(_)) {
+                connection.close();
+            }
             return;
         }
         let trusted = self.elector.peers.borrow_mut().no_answer(peer);
+        self.teach_waiting();
         if trusted {
             log::warn!(
                 "{}: {peer} does not tell its status; trusting it",

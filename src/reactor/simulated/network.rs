@@ -48,6 +48,9 @@ pub struct Line {
     pub lost_per_mille: u32,
     /// How many bytes pass in a second.
     pub bytes_per_s: Option<u32>,
+    /// What is opened to the other host ends at this one, as a wrong record of DNS or a
+    /// translated address does.
+    pub leads_to: Option<IpAddr>,
 }
 
 impl Default for Line {
@@ -59,6 +62,7 @@ impl Default for Line {
             refuses_openings: false,
             lost_per_mille: 0,
             bytes_per_s: None,
+            leads_to: None,
         }
     }
 }
@@ -247,6 +251,8 @@ impl Network {
 
     /// What becomes of an attempt to connect that has travelled there and back.
     pub(super) fn open(&mut self, from: IpAddr, to: SocketAddr) -> Opened {
+        let elsewhere = self.line(from, to.ip()).leads_to;
+        let to = SocketAddr::new(elsewhere.unwrap_or(to.ip()), to.port());
         let line = self.line(from, to.ip());
         let refused = line.refuses_openings;
         let lost = line.loses_openings;
