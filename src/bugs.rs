@@ -2,7 +2,8 @@
 //!
 //! With the feature `deliberate-bugs` the variable `PG_WITNESS_BUG` plants one
 //! of them; without it [`planted`] is a constant and nothing of them is
-//! compiled. `tests/bugs` shows each being caught. Never in a release.
+//! compiled. `tests/bugs` shows those being caught that the tests with sockets are
+//! for, `tests/simulation` all of them. Never in a release.
 
 /// A bug that a witness must not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,33 @@ pub enum Bug {
     /// `stale-log-kept`: a log of a past that the cluster has left is kept
     /// (S13).
     StaleLogKept,
+    /// `anothers-status`: what another node answers in place of the one that was asked
+    /// counts as its word (S7, S13).
+    AnothersStatus,
+    /// `diverged-forgotten`: that a leader has contradicted what is committed here is
+    /// forgotten with the process (S2).
+    DivergedForgotten,
+    /// `joins-without-all`: it asks to be added while a member does not answer (S17).
+    JoinsWithoutAll,
+    /// `probes-below`: a reader is sent appends below what it may hold (S3).
+    ProbesBelow,
+}
+
+#[cfg(feature = "deliberate-bugs")]
+impl Bug {
+    /// All of them, by the names that [`planted`] knows.
+    const ALL: [(&str, Self); 10] = [
+        ("acknowledge-before-fsync", Self::AcknowledgeBeforeFsync),
+        ("vote-twice", Self::VoteTwice),
+        ("stale-match", Self::StaleMatch),
+        ("wall-clock-expiry", Self::WallClockExpiry),
+        ("amnesic-success", Self::AmnesicSuccess),
+        ("stale-log-kept", Self::StaleLogKept),
+        ("anothers-status", Self::AnothersStatus),
+        ("diverged-forgotten", Self::DivergedForgotten),
+        ("joins-without-all", Self::JoinsWithoutAll),
+        ("probes-below", Self::ProbesBelow),
+    ];
 }
 
 /// Whether this bug is planted in this process.
@@ -39,14 +67,10 @@ pub fn planted(bug: Bug) -> bool {
     use std::sync::OnceLock;
 
     static PLANTED: OnceLock<Option<Bug>> = OnceLock::new();
-    let chosen = PLANTED.get_or_init(|| match std::env::var("PG_WITNESS_BUG").ok()?.as_str() {
-        "acknowledge-before-fsync" => Some(Bug::AcknowledgeBeforeFsync),
-        "vote-twice" => Some(Bug::VoteTwice),
-        "stale-match" => Some(Bug::StaleMatch),
-        "wall-clock-expiry" => Some(Bug::WallClockExpiry),
-        "amnesic-success" => Some(Bug::AmnesicSuccess),
-        "stale-log-kept" => Some(Bug::StaleLogKept),
-        _ => None,
+    let chosen = PLANTED.get_or_init(|| {
+        let name = std::env::var("PG_WITNESS_BUG").ok()?;
+        let known = Bug::ALL.iter().find(|(known, _)| *known == name);
+        known.map(|(_, bug)| *bug)
     });
     *chosen == Some(bug)
 }

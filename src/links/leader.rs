@@ -130,7 +130,8 @@ impl Leader {
         // A reader is another peer with every hello, and brings its log along.
         let is_reader = matches!(peer, Peer::ReadOnly(_));
         let linked = std::mem::replace(&mut progress.linked, true);
-        let holds = if linked || is_reader || self.forgot_somebody {
+        let brings = is_reader && !planted(Bug::ProbesBelow);
+        let holds = if linked || brings || self.forgot_somebody {
             Holds::Anything
         } else {
             Holds::NothingOf(self.term)

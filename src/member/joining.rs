@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::Member;
 use super::recovery::Foundation;
 use crate::address::Address;
+use crate::bugs::{Bug, planted};
 use crate::config::VotePolicy;
 use crate::election::joining::{Look, Next, Obstacle, obstacle};
 use crate::ids::{LogIndex, Term};
@@ -236,6 +237,9 @@ impl Member {
                         NoReply::AnotherNode(other) => other,
                         _ => None,
                     };
+                    if planted(Bug::JoinsWithoutAll) {
+                        continue;
+                    }
                     closer.look.silent = Some((member.clone(), other));
                     break;
                 }

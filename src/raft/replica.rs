@@ -15,6 +15,7 @@ use super::log::{Log, id_of};
 use super::proposals::Held;
 use super::types::{LogId, Members, StoredMembership, log_id, membership};
 use crate::address::Address;
+use crate::bugs::{Bug, planted};
 use crate::disk::{
     Arrival, Disk, DiskError, Diverged, HardState, Recovered, Standing, StoredEntry, Worker,
 };
@@ -116,6 +117,7 @@ impl Replica {
         );
         let hard = recovered.hard_state;
         let diverged = hard.as_ref().and_then(|hard| hard.diverged);
+        let diverged = diverged.filter(|_| !planted(Bug::DivergedForgotten));
         let arrival = hard.as_ref().map(|hard| hard.arrival).unwrap_or_default();
         let standing = hard.map_or(Standing::Recovering, |hard| hard.standing);
         Ok(Self {

@@ -119,18 +119,30 @@ impl Cast {
         };
         cast.history.refreshing.set(true);
         cast.history.writing.set(true);
+        // Before its first start nobody knows of the witness: it has to get in (S17).
+        let unlisted = kind == TwoDataNodes && rng.random_bool(0.2);
+        let listed = if unlisted { &first[..2] } else { &first[..] };
         for (n, address) in addresses.iter().enumerate() {
             if n < kind.data_nodes() {
-                cast.add_data_node(&format!("d{}", n + 1), address, &first, rng);
+                cast.add_data_node(&format!("d{}", n + 1), address, listed, rng);
             } else {
                 let name = format!("w{}", n + 1);
                 // One that may lead at once is needed by no rule, only by haste.
                 let reluctant = n > 0 && rng.random_bool(0.5);
-                let mut witness = Witness::new(&name, address, &first, reluctant, rng.random());
+                let mut witness = Witness::new(
+                    &name,
+                    address,
+                    &first,
+                    reluctant,
+                    rng.random(),
+                    (cast.registry.clone(), cast.incidents.clone()),
+                );
                 if third.is_some() {
                     witness.withdraws(WITHDRAWS_AFTER);
                 }
-                witness.adopt(nodes);
+                if !unlisted {
+                    witness.adopt(nodes);
+                }
                 let member = Registered::Witness(witness.member());
                 cast.registry.add(witness.host(), member);
                 cast.members.push(Box::new(witness));

@@ -6,12 +6,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use event_listener::Event;
 use pg_witness::address::Address;
-use pg_witness::ids::EntryId;
+use pg_witness::ids::{Entry, EntryId};
 use pg_witness::links::connection::Connection;
 use pg_witness::links::{resolve, utility_client};
 use pg_witness::reactor::{self, Timer, draw, rng, simulated};
@@ -19,6 +20,9 @@ use pg_witness::wire::message::{Append, AppendBody, ApplyOutcome, Hello, Message
 use pg_witness::wire::utility::{Request, State, Target};
 use pg_witness::wire::{Session, Value, command};
 use rand::RngExt as _;
+
+use crate::incidents::Incidents;
+use crate::registry::{Held, Registry};
 
 /// Keys that are written in turn.
 const KEYS: u64 = 20;
@@ -113,18 +117,22 @@ impl History {
 }
 
 /// Writes for ever.
-pub async fn run(history: Rc<History>, members: Vec<Address>) {
+pub async fn run(reader: Rc<Reader>, members: Vec<Address>) {
     loop {
         if let Some(leader) = find_leader(&members).await
             && let Ok(stream) = resolve::connect(&leader).await
         {
-            let link = Link::new(Connection::new(
-                stream,
-                Session::dial(Hello::ReadOnly, None, draw()),
-            ));
-            while write(&history, &link).await {
+            let session = Session::dial(Hello::ReadOnly, None, draw());
+            let link = Link::new(Connection::new(stream, session), reader.clone(), &leader);
+            // It comes and goes.
+            let mut stays = !rng().random_bool(0.1);
+            while stays && write(&reader.history, &link).await {
                 let pause = rng().random_range(50..700);
                 Timer::after(Duration::from_millis(pause)).await;
+                stays = !rng().random_bool(0.02);
+            }
+            if !stays {
+                link.is_shown_something().await;
             }
             link.connection.close();
         }
@@ -185,9 +193,90 @@ async fn write(history: &History, link: &Rc<Link>) -> bool {
     written.is_some()
 }
 
+/// A read-only client, as Patroni's tools are: it keeps the leader's log as a PySyncObj
+/// node does, over all its connections (spec 3.3).
+pub struct Reader {
+    history: Rc<History>,
+    registry: Rc<Registry>,
+    incidents: Rc<Incidents>,
+    /// The term of each entry that it holds.
+    log: RefCell<BTreeMap<i64, i64>>,
+}
+
+impl Reader {
+    pub fn new(history: Rc<History>, registry: Rc<Registry>, incidents: Rc<Incidents>) -> Self {
+        Self {
+            history,
+            registry,
+            incidents,
+            log: RefCell::default(),
+        }
+    }
+
+    /// Takes what a leader sends; what to answer.
+    fn take(&self, leader: IpAddr, prev: EntryId, entries: &[Entry]) -> NextNodeIdx {
+        let prev = number(prev);
+        let mut log = self.log.borrow_mut();
+        let end = log.last_key_value().map(|(index, _)| *index);
+        let begun = log
+            .first_key_value()
+            .is_some_and(|(first, _)| *first <= prev.0);
+        if let Some(end) = end.filter(|end| begun && *end < prev.0) {
+            return refused(end + 1);
+        }
+        if begun && log.get(&prev.0) != Some(&prev.1) {
+            self.cut(&mut log, leader, prev.0);
+            return refused(prev.0);
+        }
+        let entries: Vec<_> = entries.iter().map(|entry| number(entry.id)).collect();
+        self.cut(&mut log, leader, prev.0 + 1);
+        log.insert(prev.0, prev.1);
+        log.extend(entries);
+        let end = log.last_key_value().map_or(prev.0, |(index, _)| *index);
+        NextNodeIdx {
+            next: end + 1,
+            reset: false,
+            success: true,
+        }
+    }
+
+    /// Deletes all entries from one on. A witness makes nobody cut what it holds (S3),
+    /// even if it sends it again.
+    fn cut(&self, log: &mut BTreeMap<i64, i64>, leader: IpAddr, from: i64) {
+        let cut = log.split_off(&from);
+        if !self.registry.is_witness(leader) {
+            return;
+        }
+        let held = |(index, term): &(&i64, &i64)| {
+            self.registry.held(leader, **index) == Held::Term(**term)
+        };
+        if let Some((index, term)) = cut.iter().find(held) {
+            self.incidents.accuse(format!(
+                "S3: the witness {leader} cut entry {index} of term {term} from a reader, which \
+                 it holds"
+            ));
+        }
+    }
+}
+
+/// Index and term as numbers.
+fn number(id: EntryId) -> (i64, i64) {
+    (id.index.get().cast_signed(), id.term.get().cast_signed())
+}
+
+const fn refused(next: i64) -> NextNodeIdx {
+    NextNodeIdx {
+        next,
+        reset: true,
+        success: false,
+    }
+}
+
 /// A read-only client's connection.
 struct Link {
     connection: Rc<Connection>,
+    reader: Rc<Reader>,
+    leader: IpAddr,
     over: Cell<bool>,
     /// What the leader has shown: its term, and how far it has committed.
     shown: Cell<(u64, u64)>,
@@ -197,9 +286,11 @@ struct Link {
 }
 
 impl Link {
-    fn new(connection: Rc<Connection>) -> Rc<Self> {
+    fn new(connection: Rc<Connection>, reader: Rc<Reader>, leader: &Address) -> Rc<Self> {
         let link = Rc::new(Self {
             connection,
+            reader,
+            leader: leader.host().parse().unwrap(),
             over: Cell::new(false),
             shown: Cell::new((0, 0)),
             outcome: Cell::new(None),
@@ -232,20 +323,36 @@ impl Link {
         self.news.notify(usize::MAX);
     }
 
-    /// Takes whatever it is shown for what it has.
     fn on_append(&self, append: &Append) {
         self.shown.set((append.term.get(), append.commit.get()));
-        let AppendBody::Entries { prev, entries } = &append.body else {
-            return;
-        };
-        let last = entries.last().map(|entry| entry.id.index);
-        if let Some(last) = last.or(prev.map(|prev| prev.index)) {
-            self.connection.send(&Message::NextNodeIdx(NextNodeIdx {
-                next: last.get().cast_signed() + 1,
-                reset: false,
-                success: true,
-            }));
+        match &append.body {
+            AppendBody::Entries {
+                prev: Some(prev),
+                entries,
+            } => {
+                let answer = self.reader.take(self.leader, *prev, entries);
+                self.connection.send(&Message::NextNodeIdx(answer));
+            }
+            // What it wants was compacted: it begins anew.
+            AppendBody::Snapshot(Some(_)) => {
+                self.reader.log.borrow_mut().clear();
+                self.connection.close();
+            }
+            _ => {}
         }
+    }
+
+    /// Resolves at the first append, or when it is clear that none comes.
+    async fn is_shown_something(&self) {
+        let shown = async {
+            while self.shown.get() == (0, 0) && !self.over.get() {
+                self.news.listen().await;
+            }
+        };
+        let late = async {
+            Timer::after(STATUS_TIME).await;
+        };
+        smol::future::or(shown, late).await;
     }
 
     /// Where the value is committed; none if that is not known.

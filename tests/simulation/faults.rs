@@ -72,13 +72,19 @@ pub enum LineFault {
     RefusesOpenings,
     /// All connections over it are reset.
     Reset,
+    /// The address of one leads to another member; of a witness's own attempts only.
+    LeadsElsewhere,
 }
 
 impl Fault {
-    /// Whether only a disk in memory can do it: a witness has one.
-    pub fn needs_disk(self) -> bool {
-        use Fault::{BadSector, FullDisk, Restore, SlowDisk, WornDisk};
-        matches!(self, Restore | BadSector | FullDisk | WornDisk | SlowDisk)
+    /// Whether it happens to a witness alone: only that has a disk in memory; and a
+    /// PySyncObj node takes whoever answers for the one it has dialled.
+    pub fn is_of_witness(self) -> bool {
+        use Fault::{BadSector, FullDisk, Line, Restore, SlowDisk, WornDisk};
+        matches!(
+            self,
+            Restore | BadSector | FullDisk | WornDisk | SlowDisk | Line(LineFault::LeadsElsewhere)
+        )
     }
 
     /// What it does to a member that has files of its own instead of such a disk.
@@ -91,7 +97,7 @@ impl Fault {
     }
 
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Kill,
         Self::PowerCut,
         Self::PowerCutAmidWrite,
@@ -114,6 +120,7 @@ impl Fault {
         Self::Line(LineFault::LosesOpenings),
         Self::Line(LineFault::RefusesOpenings),
         Self::Line(LineFault::Reset),
+        Self::Line(LineFault::LeadsElsewhere),
     ];
 }
 
@@ -224,8 +231,13 @@ impl Faults {
         }
     }
 
-    /// Breaks the line between two hosts.
-    pub fn break_line(&self, kind: LineFault, one: IpAddr, other: IpAddr, rng: &mut SmallRng) {
+    /// Breaks the line between two hosts; `third` is another.
+    pub fn break_line(
+        &self,
+        kind: LineFault,
+        [one, other, third]: [IpAddr; 3],
+        rng: &mut SmallRng,
+    ) {
         let ms = |ms| Duration::from_millis(ms);
         match kind {
             LineFault::CutOneWay => network::set_line(one, other, |line| line.cut = true),
@@ -253,6 +265,9 @@ impl Faults {
                 network::set_line(one, other, |line| line.refuses_openings = true);
             }
             LineFault::Reset => network::reset(one, other),
+            LineFault::LeadsElsewhere => {
+                network::set_line(one, other, |line| line.leads_to = Some(third));
+            }
         }
     }
 }

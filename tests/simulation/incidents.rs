@@ -87,6 +87,20 @@ impl Incidents {
             .get_or_insert(Violation::always(what));
     }
 
+    /// Takes note of what no witness may do unless data may be lost anyhow; that a leader
+    /// began at an earlier term is no such reason, for witnesses look out for it (S13).
+    pub fn blame(&self, what: String) {
+        let seen = self.seen.borrow();
+        let excused = |seen: &Seen| {
+            seen.what.loses() && !matches!(seen.what, Incident::LeadsEarlierTerm { .. })
+        };
+        if seen.iter().any(excused) {
+            journal::write(&format!("EXCUSED {what}"));
+        } else {
+            self.accuse(what);
+        }
+    }
+
     /// What no witness may do, if one did it.
     pub fn violation(&self) -> Option<Violation> {
         self.violation.borrow_mut().take()

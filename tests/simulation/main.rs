@@ -24,7 +24,8 @@
 //! `world` draws the faults, `faults` says which, `cast` draws the members, `node` is one
 //! as the world sees it: a `witness`, or a `data_node`, which is the model of a PySyncObj
 //! node in `pysyncobj`. `client` writes, `oracle` says what must hold, `journal` keeps the
-//! log.
+//! log. `promises` holds what each witness has promised against what it finds after a
+//! crash.
 //!
 //! PySyncObj itself loses what it acknowledged, in ways that no witness prevents (H7 to
 //! H10, H14, H30 in `src/wire/PROTOCOL.md`). `data_node` sees each of them where it
@@ -56,6 +57,7 @@ mod incidents;
 mod journal;
 mod node;
 mod oracle;
+mod promises;
 mod pysyncobj;
 mod registry;
 mod witness;

@@ -14,7 +14,9 @@ use pg_witness::reactor::simulated::nodes::Nodes;
 use pg_witness::reactor::{self, Timer, simulated};
 use pg_witness::wire::Value;
 
+use crate::incidents::Incidents;
 use crate::node::{Node, View};
+use crate::registry::Registry;
 
 /// The pause of whatever starts a process again that has ended.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
@@ -24,12 +26,21 @@ pub struct Witness {
     config: ClusterConfig,
     disk: SimulatedDisk,
     member: Rc<RefCell<Weak<Member>>>,
+    registry: Rc<Registry>,
+    incidents: Rc<Incidents>,
 }
 
 impl Witness {
     /// One of `members`, of which the first start makes a voter; `reluctant` as
     /// beside data nodes, or their equal.
-    pub fn new(name: &str, me: &Address, members: &[Address], reluctant: bool, seed: u64) -> Self {
+    pub fn new(
+        name: &str,
+        me: &Address,
+        members: &[Address],
+        reluctant: bool,
+        seed: u64,
+        (registry, incidents): (Rc<Registry>, Rc<Incidents>),
+    ) -> Self {
         let config = ClusterConfig {
             name: name.into(),
             self_addr: me.clone(),
@@ -55,6 +66,8 @@ impl Witness {
             config,
             disk,
             member: Rc::default(),
+            registry,
+            incidents,
         }
     }
 
@@ -102,6 +115,8 @@ impl Node for Witness {
             ..self.config.clone()
         };
         let (disk, slot) = (self.disk.clone(), self.member.clone());
+        let (registry, incidents, host) =
+            (self.registry.clone(), self.incidents.clone(), self.host());
         nodes
             .spawn(self.host(), async move {
                 let (worker, work) = Worker::simulated(disk);
@@ -110,7 +125,11 @@ impl Node for Witness {
                     match Member::start(config.clone(), Vec::new(), &worker).await {
                         Ok(member) => {
                             *slot.borrow_mut() = Rc::downgrade(&member);
-                            member.run().await;
+                            if let Some(forgotten) = registry.promises.opened(host, &member) {
+                                incidents.accuse(forgotten);
+                            }
+                            member.clone().run().await;
+                            registry.promises.sees(host, &member);
                         }
                         Err(error) => log::error!(target: "pg_witness", "{}: {error}", config.name),
                     }
@@ -181,7 +200,10 @@ impl Node for Witness {
 
     fn dies(&self, power: bool) {
         if let Some(member) = self.member.borrow().upgrade() {
+            self.registry.promises.sees(self.host(), &member);
             member.abandon_engine();
+        } else {
+            self.registry.promises.forgets(self.host());
         }
         if power {
             // The kernel of the host hears nothing either.

@@ -17,7 +17,7 @@ use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 
 use crate::cast::{Cast, Kind};
-use crate::client::{self, History};
+use crate::client::{self, History, Reader};
 use crate::faults::{Fault, Faults, LostFile};
 use crate::incidents::Incidents;
 use crate::journal;
@@ -118,8 +118,10 @@ impl World {
             .iter()
             .map(|member| member.address().clone())
             .collect();
+        let (history, registry) = (cast.history.clone(), cast.registry.clone());
+        let reader = Rc::new(Reader::new(history, registry, cast.incidents.clone()));
         nodes
-            .spawn(client_host(), client::run(cast.history.clone(), addresses))
+            .spawn(client_host(), client::run(reader, addresses))
             .detach();
         Self {
             backups: cast.members.iter().map(|_| None).collect(),
@@ -215,6 +217,9 @@ impl World {
         for (n, member) in self.members.iter().enumerate() {
             let Some(view) = member.view() else { continue };
             self.faults.sees(n, &view);
+            if let Some(witness) = self.registry.witness(member.host()) {
+                self.registry.promises.sees(member.host(), &witness);
+            }
             if self.registry.is_witness(member.host()) {
                 let member = member.as_ref();
                 self.oracle.watch_committed(member, &view, &self.registry)?;
@@ -268,25 +273,25 @@ impl World {
             Fault::Wipe => {
                 self.stop(n, true);
                 self.members[n].disk().unwrap().wipe();
-                self.faults.forgets(n);
+                self.forgets(n);
             }
             Fault::Restore => {
                 self.stop(n, true);
                 if let (Some(disk), Some(old)) = (self.members[n].disk(), &self.backups[n]) {
                     disk.restore(old);
                 }
-                self.faults.forgets(n);
+                self.forgets(n);
             }
             Fault::BadSector => {
                 self.stop(n, true);
                 let after = self.rng.random_range(0..12);
                 self.members[n].disk().unwrap().fail_read(after);
-                self.faults.forgets(n);
+                self.forgets(n);
             }
             Fault::Lost(file) => {
                 self.stop(n, false);
                 self.members[n].loses(file);
-                self.faults.forgets(n);
+                self.forgets(n);
             }
             Fault::Clock => {
                 let ahead_s = self.rng.random_range(-SKEW_MAX_S..=SKEW_MAX_S);
@@ -304,9 +309,17 @@ impl World {
                     0 => client_host(),
                     _ => self.members[m].host(),
                 };
-                self.faults.break_line(kind, host, other, &mut self.rng);
+                let third = self.members.iter().map(|member| member.host());
+                let third = third.filter(|third| *third != host && *third != other);
+                let hosts = [host, other, third.last().unwrap_or(other)];
+                self.faults.break_line(kind, hosts, &mut self.rng);
             }
         }
+    }
+
+    fn forgets(&mut self, n: usize) {
+        self.faults.forgets(n);
+        self.registry.forgets(self.members[n].host());
     }
 
     /// A fault that can happen to a member, and may now; none if none was found soon.
@@ -323,7 +336,7 @@ impl World {
             }
             let fits = match fault {
                 Fault::Lost(_) => !has_disk,
-                fault => has_disk || !fault.needs_disk(),
+                fault => has_disk || !fault.is_of_witness(),
             };
             // After it there is nothing left to judge.
             let rare = matches!(fault, Fault::Lost(LostFile::Dump)) && self.plan.only.is_none();
@@ -340,6 +353,9 @@ impl World {
         let disk = self.members[n].disk().unwrap().clone();
         self.nodes
             .run_until(Duration::from_secs(5), || disk.has_unsynced());
+        // What must not be said yet may be on its way.
+        let pause = Duration::from_millis(self.rng.random_range(0..30));
+        self.nodes.run_for(pause);
         self.stop(n, true);
     }
 
@@ -471,6 +487,7 @@ impl World {
         self.history.writing.set(true);
         self.faults.end();
         self.incidents.end();
+        self.registry.end();
         Ok(())
     }
 

@@ -11,9 +11,10 @@
 mod observer;
 mod process;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use pg_witness::address::Address;
 use pg_witness::disk::SimulatedDisk;
@@ -41,6 +42,8 @@ pub struct Life {
     model: RefCell<Option<Model>>,
     files: RefCell<Files>,
     observer: RefCell<Observer>,
+    /// When its process ended last.
+    ended: Cell<Duration>,
 }
 
 impl Life {
@@ -60,6 +63,12 @@ impl Life {
         };
         log.get(place)
             .map_or(Held::Nothing, |entry| Held::Term(entry.term))
+    }
+
+    /// Whether it has not run for so long.
+    pub fn is_away(&self, since: Duration) -> bool {
+        let away = self.model.try_borrow().is_ok_and(|model| model.is_none());
+        away && simulated::passed() >= self.ended.get() + since
     }
 
     /// The term in which it leads.
@@ -91,6 +100,7 @@ impl DataNode {
             model: RefCell::new(None),
             files: RefCell::default(),
             observer: RefCell::default(),
+            ended: Cell::default(),
         }))
     }
 
@@ -155,6 +165,7 @@ impl Node for DataNode {
     fn dies(&self, power: bool) {
         if let Some(model) = self.0.model.take() {
             self.0.files.replace(model.files());
+            self.0.ended.set(simulated::passed());
         }
         if power {
             simulated::network::power_off(self.host());

@@ -2,6 +2,7 @@
 //! lost, and what a witness has done to it that none may.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use pg_witness::reactor::simulated;
 use pg_witness::wire::Value;
@@ -11,6 +12,9 @@ use crate::incidents::Incident;
 use crate::journal;
 use crate::pysyncobj::{Effect, Node as Model, Raised, State, Version};
 use crate::registry::Held;
+
+/// How long a member is away before a witness must have seen it.
+const AWAY: Duration = Duration::from_secs(10);
 
 /// What an event was.
 pub(super) enum Cause<'a> {
@@ -79,6 +83,9 @@ impl Observer {
         let cut = self.look_at_log(model);
         if let Cause::Message(host, message) = cause {
             self.look_at_cut(life, *host, message, &cut);
+            if by_witness {
+                look_at_witness(life, model, *host, message, self.commit);
+            }
             if message.get("serialized").is_some() && self.log.first().copied() == began_at {
                 self.look_at_chunk(life, model, by_witness);
             }
@@ -162,9 +169,9 @@ impl Observer {
         let committed = cut.iter().find(|(index, _)| *index <= self.commit);
         if let Some((index, term)) = committed.filter(|_| kept.is_none()) {
             if by_witness {
-                journal::write(&format!(
-                    "PYSYNCOBJ {name}: the witness {leader} made it cut entry {index} of term \
-                     {term}, which it had committed"
+                life.incidents.blame(format!(
+                    "S13: the witness {leader} made {name} cut entry {index} of term {term}, which \
+                     it had committed"
                 ));
             } else {
                 let (index, term) = (*index, *term);
@@ -201,9 +208,7 @@ impl Observer {
             let committed = Incident::CommittedOtherTerm { index, term };
             life.incidents.add(&life.name, committed);
         }
-        let members = model.members().chain([model.address()]);
-        let hosts: Vec<IpAddr> = members.map(|m| m.host().parse().unwrap()).collect();
-        if life.registry.lacks_majority(&hosts, index, term) {
+        if life.registry.lacks_majority(&group(model), index, term) {
             let committed = Incident::CommittedWithoutMajority { index, term };
             life.incidents.add(&life.name, committed);
         }
@@ -219,4 +224,53 @@ fn held(model: &Model, index: i64) -> Held {
     let log = model.log();
     let found = log.iter().rev().find(|entry| entry.index == index);
     found.map_or(Held::Unknown, |entry| Held::Term(entry.term))
+}
+
+/// What a message of a witness claims: that it holds an entry (S7), that one is
+/// committed (S4), or that it is to be added (S17). `committed`: what the node knew to be
+/// committed before.
+fn look_at_witness(life: &Life, model: &Model, host: IpAddr, message: &Value, committed: i64) {
+    let Some(witness) = life.registry.witness(host) else {
+        return;
+    };
+    let accuse = |what: String| life.incidents.accuse(what);
+    let number = |name| message.get(name).and_then(Value::as_int);
+    let success = message.get("success").is_some_and(Value::truthy);
+    if let Some(index) = number("next_node_idx").filter(|_| success).map(|i| i - 1)
+        && let Held::Term(term) = held(model, index)
+        && let Some(wrong) = (life.registry.promises).acknowledges(host, (index, term), &witness)
+    {
+        accuse(wrong);
+    }
+    if let Some(commit) = number("commit_index").filter(|commit| *commit > committed)
+        && number("term") == life.registry.leads(host)
+        && let Held::Term(term) = life.registry.held(host, commit)
+        && life.registry.lacks_majority(&group(model), commit, term)
+        && life.incidents.told().is_none()
+    {
+        let (name, index) = (&life.name, commit);
+        accuse(format!(
+            "S4: the witness {host} told {name} that entry {index} of term {term} is committed, \
+             which no majority holds"
+        ));
+    }
+    let adds = message
+        .as_seq()
+        .and_then(|words| words.first())
+        .and_then(Value::as_str);
+    if adds == Some("add")
+        && let Some(away) = life.registry.away(model.members(), AWAY)
+    {
+        accuse(format!(
+            "S17: the witness {host} asks to be added while {away} is away"
+        ));
+    }
+}
+
+/// The hosts of the members, as this one lists them.
+fn group(model: &Model) -> Vec<IpAddr> {
+    let members = model.members().chain([model.address()]);
+    members
+        .map(|member| member.host().parse().unwrap())
+        .collect()
 }
