@@ -369,6 +369,10 @@ pub const PRE_VOTE_TIME_MAX: Duration = Duration::from_secs(1);
 /// An idle Patroni commits once in `loop_wait`, ten seconds by default.
 pub const ELSEWHERE_PATIENCE: Duration = Duration::from_secs(15);
 
+/// How long nothing may come on a link that we made to a member which leads, by its own
+/// word, and sends heartbeats ten times a second: it has another connection for ours.
+pub const LEADER_SILENCE_MAX: Duration = Duration::from_secs(5);
+
 /// How long a voter may hear a leader and accept nothing of it. Longer than a
 /// sync that dawdles and a snapshot that is sent.
 pub const STALL_TIME: Duration = Duration::from_secs(15);

@@ -70,6 +70,8 @@ pub struct Connection {
     meter: Meter,
     hold: RefCell<Hold>,
     last_sent: Cell<Instant>,
+    /// When bytes came last; at first, when it was opened.
+    last_received: Cell<Instant>,
     stream: TcpStream,
 }
 
@@ -125,6 +127,7 @@ impl Connection {
             meter: Meter::new(class),
             hold: RefCell::new(class.hold()),
             last_sent: Cell::new(Instant::now()),
+            last_received: Cell::new(Instant::now()),
             stream,
         })
     }
@@ -193,6 +196,11 @@ impl Connection {
         self.last_sent.get().elapsed()
     }
 
+    /// How long nothing came.
+    pub fn deaf_for(&self) -> Duration {
+        self.last_received.get().elapsed()
+    }
+
     /// Ends the connection; what is queued is dropped.
     pub fn close(&self) {
         self.closing.set(true);
@@ -256,6 +264,7 @@ impl Connection {
                 Ok(count) => count,
                 Err(closed) => return closed,
             };
+            self.last_received.set(Instant::now());
             self.session
                 .borrow_mut()
                 .feed(buffer.get(..count).unwrap_or_default());

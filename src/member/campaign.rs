@@ -146,6 +146,7 @@ impl Member {
 
     /// Whether the peer names a leader that we do not hear.
     fn hear_of_leader(&self, peer: &Address, status: &StatusReply) -> bool {
+        self.renew_silent_link(peer, status);
         let (now, recent) = (Instant::now(), self.recent());
         let ours = self.replica.borrow().vote.term.term;
         let peers = self.elector.peers.borrow();

@@ -40,7 +40,9 @@ impl Member {
         }
         peers.extend(self.newcomers.newcomer.borrow().iter().cloned());
         for peer in peers.into_iter().filter(|peer| *peer != self.me) {
-            let wanted = self.standing() == Standing::Estranged || self.is_recovering();
+            // Who would not stand for election asks here whether somebody leads.
+            let idle = !self.may_vote() && self.known_leader().is_none();
+            let wanted = self.standing() == Standing::Estranged || self.is_recovering() || idle;
             let now = Instant::now();
             let ask = self
                 .elector
@@ -119,7 +121,25 @@ impl Member {
         }
     }
 
+    /// Closes the link that we made to a leader which sends nothing there, so that the
+    /// next one is used: PySyncObj sends on the connection that was made last, also where
+    /// that has ended since, and does not close the one before.
+    pub(super) fn renew_silent_link(&self, peer: &Address, status: &StatusReply) {
+        let leads = status.leader.as_ref() == Some(peer) && *peer < self.me;
+        let Some(connection) = self.connection(peer).filter(|_| leads) else {
+            return;
+        };
+        if connection.deaf_for() >= limits::LEADER_SILENCE_MAX {
+            log::info!(
+                "{}: closing the link to {peer}: it leads, and sends nothing there",
+                self.name
+            );
+            connection.close();
+        }
+    }
+
     fn on_status(&self, peer: &Address, status: &StatusReply) {
+        self.renew_silent_link(peer, status);
         let commit = self.replica.borrow().log.commit().get();
         let (restarted, forgets_terms) = {
             let mut peers = self.elector.peers.borrow_mut();

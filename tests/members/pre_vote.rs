@@ -76,6 +76,29 @@ fn a_leader_that_the_others_hear_is_not_unseated() {
 }
 
 #[test]
+fn a_link_on_which_a_leader_sends_nothing_is_made_anew() {
+    run(async {
+        let rig = Rig::new();
+        // The witness dials: the leader has taken another connection for the last one of
+        // the witness, and that has ended.
+        let [a, b, me] = addresses();
+        let a = Fake::listen(&a, &[&a, &b, &me]).await;
+        let b = Fake::listen(&b, &[&a.address, &b, &me]).await;
+        let witness = rig.start(rig.voter(&me, &[&a.address, &b.address])).await;
+        a.linked().await;
+        b.linked().await;
+        *a.status.borrow_mut() = Some(says(&a, &witness, &a, 1));
+        let (links, idle) = (a.links.get(), b.links.get());
+        until("another link to the leader", async || {
+            a.status.borrow_mut().as_mut().unwrap().commit_idx += 1;
+            a.links.get() > links
+        })
+        .await;
+        assert_eq!(b.links.get(), idle, "who does not lead may be silent");
+    });
+}
+
+#[test]
 fn a_leader_that_commits_nothing_is_not_respected_without_end() {
     run(async {
         let rig = Rig::new();
