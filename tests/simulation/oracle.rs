@@ -85,8 +85,8 @@ impl Oracle {
                 if let Some(now) = node.past_left_in(line) {
                     self.votes
                         .retain(|(term, name), _| *term <= now || name != node.name());
-                    self.leaders
-                        .retain(|term, name| *term <= now || name != node.name());
+                    // Whoever led them: this vote may make another lead.
+                    self.leaders.retain(|term, _| *term <= now);
                 }
                 if let Some((term, candidate)) = node.vote_of(line) {
                     self.voted(node.as_ref(), term, candidate, incidents)?;
