@@ -310,8 +310,8 @@ impl World {
                     _ => self.members[m].host(),
                 };
                 let third = self.members.iter().map(|member| member.host());
-                let third = third.filter(|third| *third != host && *third != other);
-                let hosts = [host, other, third.last().unwrap_or(other)];
+                let mut third = third.filter(|third| *third != host && *third != other);
+                let hosts = [host, other, third.next_back().unwrap_or(other)];
                 self.faults.break_line(kind, hosts, &mut self.rng);
             }
         }
