@@ -57,6 +57,10 @@ fn beyond_the_quota_no_vote_until_it_shrinks() {
         let rig = Rig::new();
         let here = addresses();
         let (witness, a, b) = linked(&rig, &here).await;
+        // Who does not vote asks how the others are.
+        for fake in [&a, &b] {
+            lived(fake, &a.address, 5, 7);
+        }
         for i in 2..8 {
             store(&witness, &a, large(i, 1 << 20)).await;
         }
@@ -66,9 +70,6 @@ fn beyond_the_quota_no_vote_until_it_shrinks() {
         .await;
         assert!(!votes(&b, 20).await);
         witness.stop().await;
-        for fake in [&a, &b] {
-            lived(fake, &a.address, 5, 7);
-        }
         // It starts with what it holds, and knows it.
         let witness = rig.start(rig.voter(&here[0], &[&here[1], &here[2]])).await;
         a.dial(&here[0]).await;
@@ -95,7 +96,10 @@ fn beyond_the_quota_no_vote_until_it_shrinks() {
 fn beyond_the_most_only_a_snapshot_is_stored() {
     run(async {
         let rig = Rig::new();
-        let (witness, a, _b) = linked(&rig, &addresses()).await;
+        let (witness, a, b) = linked(&rig, &addresses()).await;
+        for fake in [&a, &b] {
+            lived(fake, &a.address, 5, 7);
+        }
         let third = usize::try_from(KV_BYTES_MAX / 3).unwrap();
         for i in 2..5 {
             store(&witness, &a, large(i, third)).await;

@@ -182,6 +182,8 @@ pub fn power_off(host: IpAddr) {
         for connection in network.connections.values_mut() {
             connection.vanish(host);
         }
+        // Of those that waited for a process which was frozen nobody else knows any more.
+        network.connections.retain(|_, c| !c.is_over());
     });
 }
 
