@@ -206,6 +206,13 @@ fn early_expiry(view: &View, history: &History) -> Result<(), Violation> {
     })
 }
 
+/// Whether all hold the same.
+pub fn are_level(views: &[View]) -> bool {
+    views
+        .iter()
+        .all(|view| view.store == views[0].store && view.applied == views[0].applied)
+}
+
 /// What holds once all is well again, has been for a while and nobody writes: all
 /// hold the same, and all that was acknowledged.
 pub fn settled(views: &[View], history: &History) -> Result<(), Violation> {
@@ -215,7 +222,9 @@ pub fn settled(views: &[View], history: &History) -> Result<(), Violation> {
     };
     for view in views {
         ensure_data(view.store == first.store, || {
-            format!("stores differ: {:?}\n{:?}", first.store, view.store)
+            let place = |view: &View| (view.applied, view.commit, view.end);
+            let places: Vec<_> = views.iter().map(place).collect();
+            format!("stores differ, applied, committed and held: {places:?}")
         })?;
     }
     for (key, fate) in history.keys.borrow().iter() {

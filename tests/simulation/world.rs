@@ -51,6 +51,10 @@ const RULE_TIME: Duration = Duration::from_secs(180);
 /// without a vote included.
 const SETTLING_TIME: Duration = Duration::from_secs(120);
 
+/// How long after the last write all hold the same: one that stood for election behind a
+/// cut may have to be led in a later term first.
+const LEVEL_TIME: Duration = Duration::from_secs(20);
+
 /// How long faults come and go before all are healed, in seconds.
 const FAULTY_S: std::ops::Range<u64> = 30..150;
 
@@ -481,6 +485,10 @@ impl World {
         self.nodes.freeze(client_host());
         self.history.writing.set(false);
         self.pass(Duration::from_secs(3))?;
+        let silent = simulated::passed();
+        while !oracle::are_level(&self.views()) && simulated::passed() < silent + LEVEL_TIME {
+            self.pass(WATCH)?;
+        }
         oracle::settled(&self.views(), &self.history)?;
         self.keep_backups();
         self.nodes.thaw(client_host());
