@@ -112,6 +112,8 @@ pub struct Fake {
     hello: Hello,
     /// How often it was asked for its `status`.
     pub asked: Cell<u32>,
+    /// What read-only clients have answered.
+    pub read: Cell<u32>,
     /// How often it was asked who the members are.
     pub looked_at: Cell<u32>,
     /// What it answers to `status`; none: it keeps silent.
@@ -137,6 +139,7 @@ impl Fake {
             links: Cell::new(0),
             hello,
             asked: Cell::new(0),
+            read: Cell::new(0),
             looked_at: Cell::new(0),
             status: RefCell::new(Some(fresh_status(address))),
             members: RefCell::default(),
@@ -256,7 +259,13 @@ impl Fake {
 
     fn on_value(&self, connection: &Rc<Connection>, linked: &Cell<bool>, value: &Value) {
         if !linked.get() {
-            match Hello::decode(value).unwrap() {
+            let Ok(hello) = Hello::decode(value) else {
+                // Who reads says nothing else.
+                Message::decode(value).unwrap();
+                self.read.set(self.read.get() + 1);
+                return;
+            };
+            match hello {
                 Hello::Utility(request) => self.on_utility(connection, &request),
                 Hello::ReadOnly => self.show_end(connection),
                 Hello::Member(_) => {

@@ -11,6 +11,7 @@ use pg_witness::wire::Value;
 use pg_witness::wire::message::Message;
 use pg_witness::wire::utility::State;
 
+use crate::amnesia::lived;
 use crate::fake::{Fake, id, noop, set_to};
 use crate::quorum::leading_as;
 use crate::rig::{Rig, addresses, during, run, until};
@@ -52,6 +53,28 @@ async fn refuses_its_vote(candidate: &Rc<Fake>, first_term: u64) {
 fn campaigns(messages: &[Message]) -> bool {
     let asks = |message: &Message| matches!(message, Message::RequestVote { .. });
     messages.iter().any(asks)
+}
+
+#[test]
+fn one_whose_vote_is_not_wanted_reads_although_nobody_lists_it() {
+    run(async {
+        let rig = Rig::new();
+        let [me, a, b, c] = addresses();
+        let members = [&a, &b, &c];
+        let mut fakes = Vec::new();
+        for member in members {
+            let fake = Fake::listen(member, &members).await;
+            lived(&fake, &a, 5, 7);
+            fakes.push(fake);
+        }
+        let mut config = rig.config(&me, &members);
+        config.placement.vote = VotePolicy::Auto;
+        let witness = rig.start(config).await;
+        until("it reads from the leader", async || fakes[0].read.get() > 0).await;
+        assert!(!witness.logged("goes on reading").is_empty());
+        let asked = |fake: &Rc<Fake>| !fake.added.borrow().is_empty();
+        assert!(!fakes.iter().any(asked), "it asked to be added");
+    });
 }
 
 #[test]
