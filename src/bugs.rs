@@ -2,8 +2,8 @@
 //!
 //! With the feature `deliberate-bugs` the variable `PG_WITNESS_BUG` plants one
 //! of them; without it [`planted`] is a constant and nothing of them is
-//! compiled. `tests/bugs` shows those being caught that the tests with sockets are
-//! for, `tests/simulation` all of them. Never in a release.
+//! compiled. `tests/bugs` shows those being caught that a single test is for; in
+//! `tests/simulation` each can be looked for. Never in a release.
 
 /// A bug that a witness must not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -196,11 +196,13 @@ impl PeerTable {
 
     /// Whether to ask the peer for its `status` now; if so the question is on its way.
     /// It is asked until it is verified, has shown that it holds and applies what is
-    /// committed here, and as long as it is `wanted` for another reason.
+    /// committed here, as long as another answers at its address, for then nobody dials
+    /// there, and as long as it is `wanted` for another reason.
     pub fn begin_question(&mut self, peer: &Address, wanted: bool, now: Instant) -> bool {
         let record = self.record(peer);
         let open = !record.verified
             || record.lack.is_some()
+            || record.answered_by.is_some()
             || record.applying.is_some_and(Applying::is_open);
         let paused = record.pause.is_some_and(|until| until > now);
         (open || wanted) && !paused && !std::mem::replace(&mut record.asking, true)
@@ -442,5 +444,20 @@ mod tests {
         peers.answered_by(&peer, None);
         peers.verified(&peer);
         assert!(peers.is_itself(&peer) && !peers.leads_elsewhere(&peer));
+    }
+
+    #[test]
+    fn it_is_asked_as_long_as_another_answers_in_its_place() {
+        let (peer, other) = (address("A"), Some(address("B")));
+        let now = Instant::now();
+        let mut peers = PeerTable::default();
+        peers.verified(&peer);
+        assert!(!peers.begin_question(&peer, false, now));
+        // Whoever asked, for whatever reason.
+        peers.answered_by(&peer, Some(other));
+        assert!(peers.begin_question(&peer, false, now));
+        peers.answered_by(&peer, None);
+        peers.end_question(&peer, now);
+        assert!(!peers.begin_question(&peer, false, now + QUESTION_PAUSE));
     }
 }

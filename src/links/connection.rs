@@ -196,8 +196,8 @@ impl Connection {
         self.last_sent.get().elapsed()
     }
 
-    /// How long nothing came.
-    pub fn deaf_for(&self) -> Duration {
+    /// How long nothing was received.
+    pub fn received_nothing_for(&self) -> Duration {
         self.last_received.get().elapsed()
     }
 

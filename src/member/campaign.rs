@@ -131,6 +131,7 @@ impl Member {
         while let Ok((peer, status)) = said.recv().await {
             if let Some(status) = &status {
                 self.seek_newcomer(status);
+                self.renew_silent_link(&peer, status);
             }
             let Some(status) = status else { continue };
             named |= self.hear_of_leader(&peer, &status);
@@ -146,7 +147,6 @@ impl Member {
 
     /// Whether the peer names a leader that we do not hear.
     fn hear_of_leader(&self, peer: &Address, status: &StatusReply) -> bool {
-        self.renew_silent_link(peer, status);
         let (now, recent) = (Instant::now(), self.recent());
         let ours = self.replica.borrow().vote.term.term;
         let peers = self.elector.peers.borrow();

@@ -44,7 +44,7 @@ impl Member {
     /// it is known who it is, for the address that we dial may lead to another member,
     /// which would then be led twice.
     pub(super) fn may_teach(&self, peer: &Address) -> bool {
-        if *peer < self.me && !self.elector.peers.borrow().is_itself(peer) {
+        if self.dials(peer) && !self.elector.peers.borrow().is_itself(peer) {
             return false;
         }
         let connected = |other: &Address| self.connection(other).is_some();

@@ -93,8 +93,7 @@ impl Member {
             if !members.contains(address) {
                 continue;
             }
-            let dialled = *address < self.me;
-            if dialled && !self.elector.peers.borrow().is_itself(address) {
+            if self.dials(address) && !self.elector.peers.borrow().is_itself(address) {
                 self.elector.peers.borrow_mut().teach_later(address);
                 continue;
             }

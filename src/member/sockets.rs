@@ -193,17 +193,21 @@ impl Member {
         }
     }
 
-    /// Starts to dial the members that are ours to dial, which for a reader are all, and drops the links
-    /// of those that are members no more.
+    /// Whether a member is ours to dial. A peer that is dialled against the order never
+    /// recovers (spec 1.6); as a reader, which is no member, we dial all.
+    pub(super) fn dials(&self, peer: &Address) -> bool {
+        *peer < self.me || self.reads_only()
+    }
+
+    /// Starts to dial the members that are ours to dial, and drops the links of those that
+    /// are members no more.
     pub(super) fn sync_links(self: &Rc<Self>) {
         let mut members = self.replica.borrow().log.members().clone();
         members.extend(self.newcomers.newcomer.borrow().iter().cloned());
         let mut links = self.sockets.links.borrow_mut();
         for address in members.iter().filter(|address| **address != self.me) {
             let link = links.entry(address.clone()).or_default();
-            // A peer that is dialled against the order never recovers (spec 1.6).
-            let ours = *address < self.me || self.reads_only();
-            if ours && link.dialling.is_none() {
+            if self.dials(address) && link.dialling.is_none() {
                 let dial = self.clone().dial(address.clone());
                 link.dialling = Some(reactor::spawn(dial));
             }
@@ -236,11 +240,10 @@ impl Member {
         let mut refused = 0;
         loop {
             let began = Instant::now();
-            let reads = self.reads_only();
-            // A member that dials us is read from as well.
-            let ours = peer < self.me || reads && self.connection(&peer).is_none();
             let elsewhere = self.elector.peers.borrow().leads_elsewhere(&peer);
-            if !(ours && self.may_dial()) || elsewhere {
+            // A member that dials us is read from as well.
+            let read = self.reads_only() && self.connection(&peer).is_some();
+            if read || elsewhere || !self.dials(&peer) || !self.may_dial() {
                 Timer::after(pause).await;
                 continue;
             }
@@ -248,7 +251,7 @@ impl Member {
                 Ok(stream) => {
                     // While a password is being changed the peer may have the old one.
                     let key = self.keys.borrow().iter().cycle().nth(refused).cloned();
-                    let hello = match reads {
+                    let hello = match self.reads_only() {
                         true => Hello::ReadOnly,
                         false => Hello::Member(self.me.clone()),
                     };

@@ -39,10 +39,10 @@ impl Member {
             peers.extend(self.config.partner_addrs.iter().cloned());
         }
         peers.extend(self.newcomers.newcomer.borrow().iter().cloned());
+        // Who would not stand for election asks here whether somebody leads.
+        let idle = !self.may_vote() && self.known_leader().is_none();
+        let wanted = self.standing() == Standing::Estranged || self.is_recovering() || idle;
         for peer in peers.into_iter().filter(|peer| *peer != self.me) {
-            // Who would not stand for election asks here whether somebody leads.
-            let idle = !self.may_vote() && self.known_leader().is_none();
-            let wanted = self.standing() == Standing::Estranged || self.is_recovering() || idle;
             let now = Instant::now();
             let ask = self
                 .elector
@@ -80,7 +80,7 @@ impl Member {
             return;
         };
         let elsewhere = self.elector.peers.borrow().leads_elsewhere(peer);
-        if elsewhere && *peer < self.me {
+        if elsewhere && self.dials(peer) {
             if matches!(error, NoReply::AnotherNode(_)) {
                 connection.close();
             }
@@ -125,17 +125,20 @@ impl Member {
     /// next one is used: PySyncObj sends on the connection that was made last, also where
     /// that has ended since, and does not close the one before.
     pub(super) fn renew_silent_link(&self, peer: &Address, status: &StatusReply) {
-        let leads = status.leader.as_ref() == Some(peer) && *peer < self.me;
+        let leads = status.leader.as_ref() == Some(peer) && self.dials(peer);
         let Some(connection) = self.connection(peer).filter(|_| leads) else {
             return;
         };
-        if connection.deaf_for() >= limits::LEADER_SILENCE_MAX {
+        if connection.received_nothing_for() < limits::LEADER_SILENCE_MAX {
+            return;
+        }
+        if let Some(times) = self.counts.tallies.count_of_member("silent link") {
             log::info!(
-                "{}: closing the link to {peer}: it leads, and sends nothing there",
+                "{}: closing the link to {peer}: it leads, and sends nothing there{times}",
                 self.name
             );
-            connection.close();
         }
+        connection.close();
     }
 
     fn on_status(&self, peer: &Address, status: &StatusReply) {

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use pg_witness::disk::Standing;
-use pg_witness::ids::LogIndex;
 use pg_witness::links::epoch::EpochTerm;
 use pg_witness::member::Member;
 
@@ -56,16 +55,13 @@ impl Promises {
     pub fn acknowledges(&self, host: IpAddr, entry: (i64, i64), member: &Member) -> Option<String> {
         let mut promises = self.0.borrow_mut();
         let promise = promises.entry(host).or_default();
-        let votes = member.replica_for_tests().borrow().standing == Standing::Voter;
-        promise.voter |= votes;
+        promise.voter |= member.replica_for_tests().borrow().standing == Standing::Voter;
         let (index, term) = entry;
         if held_by(member, index) == Held::Term(term) {
             promise.acknowledged = Some(entry);
         }
-        let (name, standing) = (host, member.replica_for_tests().borrow().standing);
-        (!promise.voter).then(|| {
-            format!("S7: the witness {name} is {standing:?} and acknowledged entry {index}")
-        })
+        (!promise.voter)
+            .then(|| format!("S7: the witness {host} acknowledged entry {index} without a vote"))
     }
 
     /// A process has found its state. What it has forgotten of what it promised, unless it
@@ -95,9 +91,8 @@ impl Promises {
         (!kept).then(|| {
             let end = replica.log.last();
             format!(
-                "S1: {host} had acknowledged entry {index} of term {term}, and finds {held:?}, \
-                 {end:?} (first {:?})",
-                LogIndex::FIRST.max(replica.log.first())
+                "S1: {host} had acknowledged entry {index} of term {term}, and finds {held:?}; \
+                 its log ends with {end:?}"
             )
         })
     }
