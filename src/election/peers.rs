@@ -255,12 +255,9 @@ impl PeerTable {
             .is_some_and(|record| record.answered_by.is_some())
     }
 
-    /// Whether what was dialled at its address is known to be the peer itself, or does
-    /// not say who it is.
+    /// Whether what was dialled at its address is known to be the peer itself.
     pub fn is_itself(&self, peer: &Address) -> bool {
-        let asked = |record: &PeerRecord| record.verified || record.unanswered > 0;
-        self.get(peer)
-            .is_some_and(|record| record.answered_by.is_none() && asked(record))
+        self.is_verified(peer) && !self.leads_elsewhere(peer)
     }
 
     /// Whether to ask the peer for the eye's sake: what it told is older than `fresh`,
@@ -429,21 +426,19 @@ mod tests {
     }
 
     #[test]
-    fn what_was_dialled_is_the_peer_when_it_says_so_or_says_nothing() {
+    fn what_was_dialled_is_the_peer_once_that_has_said_so() {
         let (peer, other) = (address("A"), Some(address("B")));
         let mut peers = PeerTable::default();
         peers.connected_anew(&peer);
         assert!(!peers.is_itself(&peer), "not asked yet");
-        peers.no_answer(&peer);
-        assert!(peers.is_itself(&peer), "it does not say who it is");
+        peers.verified(&peer);
+        assert!(peers.is_itself(&peer));
         peers.answered_by(&peer, Some(other));
         assert!(peers.leads_elsewhere(&peer) && !peers.is_itself(&peer));
-        peers.connected_anew(&peer);
-        peers.no_answer(&peer);
-        assert!(!peers.is_itself(&peer), "another answered last");
         peers.answered_by(&peer, None);
-        peers.verified(&peer);
         assert!(peers.is_itself(&peer) && !peers.leads_elsewhere(&peer));
+        peers.connected_anew(&peer);
+        assert!(!peers.is_itself(&peer), "another connection");
     }
 
     #[test]

@@ -72,22 +72,21 @@ impl Member {
             .end_question(&peer, Instant::now());
     }
 
-    /// The peer is not there, or cannot be asked. If it is connected all the same,
-    /// it is heard after some attempts. Not where another answers at the address
-    /// that we dial: then the connection leads there too, and is closed.
+    /// The peer is not there, or cannot be asked. If it has connected to us all the same,
+    /// it is heard after some attempts: it may be reachable only from its side. Not where
+    /// we dial: the connection leads where the question went, and is closed if another
+    /// answers there.
     fn on_no_status(&self, peer: &Address, error: &NoReply) {
         let Some(connection) = self.connection(peer) else {
             return;
         };
-        let elsewhere = self.elector.peers.borrow().leads_elsewhere(peer);
-        if elsewhere && self.dials(peer) {
+        if self.dials(peer) {
             if matches!(error, NoReply::AnotherNode(_)) {
                 connection.close();
             }
             return;
         }
         let trusted = self.elector.peers.borrow_mut().no_answer(peer);
-        self.teach_waiting();
         if trusted {
             log::warn!(
                 "{}: {peer} does not tell its status; trusting it",
