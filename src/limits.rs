@@ -74,7 +74,7 @@ pub const SILENCE_REMINDER: Duration = Duration::from_secs(600);
 /// How long the only member that can be reached, if it has forgotten everything,
 /// is not taught what we hold: another may come and have forgotten as well. Longer
 /// than two nodes take that are started together.
-pub const ESTRANGED_PATIENCE: Duration = Duration::from_secs(10);
+pub const ORPHANED_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long the hosts of all silent members must refuse connections before the
 /// others found a new cluster (S7 b): longer than a node takes to restart.

@@ -89,7 +89,7 @@ pub struct Evidence {
     /// Its state is of a group to which no configured partner belongs.
     pub other_group: bool,
     /// All other members have forgotten what is committed here.
-    pub estranged: bool,
+    pub orphaned: bool,
     /// The store is beyond its quota (S15).
     pub store_full: bool,
     /// `vote: never`.
@@ -111,7 +111,7 @@ impl Evidence {
     /// the witness stands takes no durability from the group.
     pub const fn may_acknowledge(&self) -> bool {
         let foreign = self.other_group || self.no_member;
-        !self.diverged && !self.estranged && !self.recovering && !foreign
+        !self.diverged && !self.orphaned && !self.recovering && !foreign
     }
 }
 
@@ -124,8 +124,8 @@ pub enum Reason {
     Diverged,
     /// See [`Evidence::other_group`].
     OtherGroup,
-    /// See [`Evidence::estranged`].
-    Estranged,
+    /// See [`Evidence::orphaned`].
+    Orphaned,
     /// See [`Evidence::store_full`].
     StoreFull,
     /// See [`Evidence::never_votes`].
@@ -152,8 +152,8 @@ pub const fn reason(evidence: &Evidence) -> Option<Reason> {
         Reason::Diverged
     } else if evidence.other_group {
         Reason::OtherGroup
-    } else if evidence.estranged {
-        Reason::Estranged
+    } else if evidence.orphaned {
+        Reason::Orphaned
     } else if evidence.store_full {
         Reason::StoreFull
     } else if evidence.never_votes {
@@ -180,7 +180,7 @@ impl Reason {
             Self::DiskUnusable => "disk-unusable",
             Self::Diverged => "diverged",
             Self::OtherGroup => "other-group",
-            Self::Estranged => "estranged",
+            Self::Orphaned => "orphaned",
             Self::StoreFull => "store-full",
             Self::NeverVotes => "never-votes",
             Self::SharedZone => "shared-zone",
@@ -202,7 +202,7 @@ impl Reason {
             Self::OtherGroup => {
                 "holds the state of another Raft group: no member of it is among partner_addrs"
             }
-            Self::Estranged => {
+            Self::Orphaned => {
                 "is the only member that holds the cluster's log; all others have forgotten it"
             }
             Self::StoreFull => {
@@ -220,7 +220,7 @@ impl Reason {
     /// Whether nothing that a leader sends is taken in: what the store says is
     /// then as old as that.
     pub const fn stops_following(self) -> bool {
-        matches!(self, Self::DiskUnusable | Self::Diverged | Self::Estranged)
+        matches!(self, Self::DiskUnusable | Self::Diverged | Self::Orphaned)
     }
 
     /// How bad it is.
@@ -229,7 +229,7 @@ impl Reason {
             Self::DiskUnusable
             | Self::Diverged
             | Self::OtherGroup
-            | Self::Estranged
+            | Self::Orphaned
             | Self::StoreFull
             | Self::NoMember => Level::Alarm,
             Self::SharedZone | Self::Recovering => Level::Warning,
@@ -254,7 +254,7 @@ impl Reason {
                  partner_addrs is right, ",
                 Some(commands.reset()),
             ),
-            Self::Estranged => ("If the cluster was made anew, ", Some(commands.reset())),
+            Self::Orphaned => ("If the cluster was made anew, ", Some(commands.reset())),
             Self::StoreFull => (
                 "Delete from the Raft store what Patroni did not write; the vote then comes back by \
                  itself",
@@ -433,7 +433,7 @@ mod tests {
         (Reason::DiskUnusable, |e| e.disk_unusable = true),
         (Reason::Diverged, |e| e.diverged = true),
         (Reason::OtherGroup, |e| e.other_group = true),
-        (Reason::Estranged, |e| e.estranged = true),
+        (Reason::Orphaned, |e| e.orphaned = true),
         (Reason::StoreFull, |e| e.store_full = true),
         (Reason::NeverVotes, |e| e.never_votes = true),
         (Reason::SharedZone, |e| e.shares_zone = true),
@@ -504,8 +504,8 @@ mod tests {
              right, stop this witness and run: pg-witness reset orders",
         ),
         (
-            Reason::Estranged,
-            "estranged",
+            Reason::Orphaned,
+            "orphaned",
             Level::Alarm,
             "If the cluster was made anew, stop this witness and run: pg-witness reset orders",
         ),

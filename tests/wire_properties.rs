@@ -178,9 +178,9 @@ proptest! {
     fn messages_survive_the_wire_however_it_is_cut(
         messages in vec(message(), 1..5),
         cut in 1..200usize,
-        sealed in any::<bool>(),
+        encrypted in any::<bool>(),
     ) {
-        let keys = if sealed { vec![Arc::new(Key::from_bytes([5; 32]))] } else { vec![] };
+        let keys = if encrypted { vec![Arc::new(Key::from_bytes([5; 32]))] } else { vec![] };
         let hello = Hello::Member("10.0.0.9:5010".parse().unwrap());
         let mut codec = Codec::new();
         let mut dialler = Session::dial(hello, keys.first().cloned(), [1; 32]);

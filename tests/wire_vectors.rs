@@ -42,7 +42,7 @@ fn unframe(frame: &[u8], key: Option<&Key>) -> Value {
     assert!(buffer.is_empty());
     let mut raw = Vec::new();
     let zlib = match key {
-        Some(key) => key.open(&body, &mut raw).unwrap(),
+        Some(key) => key.decrypt(&body, &mut raw).unwrap(),
         None => &body,
     };
     let mut pickled = Vec::new();
@@ -62,10 +62,10 @@ fn keys_and_tokens() {
         let sample = &vector["sample_token"];
         let token = sample["token_ascii"].as_str().unwrap();
         let iv = hex_field(sample, "iv_hex").try_into().unwrap();
-        let (mut raw, mut sealed) = (Vec::new(), Vec::new());
-        derived.seal(b"hello", 1000, iv, &mut raw, &mut sealed);
-        assert_eq!(sealed, token.as_bytes());
-        let opened = derived.open(token.as_bytes(), &mut raw).unwrap();
+        let (mut raw, mut encrypted) = (Vec::new(), Vec::new());
+        derived.encrypt(b"hello", 1000, iv, &mut raw, &mut encrypted);
+        assert_eq!(encrypted, token.as_bytes());
+        let opened = derived.decrypt(token.as_bytes(), &mut raw).unwrap();
         assert_eq!(opened, b"hello");
     }
 }
@@ -83,11 +83,11 @@ fn messages_plain_and_encrypted() {
             assert_eq!(repr(&value), meaning, "{name}");
             let plain = unframe(&hex_field(vector, "frame_plain_hex"), None);
             assert_eq!(repr(&plain), meaning, "{name}");
-            let sealed = unframe(&hex_field(vector, "frame_enc_hex"), Some(&key));
+            let encrypted = unframe(&hex_field(vector, "frame_enc_hex"), Some(&key));
             if name == "hello_randkey" {
-                assert_eq!(repr(&sealed), meaning);
+                assert_eq!(repr(&encrypted), meaning);
             } else {
-                let parts = sealed.as_seq().unwrap();
+                let parts = encrypted.as_seq().unwrap();
                 assert_eq!(parts[0].as_bytes().unwrap()[..], RANDOM);
                 assert_eq!(repr(&parts[1]), meaning, "{name}");
             }

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use super::Bind;
-use super::error::{ConfigError, Place, Said};
+use super::error::{ConfigError, Located, Place};
 use crate::address::Address;
 
 /// Longest DNS name, and longest part of one, in bytes.
@@ -27,7 +27,7 @@ pub fn member(text: &str, place: &Place) -> Result<Address, ConfigError> {
 }
 
 /// An address to listen on.
-pub fn bind(said: &Said<String>) -> Result<Bind, ConfigError> {
+pub fn bind(said: &Located<String>) -> Result<Bind, ConfigError> {
     let address = parse(&said.value, &said.place, Purpose::Listen)?;
     Ok(Bind {
         host: address.host().into(),

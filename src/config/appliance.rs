@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::env::Env;
-use super::error::{ConfigError, Place, Said};
+use super::error::{ConfigError, Located, Place};
 use super::variables::ON_A_BOARD;
 use crate::limits::{HOST_BYTES_MAX, SERVERS_MAX};
 
@@ -83,25 +83,25 @@ pub struct RawAppliance {
     /// Whether the section is there.
     pub present: bool,
     /// `hostname`
-    pub hostname: Option<Said<String>>,
+    pub hostname: Option<Located<String>>,
     /// `address`: `dhcp`, `off` or an address with its prefix.
-    pub address: Option<Said<String>>,
+    pub address: Option<Located<String>>,
     /// `gateway`
-    pub gateway: Option<Said<String>>,
+    pub gateway: Option<Located<String>>,
     /// `address6`: `auto`, `off` or an address with its prefix.
-    pub address6: Option<Said<String>>,
+    pub address6: Option<Located<String>>,
     /// `gateway6`
-    pub gateway6: Option<Said<String>>,
+    pub gateway6: Option<Located<String>>,
     /// `dns`
-    pub dns: Option<Said<Vec<String>>>,
+    pub dns: Option<Located<Vec<String>>>,
     /// `ntp`
-    pub ntp: Option<Said<Vec<String>>>,
+    pub ntp: Option<Located<Vec<String>>>,
 }
 
 impl RawAppliance {
     /// Checks and types it, the variables (on a card: words of the kernel's
     /// command line) over what was written. None where the machine is not ours.
-    pub fn believe(mut self, env: &Env) -> Result<Option<ApplianceConfig>, ConfigError> {
+    pub fn validate(mut self, env: &Env) -> Result<Option<ApplianceConfig>, ConfigError> {
         if !self.present && env.text(ON_A_BOARD)?.is_none() {
             return Ok(None);
         }
@@ -144,7 +144,7 @@ impl RawAppliance {
         ];
         for (name, over) in texts {
             if let Some(text) = env.text(name)? {
-                *over = Some(Said {
+                *over = Some(Located {
                     value: text.to_owned(),
                     place: Place::variable(name),
                 });
@@ -155,7 +155,7 @@ impl RawAppliance {
             ("PG_WITNESS_NTP", &mut self.ntp),
         ] {
             if let Some(text) = env.text(name)? {
-                *over = Some(Said {
+                *over = Some(Located {
                     value: text.split(',').map(str::to_owned).collect(),
                     place: Place::variable(name),
                 });
@@ -192,8 +192,8 @@ impl Bits for Ipv6Addr {
 }
 
 fn addressing<A: Bits>(
-    address: Option<&Said<String>>,
-    gateway: Option<&Said<String>>,
+    address: Option<&Located<String>>,
+    gateway: Option<&Located<String>>,
     automatic: &str,
 ) -> Result<Addressing<A>, ConfigError> {
     let found = match address {
@@ -261,7 +261,7 @@ fn with_prefix<A: Bits>(text: &str) -> Option<(A, u8)> {
     sound.then_some((address, prefix))
 }
 
-fn hostname(said: &Said<String>) -> Result<String, ConfigError> {
+fn hostname(said: &Located<String>) -> Result<String, ConfigError> {
     let name = &said.value;
     let label = |label: &str| {
         !label.is_empty()
@@ -280,7 +280,7 @@ fn hostname(said: &Said<String>) -> Result<String, ConfigError> {
 }
 
 fn each<T>(
-    said: &Said<Vec<String>>,
+    said: &Located<Vec<String>>,
     parse: impl Fn(&str) -> Result<T, &'static str>,
 ) -> Result<Vec<T>, ConfigError> {
     if said.value.len() > SERVERS_MAX {
@@ -300,7 +300,7 @@ fn each<T>(
     said.value.iter().enumerate().map(one).collect()
 }
 
-fn invalid(said: &Said<String>, why: String) -> ConfigError {
+fn invalid(said: &Located<String>, why: String) -> ConfigError {
     ConfigError::Invalid {
         place: said.place.clone(),
         value: Some(said.value.clone()),
@@ -330,8 +330,8 @@ pub fn data_dir() -> PathBuf {
 mod tests {
     use super::*;
 
-    fn said(value: &str) -> Option<Said<String>> {
-        Some(Said {
+    fn said(value: &str) -> Option<Located<String>> {
+        Some(Located {
             value: value.into(),
             place: Place::top("pg-witness.json").key("appliance").key("x"),
         })
@@ -432,7 +432,7 @@ mod tests {
         ]
         .into_iter()
         .collect();
-        let config = raw.believe(&env).unwrap().unwrap();
+        let config = raw.validate(&env).unwrap().unwrap();
         assert_eq!(config.hostname, "from-the-kernel");
         assert!(matches!(config.ipv4, Addressing::Static { prefix: 24, .. }));
         assert_eq!(
@@ -440,7 +440,7 @@ mod tests {
             Ntp::Servers(vec!["10.0.3.1".into(), "10.0.3.2".into()])
         );
         assert_eq!(
-            RawAppliance::default().believe(&Env::default()).unwrap(),
+            RawAppliance::default().validate(&Env::default()).unwrap(),
             None
         );
     }

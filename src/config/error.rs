@@ -85,7 +85,7 @@ impl fmt::Display for Place {
 
 /// A value together with where it was said.
 #[derive(Clone)]
-pub struct Said<T> {
+pub struct Located<T> {
     /// The value.
     pub value: T,
     /// Where it was said.

@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as
 use std::path::{Path, PathBuf};
 
 use super::env::Env;
-use super::error::{ConfigError, Place, Said};
+use super::error::{ConfigError, Located, Place};
 use super::variables::ON_A_BOARD;
 use crate::limits::{CONFIG_BYTES_MAX, CONFIG_FILES_MAX, PASSWORD_BYTES_MAX};
 use crate::secret::Secret;
@@ -126,7 +126,7 @@ pub fn is_yaml(path: &Path) -> bool {
 
 /// Reads a password from a file named on the command line; see `password_of`.
 pub fn read_password(path: &Path, env: &Env) -> Result<Secret, ConfigError> {
-    let said = Said {
+    let said = Located {
         value: path.to_path_buf(),
         place: Place::top("--password-file"),
     };
@@ -137,7 +137,7 @@ pub fn read_password(path: &Path, env: &Env) -> Result<Secret, ConfigError> {
 /// others can use is refused, except where systemd keeps credentials, a folder
 /// private to the service whose files carry an access list that looks like group
 /// access.
-pub fn password_of(path: &Said<PathBuf>, env: &Env) -> Result<Secret, ConfigError> {
+pub fn password_of(path: &Located<PathBuf>, env: &Env) -> Result<Secret, ConfigError> {
     let name = path.value.display().to_string();
     let invalid = |why: &str| ConfigError::Invalid {
         place: path.place.clone(),

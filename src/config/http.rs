@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::env::Env;
-use super::error::{ConfigError, Place, Said};
+use super::error::{ConfigError, Located, Place};
 use super::{Bind, address, file};
 use crate::limits::SERVERS_MAX;
 use crate::secret::Secret;
@@ -65,19 +65,19 @@ impl HttpConfig {
 #[derive(Default)]
 pub struct RawHttp {
     /// `listen`: an address, or `off`.
-    pub listen: Option<Said<String>>,
+    pub listen: Option<Located<String>>,
     /// `token_file`
-    pub token_file: Option<Said<PathBuf>>,
+    pub token_file: Option<Located<PathBuf>>,
     /// `read_only`
-    pub read_only: Option<Said<bool>>,
+    pub read_only: Option<Located<bool>>,
     /// `hosts`
-    pub hosts: Option<Said<Vec<String>>>,
+    pub hosts: Option<Located<Vec<String>>>,
 }
 
 impl RawHttp {
     /// Checks and types it, the environment over what was written. None if it is
     /// switched off; else with whether an address was said.
-    pub fn believe(
+    pub fn validate(
         mut self,
         env: &Env,
     ) -> Result<Option<(HttpConfig, Option<Place>)>, ConfigError> {
@@ -117,13 +117,13 @@ impl RawHttp {
     pub fn default_to(&mut self, default: &HttpConfig, place: &Place) {
         let place = &place.key("http");
         if self.listen.is_none() {
-            self.listen = Some(Said {
+            self.listen = Some(Located {
                 value: default.listen.to_string(),
                 place: place.key("listen"),
             });
         }
         if self.read_only.is_none() && self.token_file.is_none() {
-            self.read_only = Some(Said {
+            self.read_only = Some(Located {
                 value: default.read_only,
                 place: place.key("read_only"),
             });
@@ -131,9 +131,9 @@ impl RawHttp {
     }
 
     fn overlay(&mut self, env: &Env) -> Result<(), ConfigError> {
-        let variable = |name: &str| -> Result<Option<Said<String>>, ConfigError> {
+        let variable = |name: &str| -> Result<Option<Located<String>>, ConfigError> {
             let value = env.text(name)?.map(str::to_owned);
-            Ok(value.map(|value| Said {
+            Ok(value.map(|value| Located {
                 value,
                 place: Place::variable(name),
             }))
@@ -143,13 +143,13 @@ impl RawHttp {
         }
         if let Some(said) = variable("PG_WITNESS_HTTP_HOSTS")? {
             let hosts = said.value.split(',').map(|host| host.trim().to_owned());
-            self.hosts = Some(Said {
+            self.hosts = Some(Located {
                 value: hosts.collect(),
                 place: said.place,
             });
         }
         if let Some(said) = variable("PG_WITNESS_HTTP_TOKEN_FILE")? {
-            self.token_file = Some(Said {
+            self.token_file = Some(Located {
                 value: said.value.into(),
                 place: said.place,
             });
@@ -166,7 +166,7 @@ impl RawHttp {
                     });
                 }
             };
-            self.read_only = Some(Said {
+            self.read_only = Some(Located {
                 value,
                 place: said.place,
             });
@@ -175,7 +175,7 @@ impl RawHttp {
     }
 }
 
-fn names(said: &Said<Vec<String>>) -> Result<Vec<String>, ConfigError> {
+fn names(said: &Located<Vec<String>>) -> Result<Vec<String>, ConfigError> {
     if said.value.len() > SERVERS_MAX {
         return Err(ConfigError::Invalid {
             place: said.place.clone(),
@@ -200,7 +200,7 @@ fn names(said: &Said<Vec<String>>) -> Result<Vec<String>, ConfigError> {
 
 /// The token in a file named on the command line.
 pub fn file_token(path: &Path, env: &Env) -> Result<Secret, ConfigError> {
-    let said = Said {
+    let said = Located {
         value: path.to_path_buf(),
         place: Place::top("--token-file"),
     };

@@ -2,10 +2,10 @@
 
 use log::LevelFilter;
 
-use super::error::{ConfigError, Said};
+use super::error::{ConfigError, Located};
 
 /// The level of a name in any case.
-pub fn level(said: &Said<String>) -> Result<LevelFilter, ConfigError> {
+pub fn level(said: &Located<String>) -> Result<LevelFilter, ConfigError> {
     Ok(match said.value.to_ascii_lowercase().as_str() {
         "critical" | "fatal" | "error" => LevelFilter::Error,
         "warning" | "warn" => LevelFilter::Warn,

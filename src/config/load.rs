@@ -18,7 +18,7 @@ use super::{
     Bind, Bootstrap, ClusterConfig, Config, ConfigSource, Election, HttpConfig, LogConfig,
     PlacementConfig,
 };
-use super::{Source, Timing, address, doubts, file, own, patroni, service, variables, yaml};
+use super::{Source, Timing, address, doubts, file, json, patroni, service, variables, yaml};
 use crate::limits;
 
 /// `off`: whatever is not configured is missing, and no demo runs in its stead. The
@@ -123,8 +123,8 @@ fn read(source: &ConfigSource, env: &Env) -> Result<Config, ConfigError> {
 /// elsewhere: what is shown of the mistake is shown at the address it names.
 pub fn appliance_alone(path: &Path, env: &Env) -> ApplianceConfig {
     let text = file::read(path).ok();
-    let raw = text.and_then(|file| own::appliance(&file.text, &file.place));
-    let found = raw.unwrap_or_default().believe(env);
+    let raw = text.and_then(|file| json::appliance(&file.text, &file.place));
+    let found = raw.unwrap_or_default().validate(env);
     found.ok().flatten().unwrap_or_default()
 }
 
@@ -148,7 +148,7 @@ fn load_path(path: &Path, env: &Env, mut warnings: Vec<String>) -> Result<Config
     let file = file::read(path)?;
     let json = path.extension().is_some_and(|end| end == "json");
     if json || (!file::is_yaml(path) && file.text.trim_start().starts_with('{')) {
-        return load_own(&file, path, env, warnings);
+        return load_json(&file, path, env, warnings);
     }
     let root = yaml::parse(&file.text, &file.place)?;
     let read = patroni::read(root, &file.place, &mut warnings)?;
@@ -213,13 +213,13 @@ fn one(
         name: None,
         ..cluster
     };
-    let mut believed = cluster.believe(Dialect::Patroni, None, env)?;
-    warnings.extend(doubts::of_cluster(&cluster, &believed));
+    let mut valid = cluster.validate(Dialect::Patroni, None, env)?;
+    warnings.extend(doubts::of_cluster(&cluster, &valid));
     // A scope is Patroni's to choose: it names log lines, never a folder.
     if let Some(name) = name {
-        believed.name = name.value;
+        valid.name = name.value;
     }
-    let clusters = vec![believed];
+    let clusters = vec![valid];
     let http = http(RawHttp::default(), &clusters, env, &mut warnings)?;
     Ok(Config {
         clusters,
@@ -227,7 +227,7 @@ fn one(
             level: level.unwrap_or(LevelFilter::Info),
         },
         http,
-        probe: RawProbe::default().believe(env)?,
+        probe: RawProbe::default().validate(env)?,
         appliance: None,
         source,
         environment_file: None,
@@ -235,13 +235,13 @@ fn one(
     })
 }
 
-fn load_own(
+fn load_json(
     file: &file::Text,
     path: &Path,
     env: &Env,
     mut warnings: Vec<String>,
 ) -> Result<Config, ConfigError> {
-    let mut read = own::read(&file.text, &file.place)?;
+    let mut read = json::read(&file.text, &file.place)?;
     for cluster in &read.clusters {
         check_privacy(cluster, file, path, env, &mut warnings)?;
     }
@@ -261,7 +261,7 @@ fn load_own(
         }
         _ => {}
     }
-    let appliance = read.appliance.believe(env)?;
+    let appliance = read.appliance.validate(env)?;
     let data_dir = read.data_dir.map(|said| PathBuf::from(said.value));
     let data_dir = data_dir.or_else(|| appliance.as_ref().map(|_| appliance::data_dir()));
     let mut clusters = Vec::new();
@@ -269,10 +269,10 @@ fn load_own(
     let alone = read.clusters.len() == 1;
     for mut cluster in read.clusters {
         cluster.placement.overlay(env, alone)?;
-        let believed = cluster.believe(Dialect::Own, data_dir.clone(), env)?;
-        warnings.extend(doubts::of_cluster(&cluster, &believed));
+        let valid = cluster.validate(Dialect::Own, data_dir.clone(), env)?;
+        warnings.extend(doubts::of_cluster(&cluster, &valid));
         places.push(cluster.place);
-        clusters.push(believed);
+        clusters.push(valid);
     }
     if let Some(card) = &appliance {
         warnings.extend(doubts::of_card(card, clusters.iter().zip(&places)));
@@ -290,7 +290,7 @@ fn load_own(
                 .unwrap_or(LevelFilter::Info),
         },
         http,
-        probe: read.probe.believe(env)?,
+        probe: read.probe.validate(env)?,
         appliance,
         source: Source::Own(path.into()),
         environment_file: None,
@@ -340,7 +340,7 @@ fn http(
     env: &Env,
     warnings: &mut Vec<String>,
 ) -> Result<Option<HttpConfig>, ConfigError> {
-    let Some((mut http, place)) = raw.believe(env)? else {
+    let Some((mut http, place)) = raw.validate(env)? else {
         return Ok(None);
     };
     let listen = http.listen.host.clone();
@@ -413,7 +413,7 @@ fn demo(env: &Env, mut warnings: Vec<String>) -> Result<Config, ConfigError> {
             level: patroni::level_variable(env)?.unwrap_or(LevelFilter::Info),
         },
         http,
-        probe: RawProbe::default().believe(env)?,
+        probe: RawProbe::default().validate(env)?,
         appliance: None,
         source: Source::Demo,
         environment_file: None,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use super::env::Env;
-use super::error::{ConfigError, Place, Said};
+use super::error::{ConfigError, Located, Place};
 use crate::limits::NETWORKS_MAX;
 
 /// The variable that lists networks for every cluster.
@@ -79,9 +79,12 @@ impl fmt::Display for Network {
 }
 
 /// The networks of a list, or of the variable over it; none means all.
-pub fn networks(said: Option<Said<Vec<String>>>, env: &Env) -> Result<Vec<Network>, ConfigError> {
+pub fn networks(
+    said: Option<Located<Vec<String>>>,
+    env: &Env,
+) -> Result<Vec<Network>, ConfigError> {
     let said = match env.text(VARIABLE)? {
-        Some(text) => Some(Said {
+        Some(text) => Some(Located {
             value: text.split(',').map(|item| item.trim().to_owned()).collect(),
             place: Place::variable(VARIABLE),
         }),

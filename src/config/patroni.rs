@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use log::LevelFilter;
 
 use super::env::Env;
-use super::error::{ConfigError, Place, Said};
+use super::error::{ConfigError, Located, Place};
 use super::node::{Key, Node};
 use super::raw::RawCluster;
 use super::suggest::nearest;
@@ -91,7 +91,7 @@ pub fn read(root: Node, place: &Place, warnings: &mut Vec<String>) -> Result<Pat
         }
     };
     cluster.name = match section("scope") {
-        Some(Node::Text(scope)) if printable(&scope) => Some(Said {
+        Some(Node::Text(scope)) if printable(&scope) => Some(Located {
             value: scope,
             place: place.key("scope"),
         }),
@@ -113,7 +113,7 @@ fn log_level(log: Node, place: &Place, warnings: &mut Vec<String>) -> Option<Lev
     let place = place.key("log").key("level");
     match log.remove(&Key::Text("level".into()))? {
         Node::Null => None,
-        Node::Text(value) => level::level(&Said { value, place })
+        Node::Text(value) => level::level(&Located { value, place })
             .map_err(|error| warnings.push(format!("{error}; info is used")))
             .ok(),
         other => {
@@ -161,10 +161,10 @@ fn unknown(place: Place, key: &str) -> ConfigError {
     }
 }
 
-fn text(node: Node, place: Place) -> Result<Option<Said<String>>, ConfigError> {
+fn text(node: Node, place: Place) -> Result<Option<Located<String>>, ConfigError> {
     match node {
         Node::Null => Ok(None),
-        Node::Text(value) => Ok(Some(Said { value, place })),
+        Node::Text(value) => Ok(Some(Located { value, place })),
         other => Err(ConfigError::WrongType {
             place,
             found: other.reading(),
@@ -173,9 +173,9 @@ fn text(node: Node, place: Place) -> Result<Option<Said<String>>, ConfigError> {
     }
 }
 
-fn data_dir(node: Node, place: Place) -> Result<Option<Said<String>>, ConfigError> {
+fn data_dir(node: Node, place: Place) -> Result<Option<Located<String>>, ConfigError> {
     match node {
-        Node::Text(value) => Ok(Some(Said { value, place })),
+        Node::Text(value) => Ok(Some(Located { value, place })),
         other => Err(ConfigError::WrongType {
             place,
             found: other.reading(),
@@ -186,7 +186,7 @@ fn data_dir(node: Node, place: Place) -> Result<Option<Said<String>>, ConfigErro
 
 /// A password of another kind than text stops Patroni itself: PySyncObj calls
 /// `password.encode()`, which only a text has. An empty one encrypts.
-fn password(node: Node, place: Place) -> Result<Option<Said<Secret>>, ConfigError> {
+fn password(node: Node, place: Place) -> Result<Option<Located<Secret>>, ConfigError> {
     let text = match node {
         Node::Null => return Ok(None),
         Node::Text(text) => text,
@@ -206,7 +206,7 @@ fn password(node: Node, place: Place) -> Result<Option<Said<Secret>>, ConfigErro
         }
     };
     let value = Secret::verbatim(&text);
-    Ok(Some(Said { value, place }))
+    Ok(Some(Located { value, place }))
 }
 
 /// A list; a text with commas, on which Patroni itself stops, is taken for what
@@ -215,7 +215,7 @@ fn partners(
     node: Node,
     place: Place,
     warnings: &mut Vec<String>,
-) -> Result<Said<Vec<String>>, ConfigError> {
+) -> Result<Located<Vec<String>>, ConfigError> {
     let list = match node {
         Node::List(list) => list,
         Node::Text(text) => {
@@ -245,12 +245,12 @@ fn partners(
         };
         value.push(text);
     }
-    Ok(Said { value, place })
+    Ok(Located { value, place })
 }
 
 /// A list of the environment: YAML, wrapped in brackets when it neither starts
 /// with a hyphen nor holds a bracket (Patroni 4.1.5, `_parse_list`).
-fn partners_text(text: &str, place: Place) -> Result<Said<Vec<String>>, ConfigError> {
+fn partners_text(text: &str, place: Place) -> Result<Located<Vec<String>>, ConfigError> {
     let listed = text.trim().starts_with('-') || text.contains('[');
     let wrapped = if listed {
         text.into()
@@ -267,7 +267,7 @@ fn partners_text(text: &str, place: Place) -> Result<Said<Vec<String>>, ConfigEr
     }
 }
 
-fn seconds(key: &str, node: Node, place: Place) -> Result<Option<Said<f64>>, ConfigError> {
+fn seconds(key: &str, node: Node, place: Place) -> Result<Option<Located<f64>>, ConfigError> {
     let value = match &node {
         Node::Null => return Ok(None),
         // A day is the cap, so what is beyond an i32 is refused as too long.
@@ -287,7 +287,7 @@ fn seconds(key: &str, node: Node, place: Place) -> Result<Option<Said<f64>>, Con
             });
         }
     };
-    Ok(Some(Said { value, place }))
+    Ok(Some(Located { value, place }))
 }
 
 /// Whether the environment alone makes a configuration.
@@ -358,7 +358,7 @@ pub fn overlay(
         };
         let said = |place| {
             let value = value.to_owned();
-            Some(Said { value, place })
+            Some(Located { value, place })
         };
         match key {
             "self_addr" => cluster.self_addr = said(place),
@@ -367,7 +367,7 @@ pub fn overlay(
             "partner_addrs" => cluster.partner_addrs = Some(partners_text(value, place)?),
             "password" => {
                 let value = Secret::verbatim(value);
-                cluster.password = Some(Said { value, place });
+                cluster.password = Some(Located { value, place });
                 cluster.password_file = None;
             }
             key => {
@@ -377,7 +377,7 @@ pub fn overlay(
                     why: "give seconds as a number, such as 1.5".into(),
                 })?;
                 if let Some(slot) = position(key).and_then(|at| cluster.timing.get_mut(at)) {
-                    *slot = Some(Said { value, place });
+                    *slot = Some(Located { value, place });
                 }
             }
         }
@@ -386,11 +386,11 @@ pub fn overlay(
 }
 
 /// `PATRONI_SCOPE`, which names the cluster over `scope:`.
-pub fn scope(env: &Env) -> Result<Option<Said<String>>, ConfigError> {
+pub fn scope(env: &Env) -> Result<Option<Located<String>>, ConfigError> {
     Ok(env
         .text("PATRONI_SCOPE")?
         .filter(|scope| printable(scope))
-        .map(|scope| Said {
+        .map(|scope| Located {
             value: scope.into(),
             place: Place::variable("PATRONI_SCOPE"),
         }))
@@ -402,7 +402,7 @@ pub fn level_variable(env: &Env) -> Result<Option<LevelFilter>, ConfigError> {
         if let Some(value) = env.text(name)? {
             let value = value.into();
             let place = Place::variable(name);
-            return level::level(&Said { value, place }).map(Some);
+            return level::level(&Located { value, place }).map(Some);
         }
     }
     Ok(None)

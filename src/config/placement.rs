@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::env::Env;
-use super::error::{ConfigError, Place, Said};
+use super::error::{ConfigError, Located, Place};
 use super::suggest::choice;
 use crate::limits::{MEMBERS_MAX, SECONDS_MAX, ZONE_BYTES_MAX};
 
@@ -93,23 +93,23 @@ impl std::fmt::Display for VotePolicy {
 #[derive(Clone, Default)]
 pub struct RawPlacement {
     /// `zone`
-    pub zone: Option<Said<String>>,
+    pub zone: Option<Located<String>>,
     /// `member_zones`
-    pub member_zones: Option<Said<BTreeMap<String, String>>>,
+    pub member_zones: Option<Located<BTreeMap<String, String>>>,
     /// `zone_policy`
-    pub zone_policy: Option<Said<String>>,
+    pub zone_policy: Option<Located<String>>,
     /// `vote`
-    pub vote: Option<Said<String>>,
+    pub vote: Option<Located<String>>,
     /// `vote_withdraws_after`, in seconds
-    pub vote_withdraws_after: Option<Said<f64>>,
+    pub vote_withdraws_after: Option<Located<f64>>,
 }
 
 impl RawPlacement {
     /// The environment's words over what is there. `alone`: this is the only
     /// cluster, so that what concerns one cluster is not ambiguous.
     pub fn overlay(&mut self, env: &Env, alone: bool) -> Result<(), ConfigError> {
-        let variable = |name: &str| -> Result<Option<Said<String>>, ConfigError> {
-            Ok(env.text(name)?.map(|text| Said {
+        let variable = |name: &str| -> Result<Option<Located<String>>, ConfigError> {
+            Ok(env.text(name)?.map(|text| Located {
                 value: text.into(),
                 place: Place::variable(name),
             }))
@@ -145,7 +145,7 @@ impl RawPlacement {
     }
 
     /// Checks and types all of it.
-    pub fn believe(self) -> Result<PlacementConfig, ConfigError> {
+    pub fn validate(self) -> Result<PlacementConfig, ConfigError> {
         let policies = [("warn", ZonePolicy::Warn), ("enforce", ZonePolicy::Enforce)];
         let votes = [
             ("always", VotePolicy::Always),
@@ -206,7 +206,7 @@ impl RawPlacement {
 }
 
 /// `name=zone,name=zone`
-fn pairs(said: &Said<String>) -> Result<Said<BTreeMap<String, String>>, ConfigError> {
+fn pairs(said: &Located<String>) -> Result<Located<BTreeMap<String, String>>, ConfigError> {
     let mut zones = BTreeMap::new();
     for pair in said.value.split(',') {
         let Some((name, zone)) = pair.split_once('=') else {
@@ -214,27 +214,27 @@ fn pairs(said: &Said<String>) -> Result<Said<BTreeMap<String, String>>, ConfigEr
         };
         zones.insert(name.trim().to_owned(), zone.trim().to_owned());
     }
-    Ok(Said {
+    Ok(Located {
         value: zones,
         place: said.place.clone(),
     })
 }
 
 /// Seconds, as a variable says them.
-fn number(said: &Said<String>) -> Result<Said<f64>, ConfigError> {
+fn number(said: &Located<String>) -> Result<Located<f64>, ConfigError> {
     let value = said.value.trim().parse();
     let value = value.map_err(|_| ConfigError::Invalid {
         place: said.place.clone(),
         value: Some(said.value.clone()),
         why: "must be seconds, such as 600".into(),
     })?;
-    Ok(Said {
+    Ok(Located {
         value,
         place: said.place.clone(),
     })
 }
 
-fn withdraws_after(said: &Said<f64>) -> Result<Duration, ConfigError> {
+fn withdraws_after(said: &Located<f64>) -> Result<Duration, ConfigError> {
     let fits = (WITHDRAWS_AFTER_MIN_S..=SECONDS_MAX).contains(&said.value);
     Duration::try_from_secs_f64(said.value)
         .ok()

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::address;
 use super::env::Env;
-use super::error::{ConfigError, Place, Said};
+use super::error::{ConfigError, Located, Place};
 use super::file;
 use super::network::Network;
 use crate::address::Address;
@@ -150,30 +150,30 @@ impl Default for ProbeConfig {
 #[derive(Default)]
 pub struct RawProbe {
     /// `enabled`
-    pub enabled: Option<Said<bool>>,
+    pub enabled: Option<Located<bool>>,
     /// `interval`, in seconds.
-    pub interval: Option<Said<f64>>,
+    pub interval: Option<Located<f64>>,
     /// `timeout`, in seconds.
-    pub timeout: Option<Said<f64>>,
+    pub timeout: Option<Located<f64>>,
     /// `tries`
-    pub tries: Option<Said<u32>>,
+    pub tries: Option<Located<u32>>,
     /// `retry_pause`, in seconds.
-    pub retry_pause: Option<Said<f64>>,
+    pub retry_pause: Option<Located<f64>>,
     /// `user`
-    pub user: Option<Said<String>>,
+    pub user: Option<Located<String>>,
     /// `database`
-    pub database: Option<Said<String>>,
+    pub database: Option<Located<String>>,
     /// `password_file`
-    pub password_file: Option<Said<PathBuf>>,
+    pub password_file: Option<Located<PathBuf>>,
     /// `allow`
-    pub allow: Option<Said<Vec<String>>>,
+    pub allow: Option<Located<Vec<String>>>,
     /// `md5`
-    pub md5: Option<Said<bool>>,
+    pub md5: Option<Located<bool>>,
 }
 
 impl RawProbe {
     /// The file's words with the environment's over them, checked and typed.
-    pub fn believe(mut self, env: &Env) -> Result<ProbeConfig, ConfigError> {
+    pub fn validate(mut self, env: &Env) -> Result<ProbeConfig, ConfigError> {
         self.overlay(env)?;
         let default = ProbeConfig::default();
         let asks_by_name = self.user.is_some();
@@ -211,14 +211,14 @@ impl RawProbe {
             let Some(text) = env.text(name)? else {
                 continue;
             };
-            let said = |value: &str| Said {
+            let said = |value: &str| Located {
                 value: value.to_owned(),
                 place: place.clone(),
             };
             match key.as_str() {
                 "allow" => {
                     let each = text.split(',').map(|item| item.trim().to_owned());
-                    self.allow = Some(Said {
+                    self.allow = Some(Located {
                         value: each.collect(),
                         place: place.clone(),
                     });
@@ -232,7 +232,7 @@ impl RawProbe {
                 "user" => self.user = Some(said(text)),
                 "database" => self.database = Some(said(text)),
                 "password_file" => {
-                    self.password_file = Some(Said {
+                    self.password_file = Some(Located {
                         value: text.into(),
                         place: place.clone(),
                     });
@@ -250,7 +250,7 @@ impl RawProbe {
     }
 }
 
-fn login_to(said: Option<Said<Vec<String>>>) -> Result<Vec<LoginHost>, ConfigError> {
+fn login_to(said: Option<Located<Vec<String>>>) -> Result<Vec<LoginHost>, ConfigError> {
     let Some(said) = said else {
         return Ok(Vec::new());
     };
@@ -270,21 +270,21 @@ fn login_to(said: Option<Said<Vec<String>>>) -> Result<Vec<LoginHost>, ConfigErr
     each.collect()
 }
 
-fn truth(text: &str, place: &Place) -> Result<Said<bool>, ConfigError> {
+fn truth(text: &str, place: &Place) -> Result<Located<bool>, ConfigError> {
     let value = match text {
         "true" | "on" | "yes" | "1" => true,
         "false" | "off" | "no" | "0" => false,
         _ => return Err(invalid(place, "must be true or false")),
     };
-    Ok(Said {
+    Ok(Located {
         value,
         place: place.clone(),
     })
 }
 
-fn number<T: std::str::FromStr>(text: &str, place: &Place) -> Result<Said<T>, ConfigError> {
+fn number<T: std::str::FromStr>(text: &str, place: &Place) -> Result<Located<T>, ConfigError> {
     match text.parse() {
-        Ok(value) => Ok(Said {
+        Ok(value) => Ok(Located {
             value,
             place: place.clone(),
         }),
@@ -292,7 +292,7 @@ fn number<T: std::str::FromStr>(text: &str, place: &Place) -> Result<Said<T>, Co
     }
 }
 
-fn seconds(said: Option<Said<f64>>, default: Duration) -> Result<Duration, ConfigError> {
+fn seconds(said: Option<Located<f64>>, default: Duration) -> Result<Duration, ConfigError> {
     let Some(said) = said else { return Ok(default) };
     if (SECONDS_MIN..=SECONDS_MAX).contains(&said.value)
         && let Ok(duration) = Duration::try_from_secs_f64(said.value)
@@ -306,7 +306,7 @@ fn seconds(said: Option<Said<f64>>, default: Duration) -> Result<Duration, Confi
     Err(invalid(&said.place, &why))
 }
 
-fn tries(said: Option<Said<u32>>, default: u32) -> Result<u32, ConfigError> {
+fn tries(said: Option<Located<u32>>, default: u32) -> Result<u32, ConfigError> {
     match said {
         None => Ok(default),
         Some(said) if (1..=PROBE_TRIES_MAX).contains(&said.value) => Ok(said.value),
@@ -317,7 +317,7 @@ fn tries(said: Option<Said<u32>>, default: u32) -> Result<u32, ConfigError> {
     }
 }
 
-fn name(said: Option<Said<String>>, default: String) -> Result<String, ConfigError> {
+fn name(said: Option<Located<String>>, default: String) -> Result<String, ConfigError> {
     match said {
         None => Ok(default),
         Some(said)

@@ -1,11 +1,11 @@
 //! One cluster as it was written, from whichever file or variable, before it is
-//! believed: here texts become addresses, names, times and secrets.
+//! validated: here texts become addresses, names, times and secrets.
 
 use std::path::PathBuf;
 
 use super::address;
 use super::env::Env;
-use super::error::{ConfigError, Place, Said, shown};
+use super::error::{ConfigError, Located, Place, shown};
 use super::file;
 use super::network;
 use super::placement::RawPlacement;
@@ -24,25 +24,25 @@ pub struct RawCluster {
     /// Where the cluster stands in its file.
     pub place: Place,
     /// `name` of our own file.
-    pub name: Option<Said<String>>,
+    pub name: Option<Located<String>>,
     /// `self_addr`
-    pub self_addr: Option<Said<String>>,
+    pub self_addr: Option<Located<String>>,
     /// `bind_addr`
-    pub bind_addr: Option<Said<String>>,
+    pub bind_addr: Option<Located<String>>,
     /// `partner_addrs`
-    pub partner_addrs: Option<Said<Vec<String>>>,
+    pub partner_addrs: Option<Located<Vec<String>>>,
     /// `data_dir`
-    pub data_dir: Option<Said<String>>,
+    pub data_dir: Option<Located<String>>,
     /// `password`, which may be empty in Patroni's file.
-    pub password: Option<Said<Secret>>,
+    pub password: Option<Located<Secret>>,
     /// `password_file` of our own file.
-    pub password_file: Option<Said<PathBuf>>,
+    pub password_file: Option<Located<PathBuf>>,
     /// `bootstrap` of our own file.
-    pub bootstrap: Option<Said<String>>,
+    pub bootstrap: Option<Located<String>>,
     /// `election` of our own file.
-    pub election: Option<Said<String>>,
+    pub election: Option<Located<String>>,
     /// `allow_from` of our own file.
-    pub allow_from: Option<Said<Vec<String>>>,
+    pub allow_from: Option<Located<Vec<String>>>,
     /// The times, in the order of [`timing::KEYS`].
     pub timing: timing::Written,
     /// `zone` and what belongs to it.
@@ -79,7 +79,7 @@ impl RawCluster {
     }
 
     /// Checks and types all of it.
-    pub fn believe(
+    pub fn validate(
         &self,
         dialect: Dialect,
         default_dir: Option<PathBuf>,
@@ -139,7 +139,7 @@ impl RawCluster {
             bootstrap,
             election,
             timing: Timing::new(self.timing.clone(), &self.place)?,
-            placement: self.placement.clone().believe()?,
+            placement: self.placement.clone().validate()?,
             allow_from: network::networks(self.allow_from.clone(), env)?,
             commands: Commands::default(),
         })
@@ -187,7 +187,7 @@ impl RawCluster {
         alone: bool,
         env: &Env,
     ) -> Result<Bootstrap, ConfigError> {
-        let variable = env.text(BOOTSTRAP)?.map(|text| Said {
+        let variable = env.text(BOOTSTRAP)?.map(|text| Located {
             value: text.to_owned(),
             place: Place::variable(BOOTSTRAP),
         });
@@ -213,7 +213,7 @@ impl RawCluster {
 }
 
 /// A name that is one harmless folder.
-fn safe_name(said: &Said<String>) -> Result<String, ConfigError> {
+fn safe_name(said: &Located<String>) -> Result<String, ConfigError> {
     let name = &said.value;
     let harmless = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     let first = name
@@ -234,7 +234,7 @@ fn safe_name(said: &Said<String>) -> Result<String, ConfigError> {
 }
 
 /// A path that names something.
-fn path_text(said: &Said<String>) -> Result<&str, ConfigError> {
+fn path_text(said: &Located<String>) -> Result<&str, ConfigError> {
     match said.value.as_str() {
         // Patroni's way to say "the current directory".
         "" => Ok("."),

@@ -1,9 +1,9 @@
 //! "Did you mean": the known word most like a mistyped one.
 
-use super::error::{ConfigError, Said};
+use super::error::{ConfigError, Located};
 
 /// One of a few words.
-pub fn choice<T: Copy>(said: &Said<String>, words: &[(&str, T)]) -> Result<T, ConfigError> {
+pub fn choice<T: Copy>(said: &Located<String>, words: &[(&str, T)]) -> Result<T, ConfigError> {
     if let Some((_, meaning)) = words.iter().find(|(word, _)| *word == said.value) {
         return Ok(*meaning);
     }

@@ -270,7 +270,7 @@ fn no_text_can_stop_it() {
             yaml::parse(text, &place)
                 .and_then(|root| patroni::read(root, &place, &mut Vec::new()).map(drop)),
         );
-        told(own::read(text, &place).map(drop));
+        told(json::read(text, &place).map(drop));
     };
     for good in [yaml, json] {
         for at in 0..=good.len() {
@@ -474,7 +474,7 @@ fn documented(head: &str) -> Vec<String> {
 fn the_readme_documents_what_is_accepted() {
     for (head, keys) in [
         ("| key | environment |", &patroni::RAFT_KEYS[..]),
-        ("| key of a cluster |", &own::CLUSTER_KEYS),
+        ("| key of a cluster |", &json::CLUSTER_KEYS),
         ("| key of `\"probe\": {...}` |", &probe::KEYS),
         ("| key of `http` in the JSON |", &http::KEYS),
     ] {
@@ -516,7 +516,7 @@ fn pairs_of_surrogates_are_one_character() {
             "{{\"data_dir\": \"/d\", \"clusters\": [{{\"name\": \"a\", \"self_addr\": \"a:1\", \
              \"partner_addrs\": [\"b:1\"], \"password\": \"{password}\"}}]}}"
         );
-        let raw = own::read(&json, &Place::top("t"));
+        let raw = json::read(&json, &Place::top("t"));
         raw.map(|own| own.clusters[0].password.as_ref().unwrap().value.clone())
     };
     for (written, meant) in [

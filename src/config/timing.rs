@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::error::{ConfigError, Place, Said};
+use super::error::{ConfigError, Located, Place};
 use crate::limits::SECONDS_MAX;
 
 /// The times of one cluster, checked against one another.
@@ -47,7 +47,7 @@ pub const KEYS: [&str; 9] = [
 pub const OF_PYSYNCOBJ: usize = 6;
 
 /// What was written of [`KEYS`], in their order.
-pub type Written = [Option<Said<f64>>; 9];
+pub type Written = [Option<Located<f64>>; 9];
 
 impl Default for Timing {
     fn default() -> Self {
@@ -149,7 +149,7 @@ impl Timing {
     }
 }
 
-fn duration(said: &Said<f64>) -> Result<Duration, ConfigError> {
+fn duration(said: &Located<f64>) -> Result<Duration, ConfigError> {
     if (0.0..=SECONDS_MAX).contains(&said.value)
         && let Ok(duration) = Duration::try_from_secs_f64(said.value)
     {

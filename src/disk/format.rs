@@ -163,7 +163,7 @@ fn put_hard_state(body: &mut Vec<u8>, state: &HardState) -> u32 {
     body.push(match state.standing {
         Standing::Voter => 0,
         Standing::Recovering => 1,
-        Standing::Estranged => 3,
+        Standing::Orphaned => 3,
     });
     let vote = state.voted_for.as_ref().map_or("", Address::as_str);
     body.extend(size(vote.len()).to_le_bytes());
@@ -175,7 +175,7 @@ fn put_hard_state(body: &mut Vec<u8>, state: &HardState) -> u32 {
     if state.arrival != Arrival::default() {
         put_field(body, FIELD_ARRIVAL, &encode_arrival(state.arrival));
     }
-    if body.len() > fields_at || state.standing == Standing::Estranged {
+    if body.len() > fields_at || state.standing == Standing::Orphaned {
         FORMAT
     } else {
         FORMAT_FIRST
@@ -195,10 +195,10 @@ fn hard_state(r: &mut Reader<'_>) -> Option<HardState> {
         committed: r.u8()? == 1,
         standing: match r.u8()? {
             0 => Standing::Voter,
-            // Format 1 wrote 2 for an estranged member and did not say whether it
+            // Format 1 wrote 2 for an orphaned member and did not say whether it
             // was a voter before: it proves that anew (S7).
             1 | 2 => Standing::Recovering,
-            3 => Standing::Estranged,
+            3 => Standing::Orphaned,
             _ => return None,
         },
         voted_for: match r.sized()? {

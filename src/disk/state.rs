@@ -77,7 +77,7 @@ pub enum Standing {
     Recovering,
     /// A voter that remembers what all others have forgotten: it keeps what it
     /// holds to itself until one of them shows it, or an operator decides.
-    Estranged,
+    Orphaned,
 }
 
 /// The state machine as of one entry.

@@ -3,7 +3,7 @@
 //! The data nodes may have been made anew, and nobody thought of the witness. Its
 //! longer log would win every election, and put the keys of a cluster that is no more
 //! into the one that has just begun. So a witness that finds itself the only one to
-//! remember is *estranged*: it takes no part any more, keeps its state and says so:
+//! remember is *orphaned*: it takes no part any more, keeps its state and says so:
 //! whether that state is rubbish or the last copy an operator must decide. The new
 //! nodes are a majority without it.
 //!
@@ -95,7 +95,7 @@ impl PeerTable {
         connected: impl Fn(&Address) -> bool,
         now: Instant,
     ) -> bool {
-        let waited = |lack: Lack| lack.age(now) >= limits::ESTRANGED_PATIENCE;
+        let waited = |lack: Lack| lack.age(now) >= limits::ORPHANED_PATIENCE;
         others.len() < 2
             || others
                 .iter()
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn who_has_forgotten_is_taught_when_another_remembers_or_after_a_while() {
         let start = Instant::now();
-        let later = start + limits::ESTRANGED_PATIENCE;
+        let later = start + limits::ORPHANED_PATIENCE;
         let forgot = ("A", [1, 1, 1], 90);
         for (shown, others, connected, now, teach) in [
             (&[forgot][..], "A B", "A", start, false),
@@ -220,7 +220,7 @@ mod tests {
     fn the_first_look_counts_for_the_time() {
         let start = Instant::now();
         let mut peers = compared(&[("A", [1, 1, 1], 90)], start);
-        let later = start + limits::ESTRANGED_PATIENCE;
+        let later = start + limits::ORPHANED_PATIENCE;
         peers.compare(&address("A"), &status("A", "", 1, 1, 1), 91, later);
         assert!(peers.may_teach(&address("A"), &addresses("A B"), |_| true, later));
         peers.remembers_again(&address("A"));

@@ -28,7 +28,7 @@ use crate::wire::{Codec, Session, SessionError, Value};
 pub enum Closed {
     /// The peer closed it, or the network failed.
     Lost(std::io::Error),
-    /// What came in was no PySyncObj, or was sealed with another password.
+    /// What came in was no PySyncObj, or was encrypted with another password.
     Unreadable(SessionError),
     /// The peer reads too slowly.
     Backlog,
@@ -88,9 +88,9 @@ thread_local! {
     static STARTED: Instant = Instant::now();
 }
 
-/// Seconds of this process: the timestamp of what we seal, which PySyncObj
+/// Seconds of this process: the timestamp of what we encrypt, which PySyncObj
 /// wants never to decrease on a connection (spec 2.3).
-fn seal_time() -> u64 {
+fn token_time() -> u64 {
     STARTED.with(Instant::elapsed).as_secs()
 }
 
@@ -113,7 +113,7 @@ impl Connection {
         };
         let mut greeting = Vec::new();
         let started =
-            CODEC.with_borrow_mut(|codec| session.start(codec, seal_time(), &mut greeting));
+            CODEC.with_borrow_mut(|codec| session.start(codec, token_time(), &mut greeting));
         debug_assert!(started.is_ok(), "a hello is never larger than a frame");
         Rc::new(Self {
             id,
@@ -147,7 +147,7 @@ impl Connection {
     /// closing.
     pub fn send<T: Encode + ?Sized>(&self, message: &T) {
         let sent =
-            self.enqueue(|codec, session, out| session.send(codec, message, seal_time(), out));
+            self.enqueue(|codec, session, out| session.send(codec, message, token_time(), out));
         if let Err(error) = sent {
             log::error!("a message cannot be sent: {error}");
         }
@@ -275,7 +275,9 @@ impl Connection {
                 let next = {
                     let mut out = self.out.borrow_mut();
                     let next = CODEC.with_borrow_mut(|codec| {
-                        self.session.borrow_mut().next(codec, seal_time(), &mut out)
+                        self.session
+                            .borrow_mut()
+                            .next(codec, token_time(), &mut out)
                     });
                     if !out.is_empty() {
                         self.wake.notify(1);

@@ -1,5 +1,5 @@
 //! Whether a leader that we do not follow holds what is committed here: what ends a
-//! divergence (S2) and estrangement by itself (S15). A pure decision, as in
+//! divergence (S2) and being orphaned by itself (S15). A pure decision, as in
 //! `follower`.
 //!
 //! Entries are compared whole, with their commands: index and term name an entry

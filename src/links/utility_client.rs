@@ -24,7 +24,7 @@ pub enum NoReply {
     /// There is no connection to the node.
     Unreachable(std::io::Error),
     /// The connection ended first. A PySyncObj node hangs up, without a word, on
-    /// what was sealed with another password, and when it dies of a request.
+    /// what was encrypted with another password, and when it dies of a request.
     Ended(Closed),
     /// The time was over.
     Late,

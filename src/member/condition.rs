@@ -187,7 +187,7 @@ impl Member {
             self_addr: self.me.to_string(),
             zone: self.placement().zone.as_deref().map(shown),
             state: match self.role() {
-                _ if matches!(reason, Some(Reason::Diverged | Reason::Estranged)) => {
+                _ if matches!(reason, Some(Reason::Diverged | Reason::Orphaned)) => {
                     reason.map_or("follower", Reason::name)
                 }
                 _ if self.engine().is_none() => "stopped",

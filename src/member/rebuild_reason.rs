@@ -28,7 +28,7 @@ pub enum RebuildReason {
     /// Leading, and told not to vote, or not wanted to.
     VoteWithheld,
     /// No other member holds what is committed here.
-    Estranged,
+    Orphaned,
     /// What a log that is still empty begins with has changed (S7).
     NewFoundation,
 }
@@ -37,7 +37,7 @@ pub enum RebuildReason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     StalePast,
-    Estranged,
+    Orphaned,
     VoteWithheld,
     NoQuorum,
     MembersTruncated,
@@ -50,7 +50,7 @@ impl RebuildReason {
     fn kind(&self) -> Kind {
         match self {
             Self::StalePast { .. } => Kind::StalePast,
-            Self::Estranged => Kind::Estranged,
+            Self::Orphaned => Kind::Orphaned,
             Self::VoteWithheld => Kind::VoteWithheld,
             Self::NoQuorum => Kind::NoQuorum,
             Self::MembersTruncated => Kind::MembersTruncated,
@@ -76,7 +76,7 @@ impl fmt::Display for RebuildReason {
                 "{peer} shows {} to lead term {}, committed up to {}",
                 other.address, other.term, other.commit
             ),
-            Self::Estranged => f.write_str("no other member holds what is committed here"),
+            Self::Orphaned => f.write_str("no other member holds what is committed here"),
             Self::Stalled => f.write_str("the leader is heard of, but nothing of it is accepted"),
             Self::NewFoundation => f.write_str("the group is known now"),
             Self::VoteWithheld => f.write_str("this witness must not lead"),

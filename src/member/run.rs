@@ -300,7 +300,7 @@ pub(super) fn report_condition(name: &str, recovered: &Recovered) {
         let standing = match hard_state.standing {
             Standing::Voter => "a voter",
             Standing::Recovering => "not a voter yet",
-            Standing::Estranged => "of a cluster that was made anew without it",
+            Standing::Orphaned => "of a cluster that was made anew without it",
         };
         log::info!("{name}: state found, term {}, {standing}", hard_state.term);
     } else if recovered.checkpoint.is_some() {

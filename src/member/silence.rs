@@ -21,7 +21,7 @@ impl Member {
             disk_unusable: self.machinery.disk_error.borrow().is_some(),
             diverged: self.has_diverged(),
             other_group: self.is_of_other_group(),
-            estranged: standing == Standing::Estranged,
+            orphaned: standing == Standing::Orphaned,
             store_full: self.store_fill() == Fill::BeyondQuota,
             never_votes: withheld == Some(Withheld::Configured),
             shares_zone: withheld == Some(Withheld::SharedZone),

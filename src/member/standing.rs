@@ -41,7 +41,7 @@ impl Member {
         peers.extend(self.newcomers.newcomer.borrow().iter().cloned());
         // Who would not stand for election asks here whether somebody leads.
         let idle = !self.may_vote() && self.known_leader().is_none();
-        let wanted = self.standing() == Standing::Estranged || self.is_recovering() || idle;
+        let wanted = self.standing() == Standing::Orphaned || self.is_recovering() || idle;
         for peer in peers.into_iter().filter(|peer| *peer != self.me) {
             let now = Instant::now();
             let ask = self

@@ -1,5 +1,5 @@
 //! A witness that takes no part in its group: it has *diverged*, for a leader's log
-//! contradicts what is committed here (S2), or it is *estranged*, for all others
+//! contradicts what is committed here (S2), or it is *orphaned*, for all others
 //! have forgotten that. It gives no vote, does not campaign and acknowledges
 //! nothing, also after a restart.
 //!
@@ -26,7 +26,7 @@ use crate::wire::snapshot::Snapshot;
 impl Member {
     /// Whether we take no part.
     pub(super) fn is_withdrawn(&self) -> bool {
-        self.has_diverged() || self.standing() == Standing::Estranged
+        self.has_diverged() || self.standing() == Standing::Orphaned
     }
 
     pub(super) fn has_diverged(&self) -> bool {
@@ -172,12 +172,12 @@ impl Member {
         look(&mut link.reconciliation, &replica)
     }
 
-    /// A candidate names the end of its log: an estranged witness is not the only
+    /// A candidate names the end of its log: an orphaned witness is not the only
     /// one to remember if that is its own.
     pub(super) fn on_candidate_withdrawn(&self, peer: &Address, last: EntryId) {
         let ours = self.replica.borrow().log.last();
         let same = (ours.index, ours.term.term) == (last.index, last.term);
-        if same && self.standing() == Standing::Estranged && !self.has_diverged() {
+        if same && self.standing() == Standing::Orphaned && !self.has_diverged() {
             self.take_part_again(peer, "holds all");
         }
     }
@@ -186,7 +186,7 @@ impl Member {
         {
             let mut replica = self.replica.borrow_mut();
             replica.diverged = None;
-            if replica.standing == Standing::Estranged {
+            if replica.standing == Standing::Orphaned {
                 replica.standing = Standing::Voter;
             }
         }

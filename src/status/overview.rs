@@ -64,7 +64,7 @@ pub struct Raft {
     pub self_addr: String,
     /// Where we stand, as configured.
     pub zone: Option<String>,
-    /// `leader`, `follower`, `candidate` or `stopped`; `diverged` or `estranged`
+    /// `leader`, `follower`, `candidate` or `stopped`; `diverged` or `orphaned`
     /// where it follows nobody for that reason.
     pub state: &'static str,
     /// Whether our word counts: we vote and acknowledge.

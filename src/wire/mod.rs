@@ -12,9 +12,9 @@ pub mod pickle;
 #[cfg(doc)]
 #[doc = include_str!("PROTOCOL.md")]
 pub mod protocol {}
+pub mod fernet;
 pub(crate) mod python_eq;
 pub mod python_files;
-pub mod seal;
 pub mod session;
 pub mod snapshot;
 pub mod utility;
@@ -22,8 +22,8 @@ pub mod value;
 
 pub use command::Command;
 pub use error::MessageError;
+pub use fernet::Key;
 pub use message::Message;
-pub use seal::Key;
 pub use session::{Codec, Keys, Session, SessionError};
 pub use snapshot::Snapshot;
 pub use value::Value;

@@ -8,10 +8,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::fernet::{Key, TokenError};
 use super::frame::{self, FrameBuffer, FrameError, Inflater};
 use super::message::Hello;
 use super::pickle::{self, Decoder, Encode, PickleError, Writer};
-use super::seal::{Key, SealError};
 use super::value::Value;
 use crate::limits::{
     FRAME_BYTES_MAX, HELLO_BYTES_MAX, HELLO_VALUES_MAX, KEPT_BUFFER_BYTES_MAX, PASSWORDS_MAX,
@@ -27,7 +27,7 @@ pub struct Codec {
     inflater: Inflater,
     /// The pickle of a message that comes or goes.
     pickle: Vec<u8>,
-    /// Its zlib stream, before it is sealed.
+    /// Its zlib stream, before it is encrypted.
     zlib: Vec<u8>,
     /// Its token, before base64.
     raw: Vec<u8>,
@@ -53,7 +53,7 @@ pub enum SessionError {
     /// A frame that cannot be.
     Frame(FrameError),
     /// A frame that does not open with the cluster's password.
-    Seal(SealError),
+    Token(TokenError),
     /// The peer encrypts, but this cluster has no password.
     Encrypted,
     /// A message that does not decode.
@@ -68,7 +68,7 @@ impl fmt::Display for SessionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Frame(error) => error.fmt(f),
-            Self::Seal(error) => error.fmt(f),
+            Self::Token(error) => error.fmt(f),
             Self::Encrypted => {
                 f.write_str("message is encrypted, but this cluster has no password")
             }
@@ -130,7 +130,7 @@ impl Caps {
 pub type Keys = heapless::Vec<Arc<Key>, PASSWORDS_MAX>;
 
 /// Keys of an encrypted connection.
-struct Sealed {
+struct Encryption {
     /// Those of the password; the first is in use, the others may replace it
     /// when the first frame comes (acceptor, while a password is changed).
     keys: Keys,
@@ -145,7 +145,7 @@ struct Sealed {
 /// One connection.
 pub struct Session {
     phase: Phase,
-    sealed: Option<Sealed>,
+    encryption: Option<Encryption>,
     caps: Caps,
     input: FrameBuffer,
 }
@@ -174,7 +174,7 @@ impl Session {
     }
 
     fn new(phase: Phase, keys: Keys, ours: [u8; 32]) -> Self {
-        let sealed = (!keys.is_empty()).then_some(Sealed {
+        let encryption = (!keys.is_empty()).then_some(Encryption {
             keys,
             ours,
             theirs: None,
@@ -182,7 +182,7 @@ impl Session {
         });
         Self {
             phase,
-            sealed,
+            encryption,
             caps: Caps::PENDING,
             input: FrameBuffer::default(),
         }
@@ -199,10 +199,10 @@ impl Session {
         now_s: u64,
         out: &mut Vec<u8>,
     ) -> Result<(), SessionError> {
-        match (&self.phase, &self.sealed) {
+        match (&self.phase, &self.encryption) {
             (Phase::Dialling(_), None) => self.say_hello(codec, now_s, out),
-            (Phase::Dialling(_), Some(sealed)) => {
-                let ours = sealed.ours;
+            (Phase::Dialling(_), Some(encryption)) => {
+                let ours = encryption.ours;
                 self.write(codec, &Raw(&ours), now_s, out)
             }
             _ => Ok(()),
@@ -248,16 +248,16 @@ impl Session {
         out: &mut Vec<u8>,
     ) -> Result<Option<Value>, SessionError> {
         while let Some(value) = self.receive(codec)? {
-            match (&mut self.phase, &mut self.sealed) {
-                (Phase::AwaitKey, Some(sealed)) => {
-                    sealed.theirs = Some(random_key(&value)?);
-                    let ours = sealed.ours;
+            match (&mut self.phase, &mut self.encryption) {
+                (Phase::AwaitKey, Some(encryption)) => {
+                    encryption.theirs = Some(random_key(&value)?);
+                    let ours = encryption.ours;
                     self.write(codec, &Raw(&ours), now_s, out)?;
                     self.phase = Phase::AwaitHello;
                 }
-                (Phase::Dialling(_), Some(sealed)) => {
-                    let payload = unwrap(&sealed.ours, &value)?;
-                    sealed.theirs = Some(random_key(&payload)?);
+                (Phase::Dialling(_), Some(encryption)) => {
+                    let payload = unwrap(&encryption.ours, &value)?;
+                    encryption.theirs = Some(random_key(&payload)?);
                     self.say_hello(codec, now_s, out)?;
                 }
                 // A plain dialler is up from the start.
@@ -266,9 +266,9 @@ impl Session {
                 // has not exchanged yet. Hung up on, it would dial again five seconds
                 // later. Without our key the request cannot count; the hello follows.
                 (Phase::AwaitHello, Some(_)) if matches!(value, Value::Dict(_)) => {}
-                (Phase::AwaitHello | Phase::Up, sealed) => {
-                    let value = match sealed {
-                        Some(sealed) => unwrap(&sealed.ours, &value)?,
+                (Phase::AwaitHello | Phase::Up, encryption) => {
+                    let value = match encryption {
+                        Some(encryption) => unwrap(&encryption.ours, &value)?,
                         None => value,
                     };
                     if let Phase::AwaitHello = self.phase {
@@ -330,7 +330,7 @@ impl Session {
         let Some(body) = self.input.next(self.caps.bytes)? else {
             return Ok(None);
         };
-        let value = decode_body(codec, self.sealed.as_mut(), body, self.caps);
+        let value = decode_body(codec, self.encryption.as_mut(), body, self.caps);
         codec.tidy();
         value.map(Some)
     }
@@ -345,17 +345,17 @@ impl Session {
         let Codec {
             pickle, zlib, raw, ..
         } = codec;
-        let theirs = self.sealed.as_ref().and_then(|s| s.theirs.as_deref());
+        let theirs = self.encryption.as_ref().and_then(|s| s.theirs.as_deref());
         match theirs {
             Some(key) => pickle::encode(&Wrapped { key, message }, pickle),
             None => pickle::encode(message, pickle),
         }
         let written = frame::write_frame(out, FRAME_BYTES_MAX, |out| {
-            match &mut self.sealed {
-                Some(sealed) => {
-                    sealed.stamp_s = sealed.stamp_s.max(now_s);
+            match &mut self.encryption {
+                Some(encryption) => {
+                    encryption.stamp_s = encryption.stamp_s.max(now_s);
                     frame::store(pickle, zlib);
-                    sealed.seal(zlib, raw, out);
+                    encryption.encrypt(zlib, raw, out);
                 }
                 None => frame::store(pickle, out),
             }
@@ -369,14 +369,14 @@ impl Session {
 /// The value of a frame's body.
 fn decode_body(
     codec: &mut Codec,
-    sealed: Option<&mut Sealed>,
+    encryption: Option<&mut Encryption>,
     body: &[u8],
     caps: Caps,
 ) -> Result<Value, SessionError> {
-    let zlib = match sealed {
-        Some(sealed) => sealed
-            .open(body, &mut codec.raw)
-            .map_err(SessionError::Seal)?,
+    let zlib = match encryption {
+        Some(encryption) => encryption
+            .decrypt(body, &mut codec.raw)
+            .map_err(SessionError::Token)?,
         // The base64 of a token begins with its version.
         None if body.starts_with(b"gAAAA") => return Err(SessionError::Encrypted),
         None => body,
@@ -390,24 +390,24 @@ fn decode_body(
     value.map_err(SessionError::Pickle)
 }
 
-impl Sealed {
+impl Encryption {
     /// The plaintext of a token. The first one that opens settles the key.
-    fn open<'a>(&mut self, token: &[u8], raw: &'a mut Vec<u8>) -> Result<&'a [u8], SealError> {
+    fn decrypt<'a>(&mut self, token: &[u8], raw: &'a mut Vec<u8>) -> Result<&'a [u8], TokenError> {
         // `theirs` is known from the first frame on.
         if self.theirs.is_none() && self.keys.len() > 1 {
-            let fits = |key: &Arc<Key>| key.open(token, raw).is_ok();
+            let fits = |key: &Arc<Key>| key.decrypt(token, raw).is_ok();
             if let Some(at) = self.keys.iter().position(fits) {
                 self.keys.swap(0, at);
                 self.keys.truncate(1);
             }
         }
-        let key = self.keys.first().ok_or(SealError::NotToken)?;
-        key.open(token, raw)
+        let key = self.keys.first().ok_or(TokenError::NotToken)?;
+        key.decrypt(token, raw)
     }
 
-    fn seal(&self, plaintext: &[u8], raw: &mut Vec<u8>, out: &mut Vec<u8>) {
+    fn encrypt(&self, plaintext: &[u8], raw: &mut Vec<u8>, out: &mut Vec<u8>) {
         if let Some(key) = self.keys.first() {
-            key.seal(plaintext, self.stamp_s, reactor::draw(), raw, out);
+            key.encrypt(plaintext, self.stamp_s, reactor::draw(), raw, out);
         }
     }
 }

@@ -25,7 +25,7 @@ const ROUNDS: u32 = 20_000;
 fn main() {
     println!("heartbeat round (append + reply, both ends)");
     heartbeat("plain", None);
-    heartbeat("sealed", Some(Arc::new(Key::from_bytes([7; 32]))));
+    heartbeat("encrypted", Some(Arc::new(Key::from_bytes([7; 32]))));
     println!("\nzlib: bytes and time per message, ours against level 3, both reused");
     levels("heartbeat", &pickled(&append(Vec::new())));
     levels("entry of 1 KB", &pickled(&append(vec![entry()])));

@@ -70,7 +70,7 @@ def test_files_that_were_lost(tmp_path, lost, nodes, version):
             return
         # Only the witness holds everything.
         witness = cluster.witness
-        said = "ESTRANGED", "DIVERGED", "an earlier state was set aside"
+        said = "ORPHANED", "DIVERGED", "an earlier state was set aside"
         await_that(lambda: cluster.settled() or any(word in witness.output() for word in said),
                    LIMIT_S, cluster.describe)
         assert witness.running and witness.status() is not None

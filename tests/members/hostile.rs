@@ -517,7 +517,7 @@ fn another_password() {
         for _ in 0..20 {
             let mut stream = raw(&witness).await;
             let mut token = Vec::new();
-            other.seal(b"anything", 1, [3; 16], &mut Vec::new(), &mut token);
+            other.encrypt(b"anything", 1, [3; 16], &mut Vec::new(), &mut token);
             let length = u32::try_from(token.len()).unwrap();
             stream.write_all(&length.to_be_bytes()).await.unwrap();
             stream.write_all(&token).await.unwrap();

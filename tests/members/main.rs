@@ -12,7 +12,6 @@
 
 mod amnesia;
 mod budget;
-mod estranged;
 mod fake;
 mod forming;
 mod hostile;
@@ -20,6 +19,7 @@ mod joining;
 mod liveness;
 mod memory;
 mod newcomers;
+mod orphaned;
 mod placement;
 mod pre_vote;
 mod proposals;

@@ -149,7 +149,7 @@ fn reset_ends_a_divergence() {
 }
 
 /// A witness that alone remembers [`ours`], for both others showed nothing.
-async fn estranged(rig: &Rig, here: &[Address; 3]) -> (Running, Rc<Fake>, Rc<Fake>) {
+async fn orphaned(rig: &Rig, here: &[Address; 3]) -> (Running, Rc<Fake>, Rc<Fake>) {
     let (witness, a, b) = linked(rig, here).await;
     until("success", async || {
         a.append(5, id(1, 0), &ours(), 3);
@@ -166,16 +166,16 @@ async fn estranged(rig: &Rig, here: &[Address; 3]) -> (Running, Rc<Fake>, Rc<Fak
         fake.drain();
     }
     let witness = start(rig, here, [&a, &b]).await;
-    until("the alarm", async || witness.logged("ESTRANGED").len() == 1).await;
+    until("the alarm", async || witness.logged("ORPHANED").len() == 1).await;
     (witness, a, b)
 }
 
 #[test]
-fn one_that_remembers_after_all_ends_estrangement() {
+fn one_that_remembers_after_all_ends_being_orphaned() {
     run(async {
         let rig = Rig::new();
         let here = addresses();
-        let (witness, a, b) = estranged(&rig, &here).await;
+        let (witness, a, b) = orphaned(&rig, &here).await;
         takes_no_part(&a, &b, 30).await;
         // It asks on: `b` has its log again, and stands for election with it.
         lived(&b, &b.address, 5, 8);
@@ -194,12 +194,12 @@ fn one_that_remembers_after_all_ends_estrangement() {
 }
 
 #[test]
-fn a_leader_that_remembers_ends_estrangement() {
+fn a_leader_that_remembers_ends_being_orphaned() {
     // Its term is below ours, as after a restart of a peer that forgets terms.
     run(async {
         let rig = Rig::new();
         let here = addresses();
-        let (witness, a, b) = estranged(&rig, &here).await;
+        let (witness, a, b) = orphaned(&rig, &here).await;
         takes_no_part(&a, &b, 30).await;
         lived(&a, &a.address, 2, 9);
         lived(&b, &a.address, 2, 9);
@@ -253,7 +253,7 @@ fn nodes_that_show_it_otherwise_have_not_forgotten() {
         a.follow();
         b.follow();
         until("an election", async || a.plain.term.get() > 5).await;
-        assert!(witness.logged("ESTRANGED").is_empty());
+        assert!(witness.logged("ORPHANED").is_empty());
     });
 }
 

@@ -42,7 +42,7 @@ fn the_first_format_is_read() {
     for (checksum, byte, standing) in [
         ("a76aceba", "00", Standing::Voter),
         ("8c68a7b5", "01", Standing::Recovering),
-        // S7: whether an estranged member was a voter before was not written down.
+        // S7: whether an orphaned member was a voter before was not written down.
         ("f16e1ca4", "02", Standing::Recovering),
     ] {
         let found = HardSlot::decode(&format_1(checksum, byte));
@@ -60,7 +60,7 @@ fn the_first_format_is_written_where_it_can_say_all() {
     for (standing, diverged, format) in [
         (Standing::Voter, None, 1),
         (Standing::Recovering, None, 1),
-        (Standing::Estranged, None, 2),
+        (Standing::Orphaned, None, 2),
         (Standing::Voter, Some(diverged), 2),
         (Standing::Recovering, Some(diverged), 2),
     ] {

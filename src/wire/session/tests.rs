@@ -76,7 +76,7 @@ fn an_acceptor_takes_the_old_and_the_new_password() {
         assert_eq!(link.shake(), Ok(hello()));
     }
     let mut link = Link::new(Some(key(3)), &[key(1), key(2)]);
-    assert_eq!(link.shake(), Err(SessionError::Seal(SealError::Mac)));
+    assert_eq!(link.shake(), Err(SessionError::Token(TokenError::Mac)));
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn one_sided_passwords_are_named() {
     let mut link = Link::new(Some(key(1)), &[]);
     assert_eq!(link.shake(), Err(SessionError::Encrypted));
     let mut link = Link::new(None, &[key(1)]);
-    assert_eq!(link.shake(), Err(SessionError::Seal(SealError::NotToken)));
+    assert_eq!(link.shake(), Err(SessionError::Token(TokenError::NotToken)));
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn a_candidate_that_speaks_before_the_keys_are_exchanged_is_not_hung_up_on() {
     let mut link = Link::new(Some(key(1)), &[key(1)]);
     link.shake().unwrap();
     let mut wire = Vec::new();
-    link.dialler.sealed.as_mut().unwrap().theirs = None;
+    link.dialler.encryption.as_mut().unwrap().theirs = None;
     let codec = &mut link.codec;
     link.dialler.send(codec, early, 1, &mut wire).unwrap();
     link.acceptor.feed(&wire);
@@ -154,7 +154,7 @@ fn timestamps_never_decrease_on_a_connection() {
             .send(codec, &Message::Keepalive, now_s, &mut wire)
             .unwrap();
         let mut raw = Vec::new();
-        key(1).open(&wire[4..], &mut raw).unwrap();
+        key(1).decrypt(&wire[4..], &mut raw).unwrap();
         let stamp = u64::from_be_bytes(raw[1..9].try_into().unwrap());
         assert!(stamp >= last && stamp >= now_s);
         last = stamp;

@@ -158,6 +158,6 @@ fn one_node_that_is_behind_is_taught_at_once() {
         let began = Instant::now();
         fake_a.dial(&w).await;
         until("an election", async || asks_for_votes(&fake_a.drain())).await;
-        assert!(began.elapsed() < limits::ESTRANGED_PATIENCE / 2);
+        assert!(began.elapsed() < limits::ORPHANED_PATIENCE / 2);
     });
 }

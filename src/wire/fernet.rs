@@ -31,16 +31,16 @@ const HEAD_BYTES: usize = 1 + 8 + IV_BYTES;
 
 /// Why a body is no token of this key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SealError {
+pub enum TokenError {
     /// Not the URL-safe base64 of a Fernet token: the peer does not encrypt.
     NotToken,
     /// The MAC does not fit: another password, or damage.
     Mac,
-    /// Sealed with our key, yet no proper plaintext inside.
+    /// Encrypted with our key, yet no proper plaintext inside.
     Padding,
 }
 
-impl fmt::Display for SealError {
+impl fmt::Display for TokenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotToken => "message is not encrypted, but this cluster has a password",
@@ -50,7 +50,7 @@ impl fmt::Display for SealError {
     }
 }
 
-impl std::error::Error for SealError {}
+impl std::error::Error for TokenError {}
 
 /// A cluster's key, with all that can be computed once.
 #[derive(Clone)]
@@ -86,7 +86,7 @@ impl Key {
 
     /// Appends `plaintext` as a token. `stamp_s` must not decrease within a
     /// connection, and `iv` must be random.
-    pub fn seal(
+    pub fn encrypt(
         &self,
         plaintext: &[u8],
         stamp_s: u64,
@@ -123,26 +123,28 @@ impl Key {
     /// The plaintext of a token, in `raw`.
     ///
     /// # Errors
-    /// What tells that it was not sealed with this key.
-    pub fn open<'a>(&self, token: &[u8], raw: &'a mut Vec<u8>) -> Result<&'a [u8], SealError> {
+    /// What tells that it was not encrypted with this key.
+    pub fn decrypt<'a>(&self, token: &[u8], raw: &'a mut Vec<u8>) -> Result<&'a [u8], TokenError> {
         raw.clear();
         raw.resize(token.len().div_ceil(4) * 3, 0);
         let count = URL_SAFE.decode_slice(token, raw);
-        raw.truncate(count.map_err(|_| SealError::NotToken)?);
+        raw.truncate(count.map_err(|_| TokenError::NotToken)?);
         let Some(split) = raw.len().checked_sub(MAC_BYTES) else {
-            return Err(SealError::NotToken);
+            return Err(TokenError::NotToken);
         };
-        let (signed, mac) = raw.split_at_mut_checked(split).ok_or(SealError::NotToken)?;
+        let (signed, mac) = raw
+            .split_at_mut_checked(split)
+            .ok_or(TokenError::NotToken)?;
         if signed.len() < HEAD_BYTES || signed.first() != Some(&TOKEN_VERSION) {
-            return Err(SealError::NotToken);
+            return Err(TokenError::NotToken);
         }
         let expected = self.mac.clone().chain_update(&*signed);
-        expected.verify_slice(mac).map_err(|_| SealError::Mac)?;
+        expected.verify_slice(mac).map_err(|_| TokenError::Mac)?;
         let (head, blocks) = signed.split_at_mut(HEAD_BYTES);
-        let iv: &[u8; IV_BYTES] = head.last_chunk().ok_or(SealError::NotToken)?;
+        let iv: &[u8; IV_BYTES] = head.last_chunk().ok_or(TokenError::NotToken)?;
         let cbc = cbc::Decryptor::inner_iv_init(self.cipher.clone(), iv.into());
         let plaintext = cbc.decrypt_padded_mut::<Pkcs7>(blocks);
-        plaintext.map_err(|_| SealError::Padding)
+        plaintext.map_err(|_| TokenError::Padding)
     }
 
     /// Whether this is the same key, told in constant time.
@@ -184,25 +186,28 @@ mod tests {
         let iv = std::array::from_fn(|i| u8::try_from(i).unwrap());
         let (mut raw, mut out) = (Vec::new(), Vec::new());
         let key = key("secret");
-        key.seal(b"hello", 1000, iv, &mut raw, &mut out);
+        key.encrypt(b"hello", 1000, iv, &mut raw, &mut out);
         assert_eq!(std::str::from_utf8(&out).unwrap(), token);
-        assert_eq!(key.open(token.as_bytes(), &mut raw).unwrap(), b"hello");
+        assert_eq!(key.decrypt(token.as_bytes(), &mut raw).unwrap(), b"hello");
     }
 
     #[test]
     fn any_change_and_any_other_key_are_refused() {
         let (ours, other) = (Key::from_bytes([1; 32]), Key::from_bytes([2; 32]));
         let (mut raw, mut token) = (Vec::new(), Vec::new());
-        ours.seal(&[5; 33], 7, [9; 16], &mut raw, &mut token);
-        assert_eq!(other.open(&token, &mut raw), Err(SealError::Mac));
+        ours.encrypt(&[5; 33], 7, [9; 16], &mut raw, &mut token);
+        assert_eq!(other.decrypt(&token, &mut raw), Err(TokenError::Mac));
         for at in 0..token.len() {
             let mut damaged = token.clone();
             damaged[at] = if damaged[at] == b'A' { b'B' } else { b'A' };
-            assert!(ours.open(&damaged, &mut raw).is_err(), "{at}");
-            assert!(ours.open(&token[..at], &mut raw).is_err(), "{at}");
+            assert!(ours.decrypt(&damaged, &mut raw).is_err(), "{at}");
+            assert!(ours.decrypt(&token[..at], &mut raw).is_err(), "{at}");
         }
-        assert_eq!(ours.open(&token, &mut raw).unwrap(), [5; 33]);
-        assert_eq!(ours.open(b"\x78\x5e", &mut raw), Err(SealError::NotToken));
+        assert_eq!(ours.decrypt(&token, &mut raw).unwrap(), [5; 33]);
+        assert_eq!(
+            ours.decrypt(b"\x78\x5e", &mut raw),
+            Err(TokenError::NotToken)
+        );
         assert!(ours.same_as(&ours.clone()) && !ours.same_as(&other));
     }
 

@@ -12,7 +12,7 @@ use serde::de::Visitor;
 use serde_json_core::de::{Deserializer, Error as JsonError};
 
 use super::appliance::{self, RawAppliance};
-use super::error::{ConfigError, Place, Said};
+use super::error::{ConfigError, Located, Place};
 use super::http::{self, RawHttp};
 use super::level;
 use super::placement::RawPlacement;
@@ -26,9 +26,9 @@ use crate::secret::Secret;
 const ESCAPED_BYTES_MAX: usize = 4096;
 
 /// What our file says.
-pub struct Own {
+pub struct JsonConfig {
     /// `data_dir` for all clusters.
-    pub data_dir: Option<Said<String>>,
+    pub data_dir: Option<Located<String>>,
     /// `log.level`
     pub level: Option<LevelFilter>,
     /// `http`
@@ -194,7 +194,7 @@ impl<'de> Deserialize<'de> for Zones {
 }
 
 /// Reads and understands a file's text.
-pub fn read(text: &str, place: &Place) -> Result<Own, ConfigError> {
+pub fn read(text: &str, place: &Place) -> Result<JsonConfig, ConfigError> {
     let text = &*with_pairs_joined(text);
     let file = parse(text.as_bytes()).map_err(|fault| explain(text, fault, place))?;
     let clusters = file.clusters.unwrap_or_default();
@@ -228,7 +228,7 @@ pub fn read(text: &str, place: &Place) -> Result<Own, ConfigError> {
         .and_then(|log| said(log.level, &place.key("log"), "level"))
         .map(|said| level::level(&said))
         .transpose()?;
-    Ok(Own {
+    Ok(JsonConfig {
         data_dir: said(file.data_dir, place, "data_dir"),
         level,
         http: file.http.unwrap_or_default().raw(&place.key("http")),
@@ -306,7 +306,7 @@ impl Cluster {
         // An empty password is no secret, and in our file a slip.
         let password = match self.password {
             None => None,
-            Some(text) => Some(Said {
+            Some(text) => Some(Located {
                 value: Secret::new(&text).ok_or_else(|| ConfigError::Invalid {
                     place: at("password"),
                     value: None,
@@ -388,9 +388,9 @@ impl Http {
     }
 }
 
-fn said<T>(value: Option<T>, place: &Place, key: &str) -> Option<Said<T>> {
+fn said<T>(value: Option<T>, place: &Place, key: &str) -> Option<Located<T>> {
     let place = || place.key(key);
-    value.map(|value| Said {
+    value.map(|value| Located {
         value,
         place: place(),
     })

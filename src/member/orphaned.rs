@@ -28,7 +28,7 @@ impl Member {
                 .borrow()
                 .have_all_forgotten(&self.others())
         {
-            self.estrange();
+            self.withdraw_as_orphaned();
         }
         self.teach_waiting();
     }
@@ -70,26 +70,26 @@ impl Member {
     }
 
     /// Takes no part from now on, durably.
-    fn estrange(&self) {
+    fn withdraw_as_orphaned(&self) {
         // S7: one that is no voter has nothing to withhold, and must not come back as
         // one.
         if self.standing() != Standing::Voter {
             return;
         }
         // Should the disk fail, the next start finds the same again.
-        self.stand(Standing::Estranged);
-        self.report_estrangement();
-        self.report(RebuildReason::Estranged);
+        self.stand(Standing::Orphaned);
+        self.report_being_orphaned();
+        self.report(RebuildReason::Orphaned);
     }
 
     /// Says what the operator has to decide.
-    fn report_estrangement(&self) {
+    fn report_being_orphaned(&self) {
         let committed = self.replica.borrow().log.commit();
         log::error!(
-            "{}: ESTRANGED: this witness holds {committed} committed entries, and all other \
+            "{}: ORPHANED: this witness holds {committed} committed entries, and all other \
              members have forgotten them. It does not vote any more, and keeps them to itself. {}",
             self.name,
-            self.remedy(Reason::Estranged)
+            self.remedy(Reason::Orphaned)
         );
     }
 }
