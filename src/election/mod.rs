@@ -12,7 +12,8 @@
 //! * [`past`]: whether our log is from a past that the group has left (S13);
 //! * [`terms`]: which term is believed, and when a leader counts as there;
 //! * [`pre_vote`]: what the others say of a leader that we do not hear;
-//! * [`candidacy`]: whether to stand for election;
+//! * [`election_timer`]: when to stand for election;
+//! * [`candidacy`]: whether to;
 //! * [`leaders`]: who leads, by what was heard;
 //! * [`joining`]: how we get into the group (S17);
 //! * [`auto_vote`]: whether the group needs our vote, and how it is withdrawn;
@@ -23,6 +24,7 @@
 pub mod applying;
 pub mod auto_vote;
 pub mod candidacy;
+pub mod election_timer;
 pub mod eligibility;
 pub mod hand_over;
 pub mod joining;
@@ -40,6 +42,7 @@ mod testing;
 use std::cell::RefCell;
 
 use auto_vote::AutoVote;
+use election_timer::ElectionTimer;
 use eligibility::Eligibility;
 use joining::Joining;
 use leaders::Leaders;
@@ -57,6 +60,8 @@ pub struct Elector {
     pub peers: RefCell<PeerTable>,
     /// Who leads.
     pub leaders: RefCell<Leaders>,
+    /// When to stand for election.
+    pub timer: RefCell<ElectionTimer>,
     /// What others say of a leader that we do not hear.
     pub pre_vote: RefCell<PreVote>,
     /// How far we are with getting into the group.
@@ -67,11 +72,12 @@ pub struct Elector {
     pub restoring: RefCell<Restoring>,
 }
 
-impl Default for Elector {
+impl Elector {
     /// That of a voter which has heard of nobody yet.
-    fn default() -> Self {
+    pub fn new(timer: ElectionTimer) -> Self {
         Self {
             eligibility: RefCell::new(Eligibility::voter()),
+            timer: RefCell::new(timer),
             peers: RefCell::default(),
             leaders: RefCell::default(),
             pre_vote: RefCell::default(),

@@ -89,7 +89,7 @@ impl Member {
             let result = match futures_lite::future::poll_once(&mut done).await {
                 Some(result) => result,
                 None => {
-                    let _hold = self.clock.hold();
+                    let _hold = self.hold_timer();
                     done.await
                 }
             };

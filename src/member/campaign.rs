@@ -16,9 +16,6 @@ use crate::raft::engine::{Engine, Stopped};
 use crate::reactor::{self, Instant, Timer};
 use crate::wire::utility::StatusReply;
 
-/// When to look again at a deadline that has passed while the clock was held.
-const HELD_AGAIN: Duration = Duration::from_millis(20);
-
 impl Member {
     pub(super) async fn campaign_when_due(self: Rc<Self>) {
         loop {
@@ -27,16 +24,17 @@ impl Member {
             // takes longer would have us stand again before anybody was asked.
             if self.replica.borrow().vote_pending.is_some() {
                 changed.await;
-                self.clock.restart();
+                self.restart_timer();
                 continue;
             }
-            if self.clock.is_due() {
+            let now = Instant::now();
+            if self.elector.timer.borrow().is_due(now) {
                 self.campaign().await;
                 continue;
             }
-            let deadline = self.clock.deadline().max(Instant::now() + HELD_AGAIN);
+            let again = self.elector.timer.borrow().look_again(now);
             let timer = async {
-                Timer::at(deadline).await;
+                Timer::at(again).await;
             };
             if self.leadership.borrow().is_some() {
                 changed.await;
@@ -48,16 +46,16 @@ impl Member {
 
     /// Campaigns, unless something speaks against it.
     async fn campaign(self: &Rc<Self>) {
-        let urged = self.clock.take_urge();
-        self.clock.restart();
+        let urged = self.elector.timer.borrow_mut().take_urge();
+        self.restart_timer();
         if !self.may_campaign() {
             return;
         }
         if !urged {
-            let deadline = self.clock.deadline();
+            let deadline = self.deadline();
             let led = self.is_led_elsewhere().await;
             // Meanwhile a leader may have been heard of, or a vote given.
-            if led || self.clock.deadline() != deadline || !self.may_campaign() {
+            if led || self.deadline() != deadline || !self.may_campaign() {
                 return;
             }
         }
@@ -174,7 +172,8 @@ impl Member {
     /// From one pre-vote to the end of the next, at most.
     fn recent(&self) -> Duration {
         let pre_vote = limits::PRE_VOTE_TIME_MAX;
-        self.clock.longest().saturating_add(pre_vote)
+        let longest = self.elector.timer.borrow().longest();
+        longest.saturating_add(pre_vote)
     }
 
     /// Adopts the greatest term that a peer has shown. PySyncObj does so at

@@ -117,7 +117,7 @@ impl Member {
 
     /// A leader was heard of.
     fn contact(&self, peer: &Address, term: Term) {
-        self.clock.restart();
+        self.restart_timer();
         self.elector.pre_vote.borrow_mut().end();
         if self.has_voice() {
             self.elector.joining.borrow_mut().followed();
@@ -316,7 +316,7 @@ impl Member {
             return;
         }
         let Some(engine) = self.engine() else { return };
-        let _hold = self.clock.hold();
+        let _hold = self.hold_timer();
         let answer = append.answer;
         let target = (!append.entries.is_empty()).then(|| append.end());
         let mut done = Box::pin(engine.append(peer, append));
@@ -413,7 +413,7 @@ impl Member {
                     let (name, last) = (&self.name, install.last);
                     log::info!("{name}: installing a snapshot of {peer}, up to {last}{times}");
                 }
-                let _hold = self.clock.hold();
+                let _hold = self.hold_timer();
                 let done = engine.install(peer, install, state).await;
                 self.answer(
                     peer,

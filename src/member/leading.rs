@@ -147,7 +147,7 @@ impl Member {
             let peer = Peer::Member(address.clone());
             link.unanswered |= leadership.leader.unanswered(&peer) > 0;
         }
-        self.clock.restart();
+        self.restart_timer();
         self.notify();
     }
 

@@ -5,8 +5,8 @@
 //! stand, `links::follower` and `links::leader` translate, `kv` applies. Here it is
 //! said when each is asked:
 //!
-//! * [`clock`]: when to campaign;
-//! * [`campaign`]: whether to;
+//! * `timer`: the election timer, its instants and what it draws;
+//! * [`campaign`]: standing for election when that is due;
 //! * [`standing`]: what the peers' `status` says (S13);
 //! * [`recovery`]: feeds `eligibility` and carries out what it decides (S7);
 //! * [`joining`]: how we become a member (S17);
@@ -44,7 +44,6 @@ mod answers;
 pub mod assembly;
 mod auto_vote;
 pub mod campaign;
-pub mod clock;
 pub mod concerns;
 pub mod condition;
 pub mod error;
@@ -73,6 +72,7 @@ pub mod self_addr;
 pub mod silence;
 pub mod sockets;
 pub mod standing;
+mod timer;
 pub mod utility;
 mod voting;
 pub mod withdrawn;
@@ -82,7 +82,6 @@ use std::rc::Rc;
 
 use event_listener::{Event, EventListener};
 
-use self::clock::ElectionClock;
 use self::leading::Leadership;
 use self::liveness::Pulse;
 use self::parts::{Counts, Forwarded, Machinery, Newcomers, Servers, Sockets};
@@ -117,7 +116,6 @@ pub struct Member {
     changed: Rc<Event>,
     /// What openraft waits for: answers, votes, terms of peers.
     peers_changed: Event,
-    clock: ElectionClock,
     /// What it decides by.
     elector: Elector,
     sockets: Sockets,

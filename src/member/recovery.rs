@@ -270,7 +270,7 @@ impl Member {
         // Should the disk fail, the next start is recovering again, which is safe.
         self.replica.borrow_mut().arrival = Default::default();
         self.stand(Standing::Voter);
-        self.clock.restart();
+        self.restart_timer();
         self.notify();
     }
 

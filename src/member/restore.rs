@@ -58,7 +58,7 @@ impl Member {
                     "{name}: {peer} cannot apply the log that it holds, and no leader restores it: \
                      standing for election to do so"
                 );
-                self.clock.insist();
+                self.elector.timer.borrow_mut().insist();
                 self.notify();
             }
             Some(Step::Unseat { leader, by }) => {

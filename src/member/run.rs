@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use event_listener::Event;
 
-use super::clock::ElectionClock;
 use super::error::StartError;
 use super::liveness::Pulse;
 use super::parts::{Counts, Forwarded, Machinery, Newcomers, Servers, Sockets};
-use super::{Member, RebuildReason};
+use super::{Member, RebuildReason, timer};
 use crate::config::{ClusterConfig, Election};
 use crate::disk::{Condition, Recovered, Standing, Worker};
 use crate::election::Elector;
@@ -57,7 +56,7 @@ impl Member {
             pulse: Rc::new(Pulse::new(name.clone())),
             name,
             me,
-            clock: ElectionClock::new(election_timeout(&config)),
+            elector: Elector::new(timer::begin(election_timeouts(&config))),
             config,
             keys: RefCell::new(keys.into_iter().take(limits::PASSWORDS_MAX).collect()),
             worker: worker.clone(),
@@ -66,7 +65,6 @@ impl Member {
             leadership: RefCell::default(),
             peers_changed: Event::new(),
             accepted: Cell::new(Instant::now()),
-            elector: Elector::default(),
             sockets: Sockets::default(),
             machinery: Machinery::default(),
             newcomers: Newcomers::default(),
@@ -105,7 +103,7 @@ impl Member {
             .await
             .map_err(StartError::Engine)?;
         *self.machinery.engine.borrow_mut() = Some(Rc::new(engine));
-        self.clock.restart();
+        self.restart_timer();
         self.notify();
         Ok(())
     }
@@ -318,7 +316,7 @@ pub(super) fn configured_members(config: &ClusterConfig) -> Members {
 }
 
 /// What the time without a leader is drawn from.
-fn election_timeout(config: &ClusterConfig) -> RangeInclusive<Duration> {
+fn election_timeouts(config: &ClusterConfig) -> RangeInclusive<Duration> {
     let factor = match config.election {
         Election::Reluctant => 3,
         Election::Equal => 1,

@@ -166,7 +166,9 @@ impl Member {
         {
             // It has restarted, and our last term would win over what it
             // commits from now on: it shall have found its leader first (S13).
-            self.clock.defer(limits::FORGETFUL_PEER_TIME);
+            let now = Instant::now();
+            let mut timer = self.elector.timer.borrow_mut();
+            timer.defer(limits::FORGETFUL_PEER_TIME, now);
         }
         self.note_lack(peer, status);
         self.notify();

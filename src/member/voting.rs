@@ -73,7 +73,7 @@ impl Member {
                 // H23: Python counts each answer, so there is only one.
                 if term > self.machinery.voted.get() {
                     self.machinery.voted.set(term);
-                    self.clock.restart();
+                    self.restart_timer();
                     connection.send(&Message::ResponseVote { term });
                     if let Some(times) = self.counts.tallies.count_of_member("vote") {
                         let name = &self.name;
@@ -100,7 +100,7 @@ impl Member {
                 let name = &self.name;
                 log::info!("{name}: {peer} hands leadership over to us{times}");
             }
-            self.clock.urge();
+            self.elector.timer.borrow_mut().urge(Instant::now());
             self.notify();
         }
     }

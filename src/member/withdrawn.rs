@@ -196,7 +196,7 @@ impl Member {
             "{}: {peer} {holds} that is committed here: this witness takes part again",
             self.name
         );
-        self.clock.restart();
+        self.restart_timer();
         self.notify();
     }
 

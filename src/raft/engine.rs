@@ -80,8 +80,8 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
 fn config(name: &str) -> Config {
     Config {
         cluster_name: name.into(),
-        // E5: ticks cost as much as all else together. The member's clock
-        // starts elections and heartbeats; these only bound what openraft waits
+        // E5: ticks cost as much as all else together. The member's
+        // timers start elections and heartbeats; these only bound what openraft waits
         // for, and how long its quorum's word holds (PySyncObj's 30 s).
         enable_tick: false,
         heartbeat_interval: 3_000,
