@@ -542,7 +542,7 @@ pub const GONE_SERVER_TIME: Duration = Duration::from_secs(3600);
 /// replica before the answer to "would a failover work?" is a plain no.
 pub const FAILED_OVER_TIME: Duration = Duration::from_secs(300);
 
-/// How long it is shown that somebody sent what cannot be read while a member is
+/// How long it is shown that somebody sent an unreadable message while a member is
 /// not connected.
 pub const UNREADABLE_NEWS_TIME: Duration = Duration::from_secs(60);
 

@@ -88,6 +88,44 @@ fn what_decides_touches_nothing() {
     assert!(seen > 5, "too few files: {seen}");
 }
 
+/// The calls of the log's macros in a file: from the macro's name to its last parenthesis.
+fn log_calls(text: &str) -> Vec<&str> {
+    let mut calls = Vec::new();
+    for level in ["error!(", "warn!(", "info!(", "debug!(", "trace!("] {
+        for (at, macro_name) in text.match_indices(&format!("log::{level}")) {
+            let (mut depth, mut quoted, mut escaped) = (0, false, false);
+            let end = text[at + macro_name.len()..].find(|c| {
+                match (quoted, escaped, c) {
+                    (true, true, _) => escaped = false,
+                    (true, false, '\\') => escaped = true,
+                    (_, _, '"') => quoted = !quoted,
+                    (false, _, '(') => depth += 1,
+                    (false, _, ')') => depth -= 1,
+                    _ => {}
+                }
+                depth < 0
+            });
+            let end = at + macro_name.len() + end.unwrap();
+            calls.push(&text[at..end]);
+        }
+    }
+    calls
+}
+
+/// `grep` with a part of a line of the log finds who wrote it.
+#[test]
+fn a_log_message_is_one_literal_on_one_line() {
+    let mut seen = 0;
+    for path in files("src").iter().filter(|path| path.ends_with(".rs")) {
+        let text = read(path);
+        for call in log_calls(&text) {
+            assert!(!call.contains("\\\n"), "{path}: {call}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 100, "{seen} calls seen");
+}
+
 /// Whether a word names a rule: `S7`, `H30`.
 fn is_rule(word: &str) -> bool {
     let number = word.strip_prefix(['S', 'H', 'E']);

@@ -57,8 +57,7 @@ fn introduce(config: &Config) {
         cluster.data_dir.display()
     );
     log::info!(
-        "a Patroni node joins it with, in its YAML:  raft: {{data_dir: ..., self_addr: \
-         127.0.0.1:2223, partner_addrs: ['{}']}}",
+        "a Patroni node joins it with, in its YAML:  raft: {{data_dir: ..., self_addr: 127.0.0.1:2223, partner_addrs: ['{}']}}",
         cluster.self_addr
     );
 }

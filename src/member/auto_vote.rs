@@ -128,8 +128,7 @@ impl Member {
             }
             Step::StepDown => {
                 log::info!(
-                    "{}: no vote of this witness is wanted, and no data node takes leadership \
-                     over; it stops leading",
+                    "{}: no vote of this witness is wanted, and no data node takes leadership over; it stops leading",
                     self.name
                 );
                 self.report(RebuildReason::VoteWithheld);
@@ -137,8 +136,7 @@ impl Member {
             Step::AskRemoval => {
                 let data = self.elector.auto_vote.borrow().unwanted();
                 log::info!(
-                    "{}: no vote of this witness is wanted beside {} data nodes; asking {leader} to \
-                     remove it",
+                    "{}: no vote of this witness is wanted beside {} data nodes; asking {leader} to remove it",
                     self.name,
                     data.unwrap_or_default()
                 );
@@ -268,8 +266,7 @@ impl Member {
         };
         if let Some(times) = self.counts.tallies.count_of_member("not withdrawn") {
             log::warn!(
-                "{}: no vote of this witness is wanted, and it is not withdrawn yet: {obstacle}. \
-                 {}{times}",
+                "{}: no vote of this witness is wanted, and it is not withdrawn yet: {obstacle}. {}{times}",
                 self.name,
                 obstacle.remedy(&self.config.commands)
             );

@@ -64,8 +64,8 @@ impl Member {
         if let Some(times) = self.counts.tallies.count_of_member("campaign") {
             let name = &self.name;
             match urged {
-                true => log::info!("{name}: asking for votes without waiting{times}"),
-                false => log::info!("{name}: no leader is heard of; asking for votes{times}"),
+                true => log::info!("{name}: starting an election without waiting{times}"),
+                false => log::info!("{name}: no leader heard; starting an election{times}"),
             }
         }
         self.elector.leaders.borrow_mut().lost();

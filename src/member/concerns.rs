@@ -72,7 +72,7 @@ impl Member {
     }
 
     /// The members without a link whose last connection was not understood, and why;
-    /// and whoever sent what cannot be read meanwhile.
+    /// and whoever sent an unreadable message meanwhile.
     fn mismatched(&self) -> Vec<String> {
         let links = self.sockets.links.borrow();
         let refused = links.iter().filter_map(|(peer, link)| {

@@ -201,8 +201,7 @@ impl Member {
         {
             let ours = self.replica.borrow().vote.node.clone();
             log::error!(
-                "{}: {peer} and {ours} both lead term {term}: a member voted twice; \
-                 ignoring {peer}{times}",
+                "{}: {peer} and {ours} both lead term {term}: a member voted twice; ignoring {peer}{times}",
                 self.name
             );
         }

@@ -137,7 +137,7 @@ impl Member {
             return;
         };
         log::info!(
-            "{}: this witness does not lead any more, term {}",
+            "{}: this witness no longer leads, term {}",
             self.name,
             leadership.term
         );

@@ -86,8 +86,7 @@ impl Member {
     fn report_being_orphaned(&self) {
         let committed = self.replica.borrow().log.commit();
         log::error!(
-            "{}: ORPHANED: this witness holds {committed} committed entries, and all other \
-             members have forgotten them. It does not vote any more, and keeps them to itself. {}",
+            "{}: ORPHANED: this witness holds {committed} committed entries, and all other members have forgotten them. It no longer votes, and keeps them to itself. {}",
             self.name,
             self.remedy(Reason::Orphaned)
         );

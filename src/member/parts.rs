@@ -94,7 +94,7 @@ pub(super) struct Counts {
     /// Appends that the engine did not accept.
     pub(super) refused_appends: Cell<u64>,
     pub(super) refused_connections: Cell<u64>,
-    /// Connections that sent what cannot be read.
+    /// Connections that sent an unreadable message.
     pub(super) unreadable: Cell<u64>,
     /// Who did so last, and when.
     pub(super) last_unreadable: Cell<Option<(IpAddr, Instant)>>,

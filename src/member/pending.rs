@@ -158,7 +158,7 @@ impl Member {
         self.counts.unreadable.set(count);
         if let Some(times) = self.counts.tallies.count("unreadable") {
             log::warn!(
-                "{}: {from} sent what cannot be read: {error}; password mismatch?{times}",
+                "{}: {from} sent an unreadable message: {error}; password mismatch?{times}",
                 self.name,
             );
         }

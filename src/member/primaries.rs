@@ -216,8 +216,7 @@ impl Member {
                     format!(" {} s before", ago.as_secs())
                 });
                 log::warn!(
-                    "{cluster}: PostgreSQL {scope}: {} is the primary now, after {}, whose leader \
-                     key {how}{ago}",
+                    "{cluster}: PostgreSQL {scope}: {} is the primary now, after {}, whose leader key {how}{ago}",
                     shown(to),
                     shown(from)
                 );

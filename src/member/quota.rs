@@ -59,13 +59,11 @@ impl Member {
         match fill {
             Fill::Usual => log::info!("{}: the store takes {bytes} bytes again", self.name),
             Fill::Large => log::warn!(
-                "{}: the store takes {bytes} bytes, far more than Patroni writes: beyond \
-                 {KV_BYTES_QUOTA_EXPIRING} this witness votes for nobody",
+                "{}: the store takes {bytes} bytes, far more than Patroni writes: beyond {KV_BYTES_QUOTA_EXPIRING} this witness votes for nobody",
                 self.name
             ),
             Fill::BeyondQuota => log::error!(
-                "{}: the store takes {bytes} bytes, more than its quota of {KV_BYTES_QUOTA_EXPIRING}: this \
-                 witness votes for nobody until what Patroni did not write is deleted",
+                "{}: the store takes {bytes} bytes, more than its quota of {KV_BYTES_QUOTA_EXPIRING}: this witness votes for nobody until what Patroni did not write is deleted",
                 self.name
             ),
         }
@@ -92,8 +90,7 @@ impl Member {
         if reset {
             quota.asked = Some(now);
             log::error!(
-                "{}: the store and what waits for it take more than {KV_BYTES_MAX} bytes: nothing \
-                 more is stored until a snapshot of the leader's brings a smaller one",
+                "{}: the store and what waits for it take more than {KV_BYTES_MAX} bytes: nothing more is stored until a snapshot of the leader's brings a smaller one",
                 self.name
             );
         }

@@ -85,8 +85,7 @@ impl Member {
                 crate::disk::set_aside_of(&self.worker, &self.config.data_dir, "stale-past")?;
             *stale = false;
             log::error!(
-                "{}: our log is from a past that the cluster has left; it is kept in {}, and \
-                 this witness starts anew",
+                "{}: our log belongs to a history that the cluster has replaced; keeping it in {} and starting empty",
                 self.name,
                 folder.display()
             );

@@ -95,8 +95,7 @@ impl Member {
         self.replica.borrow_mut().log = Log::initial(members);
         self.save_initial().await?;
         log::info!(
-            "{}: no state in {}: no vote until the cluster has proven to be new, or that it does \
-             not need this witness's word",
+            "{}: no state in {}: no vote until the cluster has proven to be new, or that it does not need this witness's word",
             self.name,
             self.config.data_dir.display()
         );
@@ -256,8 +255,7 @@ impl Member {
         self.elector.eligibility.borrow_mut().become_voter();
         match proof {
             Proof::NewCluster { refused, .. } if !refused.is_empty() => log::warn!(
-                "{}: this witness is a voter now: {proof}. If it replaces one that was lost, \
-                 bootstrap should be join",
+                "{}: this witness is a voter now: {proof}. If it replaces one that was lost, bootstrap should be join",
                 self.name
             ),
             _ => log::info!("{}: this witness is a voter now: {proof}", self.name),

@@ -55,16 +55,14 @@ impl Member {
             }
             Some(Step::Campaign(peer)) => {
                 log::warn!(
-                    "{name}: {peer} cannot apply the log that it holds, and no leader restores it: \
-                     standing for election to do so"
+                    "{name}: {peer} cannot apply the log that it holds, and no leader restores it: standing for election to do so"
                 );
                 self.elector.timer.borrow_mut().insist();
                 self.notify();
             }
             Some(Step::Unseat { leader, by }) => {
                 log::warn!(
-                    "{name}: {leader} leads and cannot apply the log that it holds: letting {by} \
-                     stand for election"
+                    "{name}: {leader} leads and cannot apply the log that it holds: letting {by} stand for election"
                 );
                 self.show_later_term(by);
             }

@@ -156,7 +156,7 @@ impl Member {
             if let Some(member) = member.upgrade() {
                 let is_old = |key: &Arc<Key>| old.iter().any(|old| Arc::ptr_eq(old, key));
                 member.keys.borrow_mut().retain(|key| !is_old(key));
-                log::info!("{}: the old password is not accepted any more", member.name);
+                log::info!("{}: the old password is no longer accepted", member.name);
             }
         })
         .detach();
@@ -282,12 +282,10 @@ pub(super) fn report_condition(name: &str, recovered: &Recovered) {
             folder.display()
         ),
         Condition::TornTail { bytes } => log::info!(
-            "{name}: the last {bytes} bytes of the log were not written whole, as a power cut \
-             leaves them; they were never acknowledged"
+            "{name}: the last {bytes} bytes of the log were not written whole, as a power cut leaves them; they were never acknowledged"
         ),
         Condition::Damaged { what, set_aside } => log::error!(
-            "{name}: the state on disk cannot be used: {what}. It is kept in {}; this witness starts \
-             without it and does not vote until that is safe",
+            "{name}: the state on disk cannot be used: {what}. It is kept in {}; this witness starts without it and does not vote until that is safe",
             set_aside.display()
         ),
     }

@@ -61,12 +61,10 @@ impl Member {
                 log::info!("{name}: self_addr {me} is an address of this machine again");
             }
             (Some(Whereabouts::Here), Whereabouts::Elsewhere(ip)) => log::warn!(
-                "{name}: self_addr {me} is no address of this machine any more ({ip}): did it \
-                 get another one? The data nodes look for this witness there"
+                "{name}: self_addr {me} is no longer an address of this machine ({ip}): did it get another one? The data nodes look for this witness there"
             ),
             (_, Whereabouts::Elsewhere(ip)) => log::info!(
-                "{name}: self_addr {me} is no address of this machine ({ip}), which is well if \
-                 it is translated on the way here"
+                "{name}: self_addr {me} is no address of this machine ({ip}), which is well if it is translated on the way here"
             ),
             (_, Whereabouts::Nowhere) => log::warn!(
                 "{name}: self_addr {me} has no address: the name cannot be resolved here"

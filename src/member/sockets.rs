@@ -292,7 +292,7 @@ impl Member {
         let me = &self.me;
         let likely = match why {
             Closed::Unreadable(error) => {
-                format!("it sent what cannot be read: {error}; password mismatch?")
+                format!("it sent an unreadable message: {error}; password mismatch?")
             }
             _ => format!(
                 "it closes every connection at once: password mismatch, or {me} is not among its \

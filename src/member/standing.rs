@@ -113,8 +113,7 @@ impl Member {
         let news = self.elector.peers.borrow_mut().answered_by(asked, other);
         if let Some(count) = news.filter(|count| count.is_power_of_two()) {
             log::error!(
-                "{}: {asked} is answered by {who}: what it says does not count. Check where that \
-                 address leads from here, and self_addr there ({count} so far)",
+                "{}: {asked} is answered by {who}: what it says does not count. Check where that address leads from here, and self_addr there ({count} so far)",
                 self.name
             );
         }

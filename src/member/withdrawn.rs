@@ -54,8 +54,7 @@ impl Member {
                 false => format!("leads with entry {theirs} in its place"),
             };
             log::error!(
-                "{}: DIVERGED: entry {ours} is committed here, but {peer} {but}. This witness does \
-                 not vote any more. {}",
+                "{}: DIVERGED: entry {ours} is committed here, but {peer} {but}. This witness no longer votes. {}",
                 self.name,
                 self.remedy(Reason::Diverged)
             );

@@ -213,7 +213,7 @@ const CLUSTER: &[(&str, &str, &str, OfCluster)] = &[
     (
         "pg_witness_unreadable_connections",
         "counter",
-        "Connections that sent what cannot be read, such as with another password.",
+        "Connections that sent an unreadable message, such as with another password.",
         |c| c.raft.counters.unreadable_connections.to_string(),
     ),
     (

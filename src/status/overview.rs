@@ -122,7 +122,7 @@ pub struct Counters {
     pub keys_expired: u64,
     /// Connections refused, for there were too many or their network may not.
     pub refused_connections: u64,
-    /// Connections that sent what cannot be read.
+    /// Connections that sent an unreadable message.
     pub unreadable_connections: u64,
     /// Appends that the engine refused.
     pub refused_appends: u64,

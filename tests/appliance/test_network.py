@@ -90,7 +90,7 @@ def test_addresses_of_servers_and_a_link_that_goes_and_comes(wired):
     witness.await_line("No link on the network interface", times=2)
     witness.monitor("set_link net on")
     witness.await_line("the address is 10.78.0.10/24")
-    witness.await_line(f"self_addr {witness.address} is no address of this machine any more")
+    witness.await_line(f"self_addr {witness.address} is no longer an address of this machine")
     await_that(lambda: page_at(witness, "10.78.0.10"), BOOT_LIMIT_S, witness.output)
     assert not page_at(witness, Wire.guest)
     servers.end()

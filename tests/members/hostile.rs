@@ -105,7 +105,7 @@ fn bytes_that_are_no_hello() {
             let _ = stream.shutdown(std::net::Shutdown::Write);
             closed(&mut stream).await;
         }
-        let lines = witness.logged("cannot be read").len();
+        let lines = witness.logged("unreadable message").len();
         assert!((1..=7).contains(&lines), "{lines} lines");
         assert_eq!(a.links.get(), links);
         lives(&witness, &a).await;

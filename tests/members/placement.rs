@@ -100,7 +100,7 @@ fn one_that_never_votes_acknowledges_and_keeps_still() {
             assert!(!campaigns(&leader.drain()) && !campaigns(&other.drain()));
         })
         .await;
-        assert_eq!(witness.logged("asking for votes"), [""; 0]);
+        assert_eq!(witness.logged("no leader heard; starting"), [""; 0]);
         assert_eq!(
             witness
                 .logged("configured never to vote, but is a member")

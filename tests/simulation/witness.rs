@@ -180,7 +180,7 @@ impl Node for Witness {
             let openings = [
                 "state found",
                 "no state in",
-                "our log is from a past",
+                "our log belongs to a history",
                 "the state on disk",
             ];
             openings.iter().any(|opening| told.starts_with(opening))

@@ -69,7 +69,7 @@ def _by_its_log(stereo, heard):
     log = stereo.witness.log
     expired = said(log, r"^key expired: \S+/leader$", heard)[:1]
     until = expired[0].time if expired else float("inf")
-    elections = said(log, r"^voted for |leads, term |^no vote for |asking for votes|any more, term ", heard)
+    elections = said(log, r"^voted for |leads, term |^no vote for |heard; starting an election|no longer leads, term ", heard)
     told = [line for line in elections if line.time <= until] + expired
     return [(line.time - stereo.witness.program.clock_ahead_s, "witness", _with_names(stereo, line.text))
             for line in told]
