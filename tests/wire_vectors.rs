@@ -292,7 +292,7 @@ fn dcs_commands() {
             let ours = match call.function.as_int() {
                 Some(command::SET) => command::set(key, &call.args[1], &kwargs),
                 Some(command::DELETE) => command::delete(key, &kwargs),
-                Some(command::EXPIRE) => command::expire(key, &call.args[1]),
+                Some(command::EXPIRE) => command::expire(&call.args[0], &call.args[1]),
                 other => panic!("function {other:?}"),
             };
             assert_eq!(repr(&pickle::decode(&ours[1..]).unwrap()), meaning);

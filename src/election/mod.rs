@@ -17,6 +17,7 @@
 //! * [`leaders`]: who leads, by what was heard;
 //! * [`joining`]: how we get into the group (S17);
 //! * [`auto_vote`]: whether the group needs our vote, and how it is withdrawn;
+//! * [`expiry`]: which expiries a leader proposes (S8);
 //! * [`hand_over`]: when leadership is given back;
 //! * [`restoring`]: members that cannot apply what they hold, and how they are restored;
 //! * [`lack`], [`applying`]: what a record of a peer is made of.
@@ -26,6 +27,7 @@ pub mod auto_vote;
 pub mod candidacy;
 pub mod election_timer;
 pub mod eligibility;
+pub mod expiry;
 pub mod hand_over;
 pub mod joining;
 pub mod lack;

@@ -46,9 +46,6 @@ pub(super) struct Age {
     is_true: bool,
     /// How long it lives; `None`: for ever.
     lifetime: Option<Duration>,
-    /// Its expiry is proposed and neither applied nor given up (Patroni's
-    /// "limb").
-    pub proposed: bool,
 }
 
 impl Age {
@@ -58,7 +55,6 @@ impl Age {
             since,
             is_true,
             lifetime: lifetime(stored),
-            proposed: false,
         }
     }
 

@@ -23,4 +23,4 @@ mod table;
 pub use call::{Call, call_of};
 pub use poison::Poison;
 pub use speculative::{ProposalError, SpeculativeStore};
-pub use store::{Applied, Change, Life, Store, expire_command};
+pub use store::{Applied, Change, Life, Store, Writing};

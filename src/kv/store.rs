@@ -13,6 +13,7 @@ use super::table::{Place, Table};
 use crate::bugs::{Bug, planted};
 use crate::ids::LogIndex;
 use crate::reactor::Instant;
+use crate::wire::command;
 use crate::wire::value::Value;
 
 /// Patroni's key-value store: what every replica holds after the same entries,
@@ -20,9 +21,8 @@ use crate::wire::value::Value;
 #[derive(Debug, Clone)]
 pub struct Store {
     table: Table<Kept>,
-    /// The keys that will expire and whose expiry is not on its way, by the
-    /// counted time at which they are due.
-    waiting: Waiting,
+    /// The writings that will expire, the next first.
+    expiring: BTreeSet<Writing>,
     clock: CountedClock,
     bytes: u64,
     replaying: bool,
@@ -33,7 +33,15 @@ pub struct Store {
 /// What is in every key under which a server tells of itself.
 const SERVER_KEY_PART: &str = "/members/";
 
-type Waiting = BTreeSet<(Duration, Place)>;
+/// One writing of a key that expires: what is stored now, until it is written anew,
+/// deleted or expired. The same value written again is the same writing. Of one store;
+/// ordered by when it is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Writing {
+    /// The counted time at which it is due. Whoever overwrites a due value is due later.
+    due_at: Duration,
+    place: Place,
+}
 
 /// What is kept beside a stored value.
 #[derive(Debug, Clone)]
@@ -91,14 +99,14 @@ impl Store {
     }
 
     /// The state of a snapshot or checkpoint, in its order. Every value's age
-    /// begins now, no expiry is pending (S8).
+    /// begins now (S8).
     ///
     /// `pairs` are those of one Python dict: hashable keys, each once. Values
     /// are taken as they are, as Python does.
     pub fn load(pairs: impl IntoIterator<Item = (Value, Value)>, now: Instant) -> Self {
         let mut store = Self {
             table: Table::new(),
-            waiting: Waiting::new(),
+            expiring: BTreeSet::new(),
             clock: CountedClock::new(now),
             bytes: 0,
             replaying: true,
@@ -168,19 +176,22 @@ impl Store {
         let found = self.table.find(key);
         let old = found.and_then(|place| Some((place, self.table.at(place)?)));
         // The clients' retries write the same value again; that makes it no
-        // younger, nor an expiry on its way less valid.
+        // younger, and no other writing.
         let age = match old.filter(|(_, old)| same_writing(&old.stored, &stored)) {
             Some((_, old)) => old.beside.age.clone(),
             None => Age::new(&stored, self.clock.at(now), !self.replaying),
         };
         if let Some((place, old)) = old {
             self.bytes -= old.beside.bytes;
-            stop_waiting(&mut self.waiting, place, &old.beside.age);
+            if let Some(old) = writing(place, &old.beside.age) {
+                self.expiring.remove(&old);
+            }
         }
         self.bytes += bytes;
-        let waits = (!age.proposed).then(|| age.due_at()).flatten();
         let place = self.table.put(key, stored, Kept { age, bytes });
-        self.waiting.extend(waits.map(|due_at| (due_at, place)));
+        let row = self.table.at(place);
+        let new = row.and_then(|row| writing(place, &row.beside.age));
+        self.expiring.extend(new);
     }
 
     fn remove(&mut self, places: &[Place]) -> Vec<Value> {
@@ -191,8 +202,9 @@ impl Store {
             };
             let Kept { age, bytes } = row.beside;
             self.bytes -= bytes;
-            self.waiting
-                .remove(&(age.due_at().unwrap_or_default(), *place));
+            if let Some(old) = writing(*place, &age) {
+                self.expiring.remove(&old);
+            }
             self.mark_servers(&row.key);
             keys.push(row.key);
         }
@@ -270,58 +282,40 @@ impl Store {
         self.clock.observe(now);
     }
 
-    /// The keys whose time is over and whose expiry is not proposed yet, with
-    /// their stored values. For a leader, after it has read what waits in its
-    /// sockets (S8).
-    pub fn due(&self, now: Instant) -> impl Iterator<Item = (&Value, &Value)> {
+    /// The writings whose time is over, the first first. For a leader, after it has
+    /// read what waits in its sockets (S8).
+    pub fn due(&self, now: Instant) -> impl Iterator<Item = Writing> {
         let counted = self.clock.at(now);
         let upto = if planted(Bug::WallClockExpiry) {
             Duration::MAX
         } else {
             counted
         };
-        let rows = self.waiting.iter().take_while(move |(at, _)| *at <= upto);
-        rows.filter_map(|(_, place)| self.table.at(*place))
-            .filter(|row| !planted(Bug::WallClockExpiry) || over_by_wall_clock(&row.stored))
-            .map(|row| (&row.key, &row.stored))
+        let expiring = self.expiring.iter().copied();
+        expiring
+            .take_while(move |writing| writing.due_at <= upto)
+            .filter(|writing| {
+                let row = self.table.at(writing.place);
+                !planted(Bug::WallClockExpiry)
+                    || row.is_some_and(|row| over_by_wall_clock(&row.stored))
+            })
     }
 
-    /// When the next key will be due if nothing happens and no tick is late;
-    /// not after `now` if one is. `None` if no key awaits its expiry.
-    pub fn next_due(&self, now: Instant) -> Option<Instant> {
+    /// When the next writing will be due if nothing happens and no tick is late;
+    /// not after `now` if one is. `None` if no key will expire. What `done` is true of
+    /// is passed over.
+    pub fn next_due(&self, now: Instant, done: impl Fn(Writing) -> bool) -> Option<Instant> {
         let counted = self.clock.at(now);
-        let (due_at, _) = self.waiting.first()?;
-        now.checked_add(due_at.saturating_sub(counted))
+        let next = self.expiring.iter().find(|writing| !done(**writing))?;
+        now.checked_add(next.due_at.saturating_sub(counted))
     }
 
-    /// Notes that the expiry of the current value of `key` is on its way into
-    /// the log, so that it is not proposed again.
-    pub fn expiry_proposed(&mut self, key: &Value) {
-        let place = self.table.find(key);
-        if let Some((place, row)) = place.and_then(|at| Some((at, self.table.at_mut(at)?))) {
-            let age = &mut row.beside.age;
-            age.proposed = true;
-            self.waiting
-                .remove(&(age.due_at().unwrap_or_default(), place));
-        }
-    }
-
-    /// Notes that the expiry of `key` did not get into the log. If its value is
-    /// `stored` still, it is due again.
-    pub fn expiry_refused(&mut self, key: &Value, stored: &Value) {
-        let place = self.table.find(key);
-        if let Some((place, row)) = place.and_then(|at| Some((at, self.table.at_mut(at)?)))
-            && same_writing(&row.stored, stored)
-        {
-            wait_again(&mut self.waiting, place, &mut row.beside.age);
-        }
-    }
-
-    /// Forgets every expiry that is on its way: we cease to lead.
-    pub fn forget_expiries(&mut self) {
-        for (place, row) in self.table.rows_mut() {
-            wait_again(&mut self.waiting, place, &mut row.beside.age);
-        }
+    /// The command that expires what was written, as long as that is stored (spec
+    /// 6.5); none if it is stored no more.
+    pub fn expire_command(&self, writing: Writing) -> Option<Arc<[u8]>> {
+        let row = self.expiring.get(&writing).map(|_| writing.place);
+        let row = self.table.at(row?)?;
+        Some(command::expire(&row.key, &row.stored))
     }
 
     /// Keys and values without ages.
@@ -330,22 +324,10 @@ impl Store {
     }
 }
 
-fn stop_waiting(waiting: &mut Waiting, place: Place, age: &Age) {
-    if let Some(due_at) = age.due_at() {
-        waiting.remove(&(due_at, place));
-    }
-}
-
-fn wait_again(waiting: &mut Waiting, place: Place, age: &mut Age) {
-    age.proposed = false;
-    waiting.extend(age.due_at().map(|due_at| (due_at, place)));
-}
-
-/// The object whose pickle, after the byte of a REGULAR command, expires `key`
-/// as long as its writing is that of `stored` (spec 6.5).
-pub fn expire_command(key: &Value, stored: &Value) -> Value {
-    let args = Value::Tuple([key.clone(), stored.clone()].into());
-    Value::Tuple([Value::Int(1), args].into())
+/// The writing at `place`, if it expires.
+fn writing(place: Place, age: &Age) -> Option<Writing> {
+    let due_at = age.due_at()?;
+    Some(Writing { due_at, place })
 }
 
 /// What a value takes besides its text or its items, in bytes. No opcodes of ours

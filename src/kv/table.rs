@@ -48,10 +48,6 @@ impl<T> Table<T> {
         self.rows.iter().map(|(place, row)| (*place, row))
     }
 
-    pub fn rows_mut(&mut self) -> impl Iterator<Item = (Place, &mut Row<T>)> {
-        self.rows.iter_mut().map(|(place, row)| (*place, row))
-    }
-
     pub fn len(&self) -> usize {
         self.rows.len()
     }
@@ -64,10 +60,6 @@ impl<T> Table<T> {
 
     pub fn at(&self, place: Place) -> Option<&Row<T>> {
         self.rows.get(&place)
-    }
-
-    pub fn at_mut(&mut self, place: Place) -> Option<&mut Row<T>> {
-        self.rows.get_mut(&place)
     }
 
     /// Stores; an existing key stays the object that it was, as in Python.

@@ -46,7 +46,10 @@ impl Member {
     /// How long a leader may rest: until a key is due, if that is soon.
     fn until_due(&self) -> Duration {
         let now = Instant::now();
-        let due = self.replica.borrow().store.next_due(now);
+        let leadership = self.leadership.borrow();
+        let expiry = leadership.as_ref().map(|l| l.expiry.borrow());
+        let under_way = |writing| expiry.as_ref().is_some_and(|e| e.is_under_way(writing));
+        let due = self.replica.borrow().store.next_due(now, under_way);
         let rest = due.map_or(HOUSEKEEPING, |due| due.saturating_duration_since(now));
         rest.clamp(HOUSEKEEPING_MIN, HOUSEKEEPING)
     }

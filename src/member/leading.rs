@@ -1,5 +1,5 @@
 //! What we send while we lead: appends, heartbeats and snapshots, as
-//! `links::leader` decides, and the expiry of keys.
+//! `links::leader` decides.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,15 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Member, RebuildReason};
+use crate::election::expiry::Expiry;
 use crate::election::hand_over::{Follower, HandOver};
 use crate::ids::{EntryId, LogIndex, Term};
+use crate::kv::Writing;
 use crate::limits;
 use crate::links::connection::Connection;
 use crate::links::leader::{Action, ConnId, Fence, Leader, LogView, Peer, Timing};
 use crate::raft::log::Log;
 use crate::raft::proposals::Proposals;
 use crate::reactor::Instant;
-use crate::wire::Value;
 use crate::wire::message::{
     Append, AppendBody, AppendEntries, Message, NextNodeIdx, SnapshotChunk,
 };
@@ -32,9 +33,9 @@ pub struct Leadership {
     /// What is on its way into the log. Shared with the proposals under way,
     /// which may outlive the leadership.
     pub proposals: Rc<RefCell<Proposals>>,
+    /// Which expiries are under way. Shared as the proposals are.
+    pub expiry: Rc<RefCell<Expiry<Writing>>>,
     renewed: Instant,
-    /// When expiries were last proposed.
-    expired: Option<Instant>,
     snapshots: BTreeMap<Peer, Arc<[u8]>>,
     hand_over: HandOver,
 }
@@ -72,9 +73,6 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How often the room in the buffers of a snapshot's receiver is looked at.
 const SNAPSHOT_PACE: Duration = Duration::from_millis(5);
-
-/// Before an expiry that was refused is proposed again.
-const EXPIRY_PAUSE: Duration = Duration::from_millis(500);
 
 impl Member {
     /// We were elected.
@@ -122,9 +120,9 @@ impl Member {
             term,
             leader,
             reverted: BTreeSet::new(),
+            expiry: Rc::new(RefCell::new(Expiry::new(proposals.first()))),
             proposals: Rc::new(RefCell::new(proposals)),
             renewed: now,
-            expired: None,
             snapshots: BTreeMap::new(),
             hand_over: HandOver::default(),
         });
@@ -142,7 +140,6 @@ impl Member {
             leadership.term
         );
         self.elector.leaders.borrow_mut().lost();
-        self.replica.borrow_mut().store.forget_expiries();
         for (address, link) in self.sockets.links.borrow_mut().iter_mut() {
             let peer = Peer::Member(address.clone());
             link.unanswered |= leadership.leader.unanswered(&peer) > 0;
@@ -400,46 +397,6 @@ impl Member {
         }
         self.expire(now).await;
         self.hand_over(now);
-    }
-
-    /// Proposes the expiry of the keys that are due. One that the engine
-    /// refused, for its quorum had not spoken for a while, is due again after a
-    /// pause.
-    async fn expire(&self, now: Instant) {
-        let due = {
-            let mut leadership = self.leadership.borrow_mut();
-            let Some(leadership) = leadership.as_mut() else {
-                return;
-            };
-            let mut proposals = leadership.proposals.borrow_mut();
-            let mut replica = self.replica.borrow_mut();
-            if replica.applied < proposals.first() {
-                return;
-            }
-            let paused = leadership
-                .expired
-                .is_some_and(|at| now.duration_since(at) < EXPIRY_PAUSE);
-            if !paused {
-                for (key, stored) in proposals.take_refused_expiries() {
-                    replica.store.expiry_refused(&key, &stored);
-                }
-            }
-            let due: Vec<(Value, Value)> = replica
-                .store
-                .due(now)
-                .map(|(k, v)| (k.clone(), v.clone()))
-                .collect();
-            for (key, _) in &due {
-                replica.store.expiry_proposed(key);
-            }
-            if !due.is_empty() {
-                leadership.expired = Some(now);
-            }
-            due
-        };
-        for (key, stored) in due {
-            self.propose_expiry(key, stored).await;
-        }
     }
 
     /// Gives leadership to a data node that can take it: the witness only lends

@@ -9,14 +9,12 @@ use futures_channel::oneshot;
 
 use super::{Member, RebuildReason};
 use crate::ids::EntryId;
-use crate::kv::expire_command;
 use crate::links::connection::Connection;
 use crate::raft::proposal::Responder;
 use crate::raft::proposals::{Admitted, Proposals};
 use crate::raft::types::Payload;
-use crate::reactor::{self, Timer};
+use crate::reactor::{self, Instant, Timer};
 use crate::wire::message::{ApplyError, ApplyOutcome, Message};
-use crate::wire::{Value, command};
 
 fn refuse(origin: Option<Responder>, error: ApplyError) {
     if let Some(origin) = origin {
@@ -165,19 +163,30 @@ impl Member {
         }
     }
 
-    /// Proposes the expiry of a key as long as its value is `stored`. One that
-    /// is refused is proposed again by [`Member::expire`].
-    pub(super) async fn propose_expiry(&self, key: Value, stored: Value) {
-        let Some(proposals) = self.proposals() else {
+    /// Proposes the expiry of the keys for which that is due (S8).
+    pub(super) async fn expire(&self, now: Instant) {
+        let leadership = self.leadership.borrow();
+        let Some(expiry) = leadership.as_ref().map(|l| l.expiry.clone()) else {
             return;
         };
-        let command = command::regular(&expire_command(&key, &stored));
-        let origin = Responder::new(move |outcome| {
-            if matches!(outcome, ApplyOutcome::Refused(_)) {
-                proposals.borrow_mut().refuse_expiry(key, stored);
-            }
-        });
-        self.propose(command, Some(origin)).await;
+        drop(leadership);
+        let proposed: Vec<_> = {
+            let replica = self.replica.borrow();
+            let store = &replica.store;
+            let writings = (expiry.borrow_mut()).on_due(store.due(now), replica.applied, now);
+            let commands = writings.into_iter();
+            commands
+                .filter_map(|writing| Some((writing, store.expire_command(writing)?)))
+                .collect()
+        };
+        for (writing, command) in proposed {
+            let expiry = expiry.clone();
+            let origin = Responder::new(move |outcome| {
+                let accepted = matches!(outcome, ApplyOutcome::Appended(_));
+                expiry.borrow_mut().answered(writing, accepted);
+            });
+            self.propose(command, Some(origin)).await;
+        }
     }
 
     /// Proposes a command for an operator, through the leader, whoever that is,

@@ -12,7 +12,6 @@ use crate::address::Address;
 use crate::ids::LogIndex;
 use crate::kv::{ProposalError, SpeculativeStore, Store, call_of};
 use crate::limits;
-use crate::wire::Value;
 use crate::wire::command::Command;
 use crate::wire::message::ApplyError;
 
@@ -32,8 +31,6 @@ pub struct Proposals {
     in_flight: usize,
     /// Where the last membership change that was admitted will stand, or stands.
     change: Option<LogIndex>,
-    /// Expiries that were refused: keys, and their values as they were then.
-    refused_expiries: Vec<(Value, Value)>,
     /// Proposals that wait for the first commit of the leadership, and the
     /// bytes of their commands.
     waiting: (usize, usize),
@@ -84,7 +81,6 @@ impl Proposals {
             next: first.next(),
             in_flight: 0,
             change: None,
-            refused_expiries: Vec::new(),
             waiting: (0, 0),
         }
     }
@@ -184,16 +180,6 @@ impl Proposals {
             self.tail_is_wrong = true;
             self.change = self.change.filter(|at| *at != index);
         }
-    }
-
-    /// An expiry was refused: it is to be proposed again.
-    pub fn refuse_expiry(&mut self, key: Value, stored: Value) {
-        self.refused_expiries.push((key, stored));
-    }
-
-    /// Takes the expiries that were refused.
-    pub fn take_refused_expiries(&mut self) -> Vec<(Value, Value)> {
-        std::mem::take(&mut self.refused_expiries)
     }
 
     /// Lets a command of `bytes` wait for the first commit of the leadership.

@@ -125,8 +125,8 @@ pub fn delete(key: &Str, kwargs: &[(&str, Value)]) -> Arc<[u8]> {
 
 /// `_expire(key, value)`: removes `key` if what is stored is still `value`, the
 /// full stored dict (spec 6.5).
-pub fn expire(key: &Str, value: &Value) -> Arc<[u8]> {
-    call(EXPIRE, &[&Value::Str(key.clone()), value], &[])
+pub fn expire(key: &Value, value: &Value) -> Arc<[u8]> {
+    call(EXPIRE, &[key, value], &[])
 }
 
 fn call(function: i64, args: &[&Value], kwargs: &[(&str, Value)]) -> Arc<[u8]> {

@@ -73,7 +73,7 @@ fn main() {
             let ours = match call.function.as_int() {
                 Some(command::SET) => command::set(key, &call.args[1], &kwargs),
                 Some(command::DELETE) => command::delete(key, &kwargs),
-                _ => command::expire(key, &call.args[1]),
+                _ => command::expire(&call.args[0], &call.args[1]),
             };
             emit("command", &ours, vector["decoded"].as_str().unwrap());
         }

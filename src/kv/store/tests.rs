@@ -3,7 +3,7 @@
 //! the guard, order.
 
 use super::*;
-use crate::kv::{ProposalError, SpeculativeStore};
+use crate::kv::{ProposalError, SpeculativeStore, call_of};
 use crate::limits::{
     DISK_FRAME_BYTES_MAX, FRAME_BYTES_MAX, INFLATED_BYTES_MAX, KV_BYTES_MAX, KV_BYTES_QUOTA,
     KV_BYTES_QUOTA_EXPIRING, PICKLE_VALUES_MAX, PROPOSAL_BYTES_MAX,
@@ -78,8 +78,13 @@ impl Bench {
 
     fn due(&self) -> Vec<String> {
         let due = self.store.due(self.now);
-        due.map(|(key, _)| key.as_str().unwrap().to_owned())
+        due.map(|writing| self.expiry(writing))
+            .map(|call| call.args[0].as_str().unwrap().to_owned())
             .collect()
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        self.store.next_due(self.now, |_| false)
     }
 
     fn keys(&self) -> Vec<&str> {
@@ -87,10 +92,17 @@ impl Bench {
         keys.map(|(key, _)| key.as_str().unwrap()).collect()
     }
 
-    /// The expiry of a due key as a call, by way of its command.
-    fn expiry(&self) -> Call {
-        let (key, stored) = self.store.due(self.now).next().unwrap();
-        Call::from_command(&expire_command(key, stored)).unwrap()
+    /// The expiry of a writing as a call, by way of its command.
+    fn expiry(&self, writing: Writing) -> Call {
+        let command = self.store.expire_command(writing).unwrap();
+        call_of(&command).unwrap().unwrap()
+    }
+
+    /// The only one that is due.
+    fn only_due(&self) -> Writing {
+        let due: Vec<_> = self.store.due(self.now).collect();
+        assert_eq!(due.len(), 1);
+        due[0]
     }
 }
 
@@ -102,21 +114,21 @@ fn expires_by_monotonic_age() {
         let mut bench = Bench::new();
         bench.apply(&lock(writers_clock));
         let due = bench.now + TTL;
-        assert_eq!(bench.store.next_due(bench.now), Some(due));
+        assert_eq!(bench.next_due(), Some(due));
         bench.pass(TTL - Duration::from_millis(1));
         assert!(bench.due().is_empty());
-        assert_eq!(bench.store.next_due(bench.now), Some(due));
+        assert_eq!(bench.next_due(), Some(due));
         bench.pass(Duration::from_millis(1));
         assert_eq!(bench.due(), ["/s/b/leader"]);
-        assert_eq!(bench.store.next_due(bench.now), Some(bench.now));
+        assert_eq!(bench.next_due(), Some(bench.now));
 
-        let expiry = bench.expiry();
+        let expiry = bench.expiry(bench.only_due());
         let applied = bench.apply(&expiry);
         assert!(
             matches!(applied.change, Change::Expired(key) if key.as_str() == Some("/s/b/leader"))
         );
         assert!(applied.poison.is_none() && bench.store.is_empty());
-        assert_eq!(bench.store.next_due(bench.now), None);
+        assert_eq!(bench.next_due(), None);
     }
 }
 
@@ -126,7 +138,7 @@ fn a_refresh_beats_the_expiry_in_flight() {
     let mut bench = Bench::new();
     bench.apply(&lock(100.0));
     bench.pass(TTL);
-    let expiry = bench.expiry();
+    let expiry = bench.expiry(bench.only_due());
     let mut refresh = lock(100.0);
     refresh.args[1] = dict(&[
         ("value", str("a")),
@@ -149,9 +161,9 @@ fn an_identical_value_keeps_its_age() {
     assert!(matches!(bench.apply(&lock(100.0)).change, Change::Set(_)));
     bench.pass(TTL / 2);
     assert_eq!(bench.due(), ["/s/b/leader"]);
-    bench.store.expiry_proposed(&str("/s/b/leader"));
+    let due = bench.only_due();
     bench.apply(&lock(100.0));
-    assert!(bench.due().is_empty(), "its expiry is on the way still");
+    assert_eq!(bench.only_due(), due, "no other writing");
 }
 
 /// S8: a loaded state is new, whatever its dates.
@@ -200,45 +212,36 @@ fn nonsense_does_not_expire() {
     }
     bench.pass(Duration::from_secs(600));
     assert!(bench.due().is_empty());
-    assert_eq!(bench.store.next_due(bench.now), None);
+    assert_eq!(bench.next_due(), None);
 }
 
-/// S8: one expiry is proposed per writing, until it fails or we cease to lead.
+/// S8: whoever proposes expiries knows one writing from another.
 #[test]
-fn expiry_is_proposed_once() {
+fn another_value_is_another_writing() {
     let mut bench = Bench::new();
     bench.apply(&lock(100.0));
     bench.apply(&set("/s/b/members/a", writing("{}", 100.0, Some(30.0))));
+    assert_eq!(bench.store.due(bench.now).count(), 0);
     bench.pass(TTL);
-    assert_eq!(bench.due().len(), 2);
-    bench.store.expiry_proposed(&str("/s/b/leader"));
-    assert_eq!(bench.due(), ["/s/b/members/a"]);
-    bench.store.forget_expiries();
-    assert_eq!(bench.due().len(), 2);
-    bench.store.expiry_proposed(&str("/s/b/leader"));
+    let first: Vec<_> = bench.store.due(bench.now).collect();
+    assert_eq!(bench.due(), ["/s/b/leader", "/s/b/members/a"]);
+    assert_eq!(
+        bench.store.next_due(bench.now, |w| first.contains(&w)),
+        None
+    );
+    // Overwritten, it is due anew; deleted and written again as well.
     bench.apply(&lock(130.0));
+    bench.apply(&call(0, &[str("/s/b/members/a")], &[]));
+    bench.apply(&set("/s/b/members/a", writing("{}", 100.0, Some(30.0))));
+    for old in &first {
+        assert!(bench.store.expire_command(*old).is_none(), "stored no more");
+    }
+    let next = bench.store.next_due(bench.now, |w| first.contains(&w));
+    assert_eq!(next, Some(bench.now + TTL));
     bench.pass(TTL);
-    assert_eq!(bench.due().len(), 2, "a new writing is not marked");
-}
-
-/// S8: an expiry that did not get into the log is due again, unless the key was
-/// written anew meanwhile.
-#[test]
-fn a_refused_expiry_is_due_again() {
-    let mut bench = Bench::new();
-    let key = str("/s/b/leader");
-    bench.apply(&lock(100.0));
-    bench.pass(TTL);
-    let stored = bench.store.get("/s/b/leader").unwrap().clone();
-    bench.store.expiry_proposed(&key);
-    assert!(bench.due().is_empty());
-    bench.store.expiry_refused(&key, &stored);
-    assert_eq!(bench.due(), ["/s/b/leader"]);
-    bench.apply(&lock(130.0));
-    bench.pass(TTL);
-    bench.store.expiry_proposed(&key);
-    bench.store.expiry_refused(&key, &stored);
-    assert!(bench.due().is_empty(), "another writing was refused");
+    let second: Vec<_> = bench.store.due(bench.now).collect();
+    assert_eq!(bench.due(), ["/s/b/leader", "/s/b/members/a"]);
+    assert!(second.iter().all(|writing| !first.contains(writing)));
 }
 
 /// H1: the retried `cancel_initialization` is applied as False, and refused as a
@@ -430,7 +433,7 @@ fn a_quota_is_kept_by_the_leader() {
         assert_eq!(propose(&mut bench, &mut tail, call), refused);
     }
     bench.pass(TTL);
-    let expiry = bench.expiry();
+    let expiry = bench.expiry(bench.only_due());
     let delete = call(0, &[str("/junk/"), Value::Bool(true)], &[]);
     for call in [&expiry, &delete, &small, &larger] {
         assert_eq!(propose(&mut bench, &mut tail, call), Ok(()));
@@ -501,7 +504,7 @@ fn time_of_writes(keys: usize) -> Duration {
         let began = Instant::now();
         for call in &calls {
             assert!(matches!(bench.apply(call).change, Change::Set(_)));
-            assert!(bench.store.next_due(bench.now).is_some());
+            assert!(bench.next_due().is_some());
         }
         began.elapsed()
     };

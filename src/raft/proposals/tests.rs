@@ -2,7 +2,7 @@ use super::*;
 use crate::disk::StoredEntry;
 use crate::ids::{Entry, EntryId, Term};
 use crate::reactor::Instant;
-use crate::wire::command;
+use crate::wire::{Value, command};
 
 /// A leader's log and store, and what is under way.
 struct Bench {
@@ -152,17 +152,6 @@ fn the_copy_of_the_store_does_not_grow_without_end() {
         bench.apply();
         assert!(bench.proposals.tail_bytes < 2 * limits::TAIL_BYTES_MAX);
     }
-}
-
-#[test]
-fn a_refused_expiry_is_handed_back_once() {
-    // S8
-    let mut bench = Bench::new();
-    let key = Value::str("leader");
-    bench.proposals.refuse_expiry(key.clone(), Value::None);
-    let refused = bench.proposals.take_refused_expiries();
-    assert!(matches!(&refused[..], [(again, Value::None)] if again.py_eq(&key)));
-    assert!(bench.proposals.take_refused_expiries().is_empty());
 }
 
 #[test]
