@@ -3,7 +3,8 @@
 
 Every stage has a time limit and a process group of its own, ended with it. What waits
 most of its time (clusters, for their elections) has all the cores when it wants them;
-beside it runs what computes (builds, emulated boards) with what is left of them."""
+beside it run builds, with what is left of them. Emulated boards come last, by
+themselves: they keep the cores busy and have timeouts of their own."""
 
 import argparse
 import os
@@ -11,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +37,8 @@ PYTEST_COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped)")
 SPEAKING = threading.Lock()
 #: No further stage begins.
 ENDED = threading.Event()
+#: When a stage runs.
+BESIDE, LAST = "beside", "last"
 
 
 @dataclass
@@ -44,8 +48,8 @@ class Stage:
     name: str
     argv: list
     limit_s: int
-    #: Runs with a lower priority beside the others.
-    beside: bool = False
+    #: When it runs: in its turn, or with a lower priority BESIDE those, or LAST of all.
+    when: str = "in turn"
     passed: int = 0
     failed: int = 0
     skipped: int = 0
@@ -56,7 +60,7 @@ class Stage:
     def run(self):
         if ENDED.is_set():
             return
-        argv = ["nice", "-n", "10", *self.argv] if self.beside else self.argv
+        argv = ["nice", "-n", "10", *self.argv] if self.when == BESIDE else self.argv
         self.tell(f"== {' '.join(map(str, self.argv))}")
         began = time.monotonic()
         self.child = child = subprocess.Popen(
@@ -132,14 +136,15 @@ def stages(options):
     stereo = [PYTHON, "tests/stereo/suite.py", "--witness", options.witness]
     # The page is looked at through a browser, which only this stage needs.
     eyes = ["bash", "-c", 'tests/setup eyes && exec "$@"', "bash", *PYTEST, "tests/eyes"]
-    # Whole members wait for their timeouts: more of them than there are cores.
-    rust = ["env", "RUST_TEST_THREADS=4", "cargo", "test", "--locked", "--workspace", "--quiet"]
+    # Whole members wait for their timeouts: many more of them than there are cores.
+    rust = ["env", "RUST_TEST_THREADS=10", "cargo", "test", "--locked", "--workspace", "--quiet"]
     seen = [Stage("eyes", eyes, 1500)] if options.witness == "rust" else []
     build = Stage("rust", rust, 1800)
     bugs = Stage("bugs", ["tests/bugs"], 900)
     probe = [*PYTEST, "-n", "4", "tests/probe"]
     image = [*PYTEST, "tests/image"]
-    # A board in qemu keeps one core busy.
+    # A board in qemu keeps one core busy. Its card is made before, with the images.
+    cards = "tests/appliance/test_images.py"
     appliance = [*PYTEST, "-n", "2", "--dist", "worksteal", "tests/appliance"]
     if options.images:
         os.environ.setdefault("PG_WITNESS_POWER_CUTS", "20")
@@ -153,8 +158,8 @@ def stages(options):
                 Stage("stereo", stereo, 4 * 3600), *seen]
     return [build, bugs, Stage("probe", probe, 1200), Stage("cluster", cluster, 2400),
             Stage("stereo", [*stereo, "--ci", "--jobs", "5"], 1500), *seen,
-            Stage("image", [*image, "-m", "not on_demand"], 2400, beside=True),
-            Stage("appliance", [*appliance, "-m", "not on_demand"], 3000, beside=True)]
+            Stage("image", [*image, cards, "-m", "not on_demand"], 2400, BESIDE),
+            Stage("appliance", [*appliance, f"--ignore={cards}", "-m", "not on_demand"], 2400, LAST)]
 
 
 def in_order(lane):
@@ -185,12 +190,19 @@ def main():
         os.environ["PG_WITNESS_BIN"] = str(target / "debug/pg-witness")
 
     done = stages(options)
+    last = [stage for stage in done if stage.when == LAST]
+    beside = [stage for stage in done if stage.when == BESIDE]
+    in_turn = [stage for stage in done if stage not in last + beside]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     lanes = ThreadPoolExecutor(2)
+    cards = tempfile.TemporaryDirectory(prefix="cards-")
+    if beside:
+        os.environ.setdefault("PG_WITNESS_CARDS", cards.name)
     try:
-        list(lanes.map(in_order, ([stage for stage in done if not stage.beside],
-                                  [stage for stage in done if stage.beside])))
+        list(lanes.map(in_order, (in_turn, beside)))
+        in_order(last)
     finally:
+        cards.cleanup()
         ENDED.set()
         for stage in done:
             stage.end()

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from guest import extract
+from guest import BUGGY, extract
 from test_release import copy_of_the_source
 
 from kit.common import cache
@@ -24,9 +24,9 @@ def partitions(image):
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("name", ["pi", "x86"])
-def test_the_layout_has_room_for_a_second_boot_partition(card, tmp_path, name):
-    made = card(name)
+@pytest.mark.parametrize("name, features", [("pi", ""), ("x86", ""), ("pi", BUGGY)])
+def test_the_layout_has_room_for_a_second_boot_partition(card, tmp_path, name, features):
+    made = card(name, features)
     boot, data = partitions(made)
     assert data[0] == boot[0] + boot[1] and data[0] + data[1] <= made.stat().st_size <= 64 * MIB
     assert len(gzip.compress(made.read_bytes(), 6)) <= 25_000_000
