@@ -99,6 +99,7 @@ enum Stage {
     Running,
 }
 
+/// All that PID 1 looks after, a field for each duty and what it was found to be last.
 struct Machine {
     stage: Stage,
     notes: Arc<Notes>,

@@ -132,6 +132,7 @@ struct Http {
     hosts: Option<Vec<String>>,
 }
 
+/// One of `clusters`: a field for each key of the file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Cluster {

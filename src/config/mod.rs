@@ -75,7 +75,7 @@ pub struct Config {
     pub warnings: Vec<String>,
 }
 
-/// One cluster.
+/// One cluster: a field for each of its keys.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClusterConfig {
     /// How logs and commands call it; in our file also its folder.

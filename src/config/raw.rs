@@ -19,7 +19,7 @@ use crate::secret::Secret;
 /// Says `bootstrap` for every cluster, over what the file says.
 const BOOTSTRAP: &str = "PG_WITNESS_BOOTSTRAP";
 
-/// What was written; all of it optional until it is asked for.
+/// What was written, a field for each key; all of it optional until it is asked for.
 pub struct RawCluster {
     /// Where the cluster stands in its file.
     pub place: Place,

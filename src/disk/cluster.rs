@@ -27,7 +27,8 @@ use super::{
 /// Largest body of a checkpoint: with its header it is one frame.
 const CHECKPOINT_BYTES_MAX: u64 = (DISK_FRAME_BYTES_MAX - (1 << 10)) as u64;
 
-/// A cluster's durable state.
+/// A cluster's durable state: two segments and the file of the hard state, and of each how
+/// far it is written and how far durable. One value, for one sync settles all of them.
 pub(super) struct Cluster {
     dir: PathBuf,
     nonces: Arc<dyn Storage>,

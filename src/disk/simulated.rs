@@ -68,6 +68,8 @@ pub(super) enum Event {
     Mark(usize),
 }
 
+/// All that a simulated disk is: its files, what of them is durable, and every fault
+/// that it shall have.
 #[derive(Clone)]
 pub(super) struct World {
     rng: SmallRng,

@@ -53,7 +53,8 @@ impl fmt::Display for Closed {
     }
 }
 
-/// An open connection.
+/// An open connection: who it is, what is to be sent, why it must end, and when it was
+/// last used. In cells, for its reader, its writer and its owner all hold it.
 pub struct Connection {
     /// Its name.
     pub id: ConnId,

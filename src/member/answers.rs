@@ -40,10 +40,13 @@ impl Member {
             let Some(link) = links.get_mut(peer) else {
                 return;
             };
-            if done.is_none() && link.answers_waiting.get() == 0 {
+            if done.is_none() && link.exchange.answers_waiting.get() == 0 {
                 None
             } else {
-                Some((link.answers_waiting.clone(), link.answers.clone()))
+                Some((
+                    link.exchange.answers_waiting.clone(),
+                    link.exchange.answers.clone(),
+                ))
             }
         };
         let Some((waiting, answers)) = queue else {

@@ -76,7 +76,7 @@ impl Member {
     fn mismatched(&self) -> Vec<String> {
         let links = self.sockets.links.borrow();
         let refused = links.iter().filter_map(|(peer, link)| {
-            let why = link.mismatch.as_ref()?;
+            let why = link.report.mismatch.as_ref()?;
             Some(format!("{peer} is not connected: {why}"))
         });
         let missing = links.values().any(|link| link.connection.is_none());
@@ -92,7 +92,7 @@ impl Member {
         if let Some(link) = self.sockets.links.borrow_mut().get_mut(peer)
             && link.connection.is_none()
         {
-            link.mismatch = Some(why.into());
+            link.report.mismatch = Some(why.into());
         }
     }
 

@@ -215,7 +215,7 @@ impl Member {
         data: &[u8],
     ) -> Option<Entry> {
         let mut links = self.sockets.links.borrow_mut();
-        let assembly = &mut links.get_mut(peer)?.assembly;
+        let assembly = &mut links.get_mut(peer)?.exchange.assembly;
         let entry = decode_entry(assembly.fragment(term, part, data)?).ok()?;
         assembly.entry_done();
         Some(entry)
@@ -231,6 +231,7 @@ impl Member {
             .links
             .borrow_mut()
             .get_mut(peer)?
+            .exchange
             .assembly
             .chunk(term, chunk)
     }
@@ -242,7 +243,9 @@ impl Member {
     /// What a leader's connection has vouched for.
     fn vouched(&self, peer: &Address) -> Vouched {
         let links = self.sockets.links.borrow();
-        links.get(peer).map_or_else(Vouched::default, |l| l.vouched)
+        links
+            .get(peer)
+            .map_or_else(Vouched::default, |l| l.exchange.vouched)
     }
 
     fn vouch(&self, peer: &Address, connection: &Connection, term: Term, index: LogIndex) {
@@ -252,7 +255,7 @@ impl Member {
                 .as_ref()
                 .is_some_and(|live| live.id == connection.id)
         {
-            link.vouched.extend(term, index);
+            link.exchange.vouched.extend(term, index);
         }
     }
 
@@ -296,9 +299,9 @@ impl Member {
     /// A leader's append names an entry before those that it brings, or none (H21).
     fn note_reach(&self, leader: &Address, names_one: bool) {
         if let Some(link) = self.sockets.links.borrow_mut().get_mut(leader) {
-            link.ends_early = match names_one {
+            link.exchange.ends_early = match names_one {
                 true => None,
-                false => link.ends_early.or_else(|| Some(Instant::now())),
+                false => link.exchange.ends_early.or_else(|| Some(Instant::now())),
             };
         }
     }

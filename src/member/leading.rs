@@ -96,8 +96,8 @@ impl Member {
                 continue;
             }
             self.elector.peers.borrow_mut().taught(address);
-            let fenced = link.fenced == Some((connection.id, term));
-            let fence = if fenced || !link.unanswered {
+            let fenced = link.exchange.fenced == Some((connection.id, term));
+            let fence = if fenced || !link.exchange.unanswered {
                 Fence::Clean
             } else {
                 Fence::Dirty
@@ -142,7 +142,7 @@ impl Member {
         self.elector.leaders.borrow_mut().lost();
         for (address, link) in self.sockets.links.borrow_mut().iter_mut() {
             let peer = Peer::Member(address.clone());
-            link.unanswered |= leadership.leader.unanswered(&peer) > 0;
+            link.exchange.unanswered |= leadership.leader.unanswered(&peer) > 0;
         }
         self.restart_timer();
         self.notify();

@@ -27,7 +27,7 @@
 //! * [`primaries`]: who is primary of what the store names, and who was;
 //! * [`propose`]: commands on their way into the log;
 //! * [`quota`]: the size of the key-value store;
-//! * [`sockets`]: which members are connected;
+//! * [`sockets`]: which members are connected; [`peer_link`]: what is kept of each;
 //! * [`pending`]: who dials us, until they have said who they are;
 //! * [`offline`]: what an operator does while it is stopped;
 //! * [`rebuild_reason`]: why the engine must be rebuilt;
@@ -58,6 +58,7 @@ pub mod offline;
 pub mod orphaned;
 pub mod partners;
 mod parts;
+pub mod peer_link;
 pub mod pending;
 pub mod placement;
 pub mod primaries;
@@ -242,7 +243,7 @@ impl Peers for Member {
             .links
             .borrow()
             .get(peer)
-            .is_some_and(|link| link.granted == term)
+            .is_some_and(|link| link.exchange.granted == term)
     }
 
     fn progress(&self, peer: &Address, term: Term) -> Progress {

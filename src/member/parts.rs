@@ -11,11 +11,11 @@ use futures_channel::oneshot;
 use smol::lock::Semaphore;
 
 use super::nodes::Nodes;
+use super::peer_link::PeerLink;
 use super::placement::{Known, Placement};
 use super::primaries::Primaries;
 use super::rebuild_reason::Reports;
 use super::recovery::Foundation;
-use super::sockets::Link;
 use crate::address::Address;
 use crate::ids::Term;
 use crate::limits;
@@ -30,7 +30,7 @@ use crate::wire::message::ApplyOutcome;
 #[derive(Default)]
 pub(super) struct Sockets {
     /// The members, connected or not.
-    pub(super) links: RefCell<BTreeMap<Address, Link>>,
+    pub(super) links: RefCell<BTreeMap<Address, PeerLink>>,
     /// Read-only clients, by age.
     pub(super) read_only: RefCell<BTreeMap<ConnId, Rc<Connection>>>,
     /// Whoever has not said who it is, by age.

@@ -113,7 +113,7 @@ impl Member {
         // compared with a leader's log but not durable.
         self.machinery.reports.borrow_mut().rebuilt();
         for link in self.sockets.links.borrow_mut().values_mut() {
-            link.vouched = Vouched::default();
+            link.exchange.vouched = Vouched::default();
         }
         if fresh {
             self.found(members).await?;

@@ -7,63 +7,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Member;
-use super::answers::{self, Pending};
-use super::assembly::Assembly;
+use super::answers;
+use super::peer_link::Exchange;
 use crate::address::Address;
-use crate::ids::Term;
 use crate::limits;
 use crate::links::budget::Class;
 use crate::links::budget::cpu::Account;
 use crate::links::connection::{Closed, Connection};
-use crate::links::follower::Vouched;
-use crate::links::leader::{ConnId, Peer};
-use crate::links::reconcile::Reconciliation;
+use crate::links::leader::Peer;
 use crate::links::resolve;
-use crate::logging::tally::Tally;
 use crate::reactor::{self, Instant, TcpStream, Timer};
 use crate::wire::message::{Hello, Message};
 use crate::wire::{Key, Session, Value};
-
-/// What is known of one member's connection.
-#[derive(Default)]
-pub struct Link {
-    /// The live connection.
-    pub connection: Option<Rc<Connection>>,
-    /// The greatest term it has shown.
-    pub seen: Term,
-    /// The term in which it gave us its last vote.
-    pub granted: Term,
-    /// On this connection nothing older than this term's vote can come (H9 b).
-    pub fenced: Option<(ConnId, Term)>,
-    /// Appends of an earlier leadership of ours may still be answered on the
-    /// connection (H9 c).
-    pub unanswered: bool,
-    /// How far it has shown, as leader, that its log is ours.
-    pub vouched: Vouched,
-    /// Since when it names, as leader, no entry before those that it sends, though it was
-    /// asked to begin at the end of what is committed here: its log ends before (H21).
-    pub ends_early: Option<Instant>,
-    /// What it has shown, as leader, while we take no part.
-    pub reconciliation: Reconciliation,
-    /// What it sends in pieces.
-    pub assembly: Assembly,
-    /// Answers that wait for the disk.
-    pub answers: Option<smol::channel::Sender<Pending>>,
-    /// How many.
-    pub answers_waiting: Rc<Cell<usize>>,
-    /// The CPU time that it may use: whoever connects again has no more.
-    account: Option<Rc<RefCell<Account>>>,
-    dialling: Option<smol::Task<()>>,
-    reported_down: bool,
-    /// Whether the peer has shown that it takes the connection for one: where a
-    /// dialler needs no key it may be closed at once.
-    proven: bool,
-    /// Of connections, and whether the last of them was said.
-    tally: Tally,
-    said: bool,
-    /// Why the last connection that we made was not understood; none while one is.
-    pub mismatch: Option<Rc<str>>,
-}
 
 impl Member {
     pub(super) async fn on_link(
@@ -107,16 +62,11 @@ impl Member {
             let old = link.connection.replace(connection.clone());
             let (answers, waiting, task) = answers::start_answers(self, peer, connection);
             task.detach();
-            link.answers = Some(answers);
-            link.answers_waiting = waiting;
-            link.assembly = Assembly::default();
-            link.vouched = Vouched::default();
-            link.ends_early = None;
-            link.reconciliation = Reconciliation::default();
-            link.unanswered = false;
-            link.granted = Term::ZERO;
-            link.fenced = None;
-            link.proven = false;
+            link.exchange = Exchange {
+                answers: Some(answers),
+                answers_waiting: waiting,
+                ..Exchange::default()
+            };
             old
         };
         if let Some(old) = old {
@@ -143,15 +93,18 @@ impl Member {
             return;
         };
         let live = link.connection.as_ref();
-        if link.proven || live.is_none_or(|live| live.id != connection.id) {
+        if link.exchange.proven || live.is_none_or(|live| live.id != connection.id) {
             return;
         }
-        link.proven = true;
-        link.mismatch = None;
-        link.reported_down = false;
+        link.exchange.proven = true;
+        link.report.mismatch = None;
+        link.report.reported_down = false;
         let (now, quiet) = (Instant::now(), limits::TALLY_QUIET);
-        let said = link.tally.count(now, quiet, limits::TALLY_MEMBER_LINES);
-        link.said = said.is_some();
+        let said = link
+            .report
+            .tally
+            .count(now, quiet, limits::TALLY_MEMBER_LINES);
+        link.report.said = said.is_some();
         if let Some(times) = said {
             log::info!("{}: {peer} connected{times}", self.name);
         }
@@ -169,8 +122,8 @@ impl Member {
             .is_some_and(|live| live.id == connection.id)
         {
             link.connection = None;
-            link.answers = None;
-            let (proven, said) = (link.proven, link.said);
+            link.exchange.answers = None;
+            let (proven, said) = (link.exchange.proven, link.report.said);
             drop(links);
             if !proven {
                 self.report_mismatch(peer, why);
@@ -274,7 +227,7 @@ impl Member {
     fn report_unreachable(&self, peer: &Address, error: &io::Error) {
         let mut links = self.sockets.links.borrow_mut();
         if let Some(link) = links.get_mut(peer)
-            && !std::mem::replace(&mut link.reported_down, true)
+            && !std::mem::replace(&mut link.report.reported_down, true)
         {
             log::info!("{}: {peer} cannot be reached: {error}; retrying", self.name);
         }

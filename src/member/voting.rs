@@ -33,10 +33,10 @@ impl Member {
 
     pub(super) fn on_vote(&self, peer: &Address, connection: &Connection, term: Term) {
         if let Some(link) = self.sockets.links.borrow_mut().get_mut(peer) {
-            link.granted = term;
+            link.exchange.granted = term;
             // H9 b: what comes on this connection from now on is newer than its
             // vote.
-            link.fenced = Some((connection.id, term));
+            link.exchange.fenced = Some((connection.id, term));
         }
         self.peers_changed.notify(usize::MAX);
     }

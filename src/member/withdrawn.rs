@@ -65,7 +65,7 @@ impl Member {
     /// begin right behind that, so after some seconds that is no crossing of messages.
     pub(super) fn ends_early(&self, leader: &Address) -> bool {
         let links = self.sockets.links.borrow();
-        let since = links.get(leader).and_then(|link| link.ends_early);
+        let since = links.get(leader).and_then(|link| link.exchange.ends_early);
         since.is_some_and(|since| since.elapsed() >= limits::STALL_TIME / 2)
     }
 
@@ -168,7 +168,7 @@ impl Member {
         let Some(link) = links.get_mut(peer) else {
             return Finding::Nothing;
         };
-        look(&mut link.reconciliation, &replica)
+        look(&mut link.exchange.reconciliation, &replica)
     }
 
     /// A candidate names the end of its log: an orphaned witness is not the only

@@ -34,7 +34,8 @@ pub type Shared = Rc<RefCell<Replica>>;
 /// Whether the entry that a proposer waits for was applied as it was appended.
 pub type AppliedRx = oneshot::Receiver<bool>;
 
-/// One member's copy of the cluster's state.
+/// One member's copy of the cluster's state: log, vote, store and the disk that keeps them.
+/// They change together, so openraft's parts and the member hold them in one cell.
 pub struct Replica {
     /// Our advertised address.
     pub me: Address,

@@ -56,7 +56,7 @@ pub struct Cluster {
     pub notes: Vec<Note>,
 }
 
-/// The Raft group as this member sees it.
+/// The Raft group as this member sees it: a field for each key of the status's JSON.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Raft {

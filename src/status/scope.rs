@@ -8,7 +8,8 @@ use serde::Serialize;
 use super::probe::Probe;
 use super::verdict::Verdict;
 
-/// One PostgreSQL cluster as Patroni describes it.
+/// One PostgreSQL cluster as Patroni describes it: a field for each key of the status's
+/// JSON.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Scope {
@@ -114,7 +115,7 @@ pub struct Requested {
     pub scheduled_at: Option<String>,
 }
 
-/// One PostgreSQL server.
+/// One PostgreSQL server: a field for each key of the status's JSON.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct PgMember {

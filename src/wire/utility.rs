@@ -268,7 +268,7 @@ pub struct PartnerStatus {
 pub const WITNESS: &str = "pg-witness";
 
 /// The reply to `status`. Decoding a peer's needs `raft_term`, `commit_idx`
-/// and `log_len`, and takes the rest as far as it is there.
+/// and `log_len`, and takes the rest as far as it is there. A field for each key of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatusReply {
     /// The version of pysyncobj that the node runs, or claims.

@@ -102,7 +102,11 @@ fn a_good_log_outlives_the_answer_of_another_cluster() {
         })
         .await;
         assert_eq!(witness.status().await.unwrap().log_len, 3);
-        assert!(witness.logged("history that the cluster has replaced").is_empty());
+        assert!(
+            witness
+                .logged("history that the cluster has replaced")
+                .is_empty()
+        );
     });
 }
 
@@ -387,7 +391,11 @@ fn a_frozen_leader_that_keeps_its_term_costs_no_log() {
         a.dial(&here[0]).await;
         until("a question", async || a.asked.get() > asked).await;
         during(Duration::from_secs(1), async || {
-            assert!(witness.logged("history that the cluster has replaced").is_empty());
+            assert!(
+                witness
+                    .logged("history that the cluster has replaced")
+                    .is_empty()
+            );
         })
         .await;
         assert!(witness.status().await.unwrap().log_len >= 4);

@@ -21,6 +21,7 @@ pub(super) enum Shown {
 /// Most bytes of JSON: a status has at most some hundred members and clients.
 const JSON_BYTES_MAX: usize = 256 << 10;
 
+/// `raft status --json`: a field for each key of it.
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct StatusJson<'a> {
