@@ -1,17 +1,22 @@
-//! What durability costs on this machine: bytes per commit, sync latency, records
-//! per second with group commit, and when one sync of the file system for many
+//! What durability costs on this machine: bytes and allocations per commit, sync
+//! latency, records per second with group commit, and when one sync of the file system for many
 //! clusters pays.
 //!
 //! `cargo bench --bench disk [FOLDER]`; the folder (default: the temporary one)
 //! says which medium is measured.
 #![allow(clippy::unwrap_used, clippy::cast_precision_loss)]
 
+use std::alloc::System;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_lite::future::block_on;
 use pg_witness::disk::{Disk, StoredEntry, Worker};
 use pg_witness::ids::{Entry, EntryId, LogIndex, Term};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 fn index(n: u64) -> LogIndex {
     LogIndex::new(n).unwrap()
@@ -31,20 +36,26 @@ fn entry(n: u64) -> Vec<StoredEntry> {
 /// One cluster, each commit awaited before the next.
 fn one_by_one(dir: &Path, worker: &Worker) {
     let (disk, _) = Disk::open(dir, worker).unwrap();
+    let entries: Vec<_> = (1..=1000).map(|n| (entry(n), index(n))).collect();
+    let mut latencies = Vec::with_capacity(entries.len());
     let before = disk.stats();
-    let mut latencies: Vec<Duration> = (1..=1000)
-        .map(|n| {
-            block_on(disk.append(entry(n), index(n))).unwrap();
-            disk.stats().sync_last
-        })
-        .collect();
+    let region = Region::new(ALLOCATOR);
+    for (entry, commit) in entries {
+        block_on(disk.append(entry, commit)).unwrap();
+        latencies.push(disk.stats().sync_last);
+    }
+    let allocated = region.change();
     let after = disk.stats();
     latencies.sort_unstable();
     let at = |percent: usize| latencies.get(latencies.len() * percent / 100);
     let (median, slow) = (at(50).unwrap(), at(99).unwrap());
     let bytes = after.bytes_written - before.bytes_written;
     let commits = after.commits - before.commits;
-    println!("one by one: {} bytes written per commit", bytes / commits);
+    println!(
+        "one by one: {} bytes written and {:.1} allocations per commit",
+        bytes / commits,
+        (allocated.allocations + allocated.reallocations) as f64 / commits as f64
+    );
     let slowest = after.sync_max;
     println!("  sync latency: median {median:?}, 99 % {slow:?}, max {slowest:?}");
     block_on(disk.close()).unwrap();
