@@ -14,7 +14,7 @@ use env_logger::{Builder, Logger, Target};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use rustix::fs::fstat;
 
-use self::ring::{Event, Kept, Ring};
+use self::ring::{Event, KeptEvent, Ring};
 use self::utc::utc;
 use crate::reactor;
 use crate::text::escaped;
@@ -35,13 +35,13 @@ pub fn events(after: u64) -> Vec<Event> {
 }
 
 /// The last `count` events as they are kept, oldest first.
-pub fn kept(count: usize) -> Vec<Kept> {
+pub fn kept(count: usize) -> Vec<KeptEvent> {
     let ring = RING.lock().unwrap_or_else(PoisonError::into_inner);
     ring.newest(count)
 }
 
 /// Takes PID 1's events in among ours, each once, with their own time.
-pub fn take_in(board: Vec<Kept>) {
+pub fn take_in(board: Vec<KeptEvent>) {
     let mut ring = RING.lock().unwrap_or_else(PoisonError::into_inner);
     ring.take_in(board);
 }

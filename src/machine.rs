@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::limits::{BOARD_EVENTS_MAX, EVENT_CHARS_MAX, NOTE_CHARS_MAX, NOTES_MAX};
-use crate::logging::ring::Kept;
+use crate::logging::ring::KeptEvent;
 
 /// The sentences that hold now, one a line. The file is there on an appliance alone.
 pub const NOTES: &str = "/run/appliance/notes";
@@ -45,7 +45,7 @@ pub fn notes() -> Vec<String> {
 }
 
 /// PID 1's last events, oldest first; none where there is no such file.
-pub fn events() -> Vec<Kept> {
+pub fn events() -> Vec<KeptEvent> {
     read_events(Path::new(EVENTS))
 }
 
@@ -54,7 +54,7 @@ fn read_notes(file: &Path) -> Vec<String> {
     text.lines().take(NOTES_MAX).map(str::to_owned).collect()
 }
 
-fn read_events(file: &Path) -> Vec<Kept> {
+fn read_events(file: &Path) -> Vec<KeptEvent> {
     let line_max = EVENT_HEAD_BYTES.saturating_add(EVENT_CHARS_MAX * 4);
     let text = read(file, BOARD_EVENTS_MAX.saturating_mul(line_max));
     text.lines()
@@ -63,11 +63,11 @@ fn read_events(file: &Path) -> Vec<Kept> {
         .collect()
 }
 
-fn event(line: &str) -> Option<Kept> {
+fn event(line: &str) -> Option<KeptEvent> {
     let mut words = line.splitn(5, ' ');
     let number = words.next()?.parse().ok()?;
     let since = Duration::from_millis(words.next()?.parse().ok()?);
-    Some(Kept {
+    Some(KeptEvent {
         number,
         time: UNIX_EPOCH.checked_add(since)?,
         times: words.next()?.parse().ok()?,
@@ -105,8 +105,8 @@ pub fn publish_notes(file: &Path, notes: &[String]) -> io::Result<()> {
 ///
 /// # Errors
 /// It cannot be written.
-pub fn publish_events(file: &Path, events: &[Kept]) -> io::Result<()> {
-    let line = |event: &Kept| {
+pub fn publish_events(file: &Path, events: &[KeptEvent]) -> io::Result<()> {
+    let line = |event: &KeptEvent| {
         let since = event.time.duration_since(UNIX_EPOCH).unwrap_or_default();
         let (number, ms, times) = (event.number, since.as_millis(), event.times);
         format!("{number} {ms} {times} {} {}\n", event.level, event.text)
@@ -147,7 +147,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("events");
         assert_eq!(read_events(&file), []);
-        let event = |number: u64, text: &str| Kept {
+        let event = |number: u64, text: &str| KeptEvent {
             number,
             time: UNIX_EPOCH + Duration::from_millis(1_782_736_496_789),
             level: log::Level::Warn,
@@ -157,7 +157,7 @@ mod tests {
         let events = [event(3, "No link: is the cable in?"), event(4, "")];
         publish_events(&file, &events).unwrap();
         assert_eq!(read_events(&file), events);
-        let many: Vec<Kept> = (1..=999)
+        let many: Vec<KeptEvent> = (1..=999)
             .map(|number| event(number, &"\u{1F511}".repeat(EVENT_CHARS_MAX)))
             .collect();
         publish_events(&file, &many).unwrap();

@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use crate::config::{Commands, Step};
+use crate::config::{Commands, RemedyStep};
 
 /// How bad something is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -45,7 +45,7 @@ pub struct Remedy {
 
 impl Remedy {
     /// `advice`, followed by the step that it leads to, if there is one.
-    pub fn new(advice: &str, step: Option<Step>) -> Self {
+    pub fn new(advice: &str, step: Option<RemedyStep>) -> Self {
         let how = step.as_ref().map_or("", |step| step.how);
         Self {
             advice: format!("{advice}{how}"),
@@ -72,7 +72,7 @@ impl Serialize for Remedy {
 
 /// What a remedy needs to know of this witness.
 #[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
+pub struct RemedyContext<'a> {
     /// The commands for its cluster.
     pub commands: &'a Commands,
     /// Another member of the Raft group, to be asked.
@@ -238,7 +238,7 @@ impl Reason {
     }
 
     /// What ends it.
-    pub fn remedy(self, place: &Place<'_>) -> Remedy {
+    pub fn remedy(self, place: &RemedyContext<'_>) -> Remedy {
         let commands = place.commands;
         let (advice, step) = match self {
             Self::DiskUnusable => (
@@ -298,7 +298,7 @@ impl fmt::Display for Reason {
 
 /// Why a candidate gets no vote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum VoteRefusal {
     /// We give none to anybody.
     Ours(Reason),
     /// It is not in our log's list of members.
@@ -309,7 +309,7 @@ pub enum Refusal {
     Led,
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for VoteRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ours(reason) => reason.fmt(f),
@@ -382,7 +382,7 @@ impl Concern {
     }
 
     /// What ends it. `about`: as in [`Self::sentence`].
-    pub fn remedy(self, about: &str, place: &Place<'_>) -> Remedy {
+    pub fn remedy(self, about: &str, place: &RemedyContext<'_>) -> Remedy {
         let advice = match self {
             Self::PortUnusable => {
                 "Stop the program that uses the port, or correct bind_addr; pg-witness retries \
@@ -560,7 +560,7 @@ mod tests {
     #[test]
     fn each_has_a_name_words_a_level_and_a_remedy() {
         let commands = Commands::of_a_test("orders", "10.0.3.9:2222");
-        let place = Place {
+        let place = RemedyContext {
             commands: &commands,
             member: Some("10.0.1.1:2222"),
         };

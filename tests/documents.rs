@@ -126,6 +126,40 @@ fn a_log_message_is_one_literal_on_one_line() {
     assert!(seen > 100, "{seen} calls seen");
 }
 
+/// The real thing and the simulated one, of which a build has one.
+const MIRRORED: [&str; 3] = ["Rng", "TcpListener", "TcpStream"];
+
+/// The types that a file defines for others to see, outside its tests.
+fn types(text: &str) -> impl Iterator<Item = &str> {
+    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+    text.lines().filter_map(|line| {
+        let mut words = line.split([' ', '(', '<', ';', '{']);
+        let first = words.find(|word| !word.starts_with("pub") && !word.ends_with(')'))?;
+        let name = words.next()?;
+        let defines = ["struct", "enum", "trait", "type"].contains(&first);
+        defines.then(|| name.trim_end_matches(':'))
+    })
+}
+
+#[test]
+fn a_type_name_stands_for_one_thing() {
+    let mut found = std::collections::BTreeMap::new();
+    let rust = files("src").into_iter().filter(|path| {
+        path.ends_with(".rs") && !path.ends_with("/tests.rs") && !path.contains("/tests/")
+    });
+    for path in rust {
+        let text = read(&path);
+        for name in types(&text) {
+            let elsewhere = found.insert(name.to_owned(), path.clone());
+            assert!(
+                elsewhere.is_none() || MIRRORED.contains(&name),
+                "{name}: {path} and {elsewhere:?}"
+            );
+        }
+    }
+    assert!(found.len() > 300, "{} types seen", found.len());
+}
+
 /// Whether a word names a rule: `S7`, `H30`.
 fn is_rule(word: &str) -> bool {
     let number = word.strip_prefix(['S', 'H', 'E']);

@@ -23,10 +23,10 @@ use pg_witness::address::Address;
 use pg_witness::disk::{Disk, Worker};
 use pg_witness::ids::{Entry, EntryId, LogIndex, Term};
 use pg_witness::links::epoch::EpochTerm;
-use pg_witness::links::follower::{self, Incoming, Verdict, Vouched};
-use pg_witness::raft::checkpoint::State;
+use pg_witness::links::follower::{self, AppendVerdict, Incoming, Vouched};
+use pg_witness::raft::checkpoint::CheckpointState;
 use pg_witness::raft::engine::{Engine, Role};
-use pg_witness::raft::network::{Peers, Progress};
+use pg_witness::raft::network::{PeerProgress, Peers};
 use pg_witness::raft::replica::{Replica, Shared};
 use pg_witness::raft::types::{Members, Payload};
 use pg_witness::reactor::{self, Instant};
@@ -110,9 +110,9 @@ impl Peers for Generous {
     fn granted(&self, _: &Address, _: Term) -> bool {
         true
     }
-    fn progress(&self, _: &Address, _: Term) -> Progress {
+    fn progress(&self, _: &Address, _: Term) -> PeerProgress {
         let matched = self.replica().map(|r| r.borrow().log.last());
-        Progress {
+        PeerProgress {
             matched,
             answered: Some(Instant::now()),
             reverted: false,
@@ -210,10 +210,15 @@ impl Subject {
         self.replica.borrow().vote.term.term.get()
     }
 
-    async fn carry_out(&mut self, from: &Address, verdict: Verdict, state: Option<State>) -> Step {
+    async fn carry_out(
+        &mut self,
+        from: &Address,
+        verdict: AppendVerdict,
+        state: Option<CheckpointState>,
+    ) -> Step {
         let cut = match &verdict {
-            Verdict::Append(append) => self.replica.borrow().cut_before(Some(append)),
-            Verdict::Install(_) => self.replica.borrow().cut_before(None),
+            AppendVerdict::Append(append) => self.replica.borrow().cut_before(Some(append)),
+            AppendVerdict::Install(_) => self.replica.borrow().cut_before(None),
             _ => None,
         };
         if let Some(index) = cut {
@@ -224,11 +229,11 @@ impl Subject {
             return Step::Again(usize::try_from(index.get()).unwrap());
         }
         Step::Done(match verdict {
-            Verdict::Ignore(_) => Outcome::Ignored,
-            Verdict::Answer(answer) if answer.reset => Outcome::Reset,
-            Verdict::Answer(_) => Outcome::Accepted,
-            Verdict::Diverged(_) => Outcome::Diverged,
-            Verdict::Append(append) => {
+            AppendVerdict::Ignore(_) => Outcome::Ignored,
+            AppendVerdict::Answer(answer) if answer.reset => Outcome::Reset,
+            AppendVerdict::Answer(_) => Outcome::Accepted,
+            AppendVerdict::Diverged(_) => Outcome::Diverged,
+            AppendVerdict::Append(append) => {
                 assert!(
                     in_time("append", self.engine.append(from, append))
                         .await
@@ -236,7 +241,7 @@ impl Subject {
                 );
                 Outcome::Accepted
             }
-            Verdict::Install(install) => {
+            AppendVerdict::Install(install) => {
                 let done = self.engine.install(from, install, state.unwrap());
                 assert!(in_time("install", done).await.unwrap());
                 Outcome::Accepted
@@ -509,9 +514,10 @@ impl World {
             )
         };
         let state = match &verdict {
-            Verdict::Install(install) => {
-                Some(State::of_snapshot(snapshot, install.last.term.epoch))
-            }
+            AppendVerdict::Install(install) => Some(CheckpointState::of_snapshot(
+                snapshot,
+                install.last.term.epoch,
+            )),
             _ => None,
         };
         let installs = state.is_some();

@@ -3,7 +3,7 @@
 
 use pg_witness::limits;
 use pg_witness::probe::conn_url;
-use pg_witness::probe::conversation::{Conversation, Identity, Next, Outcome};
+use pg_witness::probe::conversation::{Conversation, Identity, Outcome, ProbeStep};
 use pg_witness::secret::Secret;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -22,16 +22,16 @@ fn told(bytes: &[u8], size: usize, password: bool) -> (Outcome, usize) {
     // Each piece brings at most a few steps; more would be a loop without end.
     for _ in 0..10 * bytes.len() + 10 {
         match conversation.step() {
-            Next::Read => match bytes.get(read..(read + size).min(bytes.len())) {
+            ProbeStep::Read => match bytes.get(read..(read + size).min(bytes.len())) {
                 None | Some([]) => conversation.on_end(),
                 Some(piece) => {
                     read += piece.len();
                     conversation.on_bytes(piece);
                 }
             },
-            Next::Send(_) => {}
-            Next::Derive(derivation) => conversation.derived(derivation.run()),
-            Next::Leave(_) => return (conversation.outcome(), read),
+            ProbeStep::Send(_) => {}
+            ProbeStep::Derive(derivation) => conversation.derived(derivation.run()),
+            ProbeStep::Leave(_) => return (conversation.outcome(), read),
         }
     }
     panic!("it never ends");

@@ -16,7 +16,7 @@ use pg_witness::wire::frame::{FrameBuffer, Inflater};
 use pg_witness::wire::message::{AppendBody, ApplyOutcome, FragmentPart, Hello};
 use pg_witness::wire::python_files::{Journal, Meta};
 use pg_witness::wire::utility::{
-    MembersReply, Request, State, StatusReply, Target, set_version_reply,
+    MemberTarget, MembersReply, NodeState, StatusReply, UtilityRequest, set_version_reply,
 };
 use pg_witness::wire::{Codec, Command, Key, Message, Session, Snapshot, Value, command, pickle};
 
@@ -105,9 +105,9 @@ fn messages_plain_and_encrypted() {
 /// The type that a recorded message decodes to.
 fn judge_message(name: &str, value: &Value) {
     let address = |text: &str| text.parse().unwrap();
-    let target = || Target::Address(address("10.0.0.3:5010"));
+    let target = || MemberTarget::Address(address("10.0.0.3:5010"));
     let hello = |expected: Hello| assert_eq!(Hello::decode(value).unwrap(), expected, "{name}");
-    let request = |expected: Request| hello(Hello::Utility(expected));
+    let request = |expected: UtilityRequest| hello(Hello::Utility(expected));
     let message = || Message::decode(value).unwrap();
     let body = || match message() {
         Message::AppendEntries(append) => append.body,
@@ -117,15 +117,15 @@ fn judge_message(name: &str, value: &Value) {
         "hello_address" => hello(Hello::Member(address("10.0.0.1:5010"))),
         "hello_readonly" => hello(Hello::ReadOnly),
         "hello_randkey" => assert!(Hello::decode(value).is_err()),
-        "util_status" => request(Request::Status),
-        "util_members" => request(Request::Members),
-        "util_add" => request(Request::Add(target())),
-        "util_remove" => request(Request::Remove(target())),
-        "util_set_version" => request(Request::SetVersion(0)),
-        "util_transfer_auto" => request(Request::Transfer(None)),
-        "util_transfer" => request(Request::Transfer(Some(address("10.0.0.3:5010")))),
+        "util_status" => request(UtilityRequest::Status),
+        "util_members" => request(UtilityRequest::Members),
+        "util_add" => request(UtilityRequest::Add(target())),
+        "util_remove" => request(UtilityRequest::Remove(target())),
+        "util_set_version" => request(UtilityRequest::SetVersion(0)),
+        "util_transfer_auto" => request(UtilityRequest::Transfer(None)),
+        "util_transfer" => request(UtilityRequest::Transfer(Some(address("10.0.0.3:5010")))),
         "util_reply_ok" | "util_reply_fail" => {
-            let text = Request::Add(target()).outcome(name == "util_reply_ok");
+            let text = UtilityRequest::Add(target()).outcome(name == "util_reply_ok");
             assert_eq!(value.as_str(), Some(&text[..]));
         }
         "util_reply_members" => {
@@ -314,7 +314,7 @@ fn utility_replies() {
                 Some(text) => Value::str(text),
                 None => Value::Int(word.as_i64().unwrap()),
             }));
-            let request = Request::decode(&asked).unwrap();
+            let request = UtilityRequest::decode(&asked).unwrap();
             let mut ours = Vec::new();
             pickle::encode(&request, &mut ours);
             assert_eq!(repr(&pickle::decode(&ours).unwrap()), repr(&asked));
@@ -326,18 +326,18 @@ fn utility_replies() {
             seen += 1;
             let text = reply.as_str();
             match &request {
-                Request::Status => judge_status(&reply, &this),
-                Request::Members => {
+                UtilityRequest::Status => judge_status(&reply, &this),
+                UtilityRequest::Members => {
                     let members = MembersReply::decode(&reply).unwrap();
                     assert_eq!(members.0[0].address, this);
                     let mut ours = Vec::new();
                     pickle::encode(&members, &mut ours);
                     assert_eq!(repr(&pickle::decode(&ours).unwrap()), repr(&reply));
                 }
-                Request::SetVersion(version) => {
+                UtilityRequest::SetVersion(version) => {
                     assert_eq!(text, Some(&set_version_reply(*version)[..]));
                 }
-                Request::Add(target) if target.complaint().is_some() => {
+                UtilityRequest::Add(target) if target.complaint().is_some() => {
                     assert_eq!(text, target.complaint());
                 }
                 other => {
@@ -354,7 +354,7 @@ fn judge_status(reply: &Value, this: &pg_witness::address::Address) {
     let status = StatusReply::decode(reply).unwrap();
     assert_eq!(status.this.as_ref(), Some(this));
     assert_eq!(status.leader.as_ref(), Some(this));
-    assert_eq!(status.state, State::Leader);
+    assert_eq!(status.state, NodeState::Leader);
     assert!(status.has_quorum);
     assert_eq!(status.raft_term.get(), 1);
     assert_eq!(Some(status.commit_idx), status.leader_commit_idx);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, Timespec, clock_settime};
 
-use super::network::Known;
+use super::network::KnownNetwork;
 use super::notes::{self, Notes, Topic};
 use super::sntp;
 use crate::config::Ntp;
@@ -34,7 +34,7 @@ const STEP_MIN: Duration = Duration::from_millis(100);
 const TRUST: Duration = Duration::from_secs(86_400);
 
 /// Keeps the clock as long as the machine runs.
-pub fn run(config: &Ntp, notes: &Notes, known: &Arc<Known>) {
+pub fn run(config: &Ntp, notes: &Notes, known: &Arc<KnownNetwork>) {
     if *config == Ntp::Servers(Vec::new()) {
         notes.say(Topic::Clock, notes::TIME_OFF);
         return;
@@ -59,7 +59,7 @@ pub fn run(config: &Ntp, notes: &Notes, known: &Arc<Known>) {
 }
 
 /// Whom to ask, in order: the file's, else DHCP's and then the public pool.
-fn servers(config: &Ntp, known: &Known) -> Vec<String> {
+fn servers(config: &Ntp, known: &KnownNetwork) -> Vec<String> {
     match config {
         Ntp::Servers(servers) => servers.clone(),
         Ntp::Automatic(pool) => {

@@ -62,14 +62,14 @@ fn consoles() -> Vec<File> {
 
 /// The way to one console.
 struct Outlet {
-    sender: SyncSender<Line>,
+    sender: SyncSender<ConsoleLine>,
     dropped: u64,
 }
 
-type Line = Arc<[u8]>;
+type ConsoleLine = Arc<[u8]>;
 
 impl Outlet {
-    fn offer(&mut self, line: &Line) {
+    fn offer(&mut self, line: &ConsoleLine) {
         if self.dropped > 0 {
             let news = format!("({} lines more than the console can show)\n", self.dropped);
             if self.sender.try_send(news.into_bytes().into()).is_ok() {
@@ -101,7 +101,7 @@ fn take_lines(reader: impl io::Read, outlets: &mut [Outlet]) {
     }
 }
 
-fn write_out(receiver: &Receiver<Line>, mut console: File) {
+fn write_out(receiver: &Receiver<ConsoleLine>, mut console: File) {
     while let Ok(line) = receiver.recv() {
         let _ = console.write_all(&line);
     }
@@ -111,7 +111,7 @@ fn write_out(receiver: &Receiver<Line>, mut console: File) {
 mod tests {
     use super::*;
 
-    fn outlet(lines: usize) -> (Outlet, Receiver<Line>) {
+    fn outlet(lines: usize) -> (Outlet, Receiver<ConsoleLine>) {
         let (sender, receiver) = sync_channel(lines);
         (Outlet { sender, dropped: 0 }, receiver)
     }

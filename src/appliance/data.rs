@@ -4,7 +4,7 @@
 //! (S7); with both data nodes up the witness has caught up within seconds.
 //!
 //! The empty file system is the image's own, kept compressed in the initramfs. Sector
-//! 0 of the partition, which ext4 does not use, holds a [`Record`]: it shows that a
+//! 0 of the partition, which ext4 does not use, holds a [`SectorZero`]: it shows that a
 //! power cut interrupted the work, and how often it was done.
 
 use std::fs::{self, File, OpenOptions};
@@ -17,7 +17,7 @@ use flate2::read::GzDecoder;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::mounts::{self, Part};
+use super::mounts::{self, Partition};
 
 /// The empty file system, as `image/kit/card.py` puts it there.
 const EMPTY: &str = "/lib/pgw-data.gz";
@@ -67,7 +67,7 @@ impl Data {
     /// # Errors
     /// It can neither be mounted nor recreated; or not yet.
     pub fn attach(&mut self, mut meanwhile: impl FnMut()) -> Option<io::Result<Mounted>> {
-        let device = mounts::find(Part::Data)?;
+        let device = mounts::find(Partition::Data)?;
         Some(self.attach_device(device, &mut meanwhile))
     }
 
@@ -77,7 +77,7 @@ impl Data {
         meanwhile: &mut dyn FnMut(),
     ) -> io::Result<Mounted> {
         let now = Instant::now();
-        let record = Record::of(&device).unwrap_or_default();
+        let record = SectorZero::of(&device).unwrap_or_default();
         let damage = if record.finished {
             match mount_sound(&device, meanwhile) {
                 Ok(()) => {
@@ -178,14 +178,14 @@ fn look_through(root: &Path, meanwhile: &mut dyn FnMut()) -> io::Result<()> {
 
 /// What sector 0 says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Record {
+struct SectorZero {
     /// How often the file system was recreated.
     count: u32,
     /// Whether the last time went through.
     finished: bool,
 }
 
-impl Default for Record {
+impl Default for SectorZero {
     /// A card as it was written.
     fn default() -> Self {
         Self {
@@ -195,7 +195,7 @@ impl Default for Record {
     }
 }
 
-impl Record {
+impl SectorZero {
     /// None if there is no record.
     fn parse(sector: &[u8]) -> Option<Self> {
         let rest = sector.strip_prefix(mounts::RECORD)?;
@@ -237,8 +237,8 @@ fn recreate(
     device: &Path,
     mut empty: impl Read,
     meanwhile: &mut dyn FnMut(),
-) -> io::Result<Record> {
-    let before = Record::of(device).unwrap_or_default();
+) -> io::Result<SectorZero> {
+    let before = SectorZero::of(device).unwrap_or_default();
     let count = match before.finished {
         true => before.count.saturating_add(1),
         false => before.count,
@@ -251,7 +251,7 @@ fn recreate(
         .write(true)
         .custom_flags(flags)
         .open(device)?;
-    let begun = Record {
+    let begun = SectorZero {
         count,
         finished: false,
     };
@@ -277,7 +277,7 @@ fn recreate(
     out.seek(SeekFrom::Start(SUPERBLOCK as u64))?;
     out.write_all(superblock)?;
     out.sync_data()?;
-    let whole = Record {
+    let whole = SectorZero {
         count,
         finished: true,
     };
@@ -311,10 +311,10 @@ mod tests {
     fn a_partition_is_recreated_and_says_how_often() {
         let folder = tempfile::tempdir().unwrap();
         let device = device(folder.path());
-        assert_eq!(Record::of(&device), None);
+        assert_eq!(SectorZero::of(&device), None);
         let mut fed = 0;
         for count in 1..=2 {
-            let whole = Record {
+            let whole = SectorZero {
                 count,
                 finished: true,
             };
@@ -322,7 +322,7 @@ mod tests {
                 recreate(&device, &*empty(), &mut || fed += 1).unwrap(),
                 whole
             );
-            assert_eq!(Record::of(&device), Some(whole));
+            assert_eq!(SectorZero::of(&device), Some(whole));
             assert!(is_recreated(&device));
         }
         assert!(fed >= 6, "{fed}");
@@ -343,11 +343,11 @@ mod tests {
         for bytes in [0, HEAD_BYTES, HEAD_BYTES + 1, 2 * PART_BYTES, empty().len()] {
             let cut = empty()[..bytes].to_vec();
             assert!(recreate(&device, cut.chain(Cut), &mut || ()).is_err());
-            let begun = Record {
+            let begun = SectorZero {
                 count: 1,
                 finished: false,
             };
-            assert_eq!(Record::of(&device), Some(begun), "{bytes}");
+            assert_eq!(SectorZero::of(&device), Some(begun), "{bytes}");
             // The superblock is still the old one.
             let now = fs::read(&device).unwrap();
             assert_eq!(now[SUPERBLOCK..HEAD_BYTES], old[SUPERBLOCK..HEAD_BYTES]);
@@ -389,13 +389,13 @@ mod tests {
             "pgw-data recreated x whole\n",
             "pgw-data recreated 1\n",
         ] {
-            assert_eq!(Record::parse(text.as_bytes()), None, "{text:?}");
+            assert_eq!(SectorZero::parse(text.as_bytes()), None, "{text:?}");
         }
-        let record = Record {
+        let record = SectorZero {
             count: 7,
             finished: false,
         };
-        assert_eq!(Record::parse(&record.sector()), Some(record));
+        assert_eq!(SectorZero::parse(&record.sector()), Some(record));
     }
 
     #[test]

@@ -42,9 +42,9 @@ pub mod witness;
 use data::{Data, Mounted};
 use notes::{Notes, Topic};
 use page::Page;
-use power::{End, Power};
-use watchdog::{Policy, Watchdog};
-use witness::Witness;
+use power::{EndRequest, Power};
+use watchdog::{FeedPolicy, Watchdog};
+use witness::WitnessProcess;
 
 /// The configuration on the boot partition.
 const FILE: &str = "pg-witness.json";
@@ -103,7 +103,7 @@ enum Stage {
 struct Machine {
     stage: Stage,
     notes: Arc<Notes>,
-    known: Arc<network::Known>,
+    known: Arc<network::KnownNetwork>,
     env: Env,
     networked: bool,
     page: Option<Page>,
@@ -112,7 +112,7 @@ struct Machine {
     watchdog: Option<Watchdog>,
     data: Data,
     mounted: Option<Mounted>,
-    witness: Option<Witness>,
+    witness: Option<WitnessProcess>,
     look_again: Instant,
     started: Instant,
     announced: bool,
@@ -126,7 +126,7 @@ impl Machine {
         let notes = Arc::new(Notes::default());
         let power = Power::default();
         power.listen();
-        let witness = Witness::new(now);
+        let witness = WitnessProcess::new(now);
         if let Err(error) = &witness {
             notes.say(
                 Topic::Witness,
@@ -195,9 +195,9 @@ impl Machine {
         let policy = self
             .witness
             .as_ref()
-            .map(Witness::policy)
+            .map(WitnessProcess::policy)
             .unwrap_or_default();
-        if matches!(policy, Policy::Progress(_)) && !self.announced {
+        if matches!(policy, FeedPolicy::Progress(_)) && !self.announced {
             self.announced = true;
             let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
             log::info!(
@@ -206,7 +206,7 @@ impl Machine {
                 memory_in_use(&memory).unwrap_or(0)
             );
         }
-        if matches!(policy, Policy::Progress(_)) {
+        if matches!(policy, FeedPolicy::Progress(_)) {
             self.notes.clear(Topic::Witness, "the witness is back");
         }
         if policy.feeds(now) {
@@ -265,7 +265,7 @@ impl Machine {
             Ok(_) if before => {
                 log::info!("the configuration is good now: starting again with it");
                 mounts::detach_boot();
-                self.end(End::Restart);
+                self.end(EndRequest::Restart);
             }
             Ok(config) => {
                 logging::set_level(config.log.level);
@@ -407,7 +407,7 @@ impl Machine {
     }
 
     /// Ends the witness, takes the data partition off, and the machine with it.
-    fn end(&mut self, end: End) {
+    fn end(&mut self, end: EndRequest) {
         log::info!("ending: {end:?}");
         self.detach_data();
         if let Some(watchdog) = self.watchdog.take() {

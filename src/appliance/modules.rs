@@ -18,7 +18,7 @@ const COMPRESSED: i32 = 4;
 
 /// One module to load.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Step {
+struct ModuleStep {
     file: String,
     options: String,
 }
@@ -46,7 +46,7 @@ pub fn load() {
     );
 }
 
-fn insert(step: &Step) -> io::Result<()> {
+fn insert(step: &ModuleStep) -> io::Result<()> {
     let file = File::open(Path::new(FOLDER).join(&step.file))?;
     let options = CString::new(step.options.as_str())?;
     let flags = if step.file.ends_with(".ko") {
@@ -61,8 +61,8 @@ fn insert(step: &Step) -> io::Result<()> {
 }
 
 /// What of the order is for the board, each file once.
-fn steps(order: &str, compatible: &str) -> Vec<Step> {
-    let mut steps: Vec<Step> = Vec::new();
+fn steps(order: &str, compatible: &str) -> Vec<ModuleStep> {
+    let mut steps: Vec<ModuleStep> = Vec::new();
     for line in order.lines() {
         let mut words = line.split_whitespace();
         let (Some(board), Some(file)) = (words.next(), words.next()) else {
@@ -70,7 +70,7 @@ fn steps(order: &str, compatible: &str) -> Vec<Step> {
         };
         let ours = board == "*" || compatible.split('\0').any(|word| word == board);
         if ours && !steps.iter().any(|step| step.file == file) {
-            steps.push(Step {
+            steps.push(ModuleStep {
                 file: file.into(),
                 options: words.collect::<Vec<_>>().join(" "),
             });

@@ -37,7 +37,7 @@ const BEGINNING_BYTES: usize = 2048;
 
 /// A partition of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum Partition {
     /// FAT32, `PGWITNESS`: kernel, firmware, `pg-witness.json`.
     Boot,
     /// ext4, `pgw-data`: the state.
@@ -71,7 +71,7 @@ const CARD: MountFlags = MountFlags::NOSUID
 
 /// Looks for the boot partition and mounts it. None if there is none yet.
 pub fn attach_boot() -> Option<io::Result<PathBuf>> {
-    let device = find(Part::Boot)?;
+    let device = find(Partition::Boot)?;
     let flags = CARD | MountFlags::RDONLY;
     let mounted = mount(&device, BOOT, "vfat", flags, FAT_OPTIONS);
     Some(mounted.map(|()| device).map_err(io::Error::from))
@@ -109,17 +109,17 @@ const DATA_SECTORS: u64 = 23 * 2048;
 
 /// The partition's device, once it is there: by its label; the data partition without
 /// one, as the second on the disk of the boot partition, if it has the size of ours.
-pub fn find(part: Part) -> Option<PathBuf> {
+pub fn find(part: Partition) -> Option<PathBuf> {
     let labelled = |part| {
         let devices = partitions(Path::new(BLOCK)).into_iter();
         let mut devices = devices.map(|name| Path::new("/dev").join(name));
         devices.find(|device| beginning(device).is_ok_and(|bytes| identify(&bytes) == Some(part)))
     };
     let found = labelled(part);
-    if found.is_some() || part == Part::Boot {
+    if found.is_some() || part == Partition::Boot {
         return found;
     }
-    let boot = labelled(Part::Boot)?;
+    let boot = labelled(Partition::Boot)?;
     let name = second(Path::new(BLOCK), boot.file_name()?.as_ref())?;
     Some(Path::new("/dev").join(name))
 }
@@ -166,15 +166,15 @@ fn beginning(device: &Path) -> io::Result<Vec<u8>> {
 
 /// What a partition is, by its first bytes: the label in FAT32's boot sector, the one
 /// in the superblock of ext4, or the record of a recreated file system.
-fn identify(bytes: &[u8]) -> Option<Part> {
+fn identify(bytes: &[u8]) -> Option<Partition> {
     let at =
         |from: usize, text: &[u8]| bytes.get(from..).is_some_and(|rest| rest.starts_with(text));
     if at(510, &[0x55, 0xaa]) && at(82, b"FAT32") && at(71, b"PGWITNESS  ") {
-        return Some(Part::Boot);
+        return Some(Partition::Boot);
     }
     let labelled = at(1024 + 56, &[0x53, 0xef]) && at(1024 + 120, b"pgw-data\0");
     if labelled || at(0, RECORD) {
-        return Some(Part::Data);
+        return Some(Partition::Data);
     }
     None
 }
@@ -197,14 +197,14 @@ mod tests {
             (82, b"FAT32   "),
             (510, &[0x55, 0xaa]),
         ];
-        assert_eq!(identify(&with(&fat)), Some(Part::Boot));
+        assert_eq!(identify(&with(&fat)), Some(Partition::Boot));
         let mut other = fat;
         other[0].1 = b"PGWITNESS2 ";
         assert_eq!(identify(&with(&other)), None);
         let ext4: [(usize, &[u8]); 2] = [(1024 + 56, &[0x53, 0xef]), (1024 + 120, b"pgw-data")];
-        assert_eq!(identify(&with(&ext4)), Some(Part::Data));
+        assert_eq!(identify(&with(&ext4)), Some(Partition::Data));
         assert_eq!(identify(&with(&ext4)[..1100]), None);
-        assert_eq!(identify(&with(&[(0, RECORD)])), Some(Part::Data));
+        assert_eq!(identify(&with(&[(0, RECORD)])), Some(Partition::Data));
         assert_eq!(identify(&[]), None);
     }
 

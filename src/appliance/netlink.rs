@@ -30,9 +30,9 @@ const ANSWER: u16 = 2;
 const HEAD_BYTES: usize = 16;
 
 /// A message while it is written.
-struct Message(Vec<u8>);
+struct NetlinkMessage(Vec<u8>);
 
-impl Message {
+impl NetlinkMessage {
     /// Its head, with room for the length, and its fixed part.
     fn new(kind: u16, flags: u16, fixed: &[u8]) -> Self {
         let mut bytes = vec![0; 4];
@@ -80,31 +80,31 @@ fn family(address: IpAddr) -> (u8, Vec<u8>) {
 }
 
 /// Switches an interface on or off (`struct ifinfomsg`; `IFF_UP`).
-fn link(interface: u32, on: bool) -> Message {
+fn link(interface: u32, on: bool) -> NetlinkMessage {
     const UP: u32 = 1;
     let mut fixed = vec![0; 4];
     fixed.extend(interface.to_ne_bytes());
     fixed.extend(if on { UP } else { 0 }.to_ne_bytes());
     fixed.extend(UP.to_ne_bytes());
-    Message::new(SET_LINK, 0, &fixed)
+    NetlinkMessage::new(SET_LINK, 0, &fixed)
 }
 
 /// An address of an interface (`struct ifaddrmsg`; `IFA_LOCAL`, `IFA_ADDRESS`).
-fn address(kind: u16, flags: u16, interface: u32, address: IpAddr, prefix: u8) -> Message {
+fn address(kind: u16, flags: u16, interface: u32, address: IpAddr, prefix: u8) -> NetlinkMessage {
     let (family, octets) = family(address);
     let mut fixed = vec![family, prefix, 0, 0];
     fixed.extend(interface.to_ne_bytes());
-    Message::new(kind, flags, &fixed)
+    NetlinkMessage::new(kind, flags, &fixed)
         .with(2, &octets)
         .with(1, &octets)
 }
 
 /// The route to everywhere (`struct rtmsg`: the main table, made at boot, to
 /// everywhere, of one machine; `RTA_GATEWAY`, `RTA_OIF`).
-fn route(interface: u32, gateway: IpAddr) -> Message {
+fn route(interface: u32, gateway: IpAddr) -> NetlinkMessage {
     let (family, octets) = family(gateway);
     let fixed = [family, 0, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0];
-    Message::new(NEW_ROUTE, CREATE, &fixed)
+    NetlinkMessage::new(NEW_ROUTE, CREATE, &fixed)
         .with(5, &octets)
         .with(4, &interface.to_ne_bytes())
 }
@@ -124,7 +124,7 @@ impl Netlink {
         Ok(Self(socket))
     }
 
-    fn ask(&self, message: Message) -> io::Result<()> {
+    fn ask(&self, message: NetlinkMessage) -> io::Result<()> {
         self.0.send(&message.bytes(), 0)?;
         let (answer, _) = self.0.recv_from_full()?;
         match error_of(&answer) {

@@ -33,7 +33,7 @@ const RESOLVER: &str = "/etc/resolv.conf";
 
 /// What others want to know of the network.
 #[derive(Default)]
-pub struct Known {
+pub struct KnownNetwork {
     /// The time servers that DHCP named.
     pub ntp: Mutex<Hosts>,
 }
@@ -91,9 +91,9 @@ fn mac(text: &str) -> Option<Mac> {
 }
 
 /// Runs the network as long as the machine does.
-pub fn run(config: &ApplianceConfig, notes: &Notes, known: &Arc<Known>) {
+pub fn run(config: &ApplianceConfig, notes: &Notes, known: &Arc<KnownNetwork>) {
     let network = loop {
-        match Network::new(config.clone(), known.clone()) {
+        match NetworkTask::new(config.clone(), known.clone()) {
             Ok(network) => break network,
             Err(error) => notes.say(Topic::Network, format!("No network: {error}.")),
         }
@@ -113,15 +113,15 @@ fn cannot(interface: &Interface, error: &io::Error) -> String {
     format!("{} cannot be set up: {error}.", interface.name)
 }
 
-struct Network {
+struct NetworkTask {
     config: ApplianceConfig,
-    known: Arc<Known>,
+    known: Arc<KnownNetwork>,
     netlink: Netlink,
     events: LinkEvents,
 }
 
-impl Network {
-    fn new(config: ApplianceConfig, known: Arc<Known>) -> io::Result<Self> {
+impl NetworkTask {
+    fn new(config: ApplianceConfig, known: Arc<KnownNetwork>) -> io::Result<Self> {
         let network = Self {
             config,
             known,

@@ -14,7 +14,7 @@ use signal_hook::iterator::Signals;
 
 /// What was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum EndRequest {
     /// No more until somebody presses the button.
     PowerOff,
     /// From the beginning.
@@ -54,18 +54,20 @@ impl Power {
     }
 
     /// What was asked for, if anything was.
-    pub fn asked(&self) -> Option<End> {
+    pub fn asked(&self) -> Option<EndRequest> {
         match self.0.load(Ordering::Relaxed) {
             0 => None,
-            1 => Some(End::PowerOff),
-            _ => Some(End::Restart),
+            1 => Some(EndRequest::PowerOff),
+            _ => Some(EndRequest::Restart),
         }
     }
 
     /// Asks for an end.
-    pub fn ask(&self, end: End) {
-        self.0
-            .store(if end == End::PowerOff { 1 } else { 2 }, Ordering::Relaxed);
+    pub fn ask(&self, end: EndRequest) {
+        self.0.store(
+            if end == EndRequest::PowerOff { 1 } else { 2 },
+            Ordering::Relaxed,
+        );
     }
 
     fn hear_signals(&self) {
@@ -75,8 +77,8 @@ impl Power {
         };
         for signal in signals.forever() {
             self.ask(match signal {
-                SIGTERM => End::PowerOff,
-                _ => End::Restart,
+                SIGTERM => EndRequest::PowerOff,
+                _ => EndRequest::Restart,
             });
         }
     }
@@ -89,7 +91,7 @@ impl Power {
                 device.read_exact(&mut event)?;
                 if is_power_button(&event) {
                     log::info!("power button");
-                    self.ask(End::PowerOff);
+                    self.ask(EndRequest::PowerOff);
                 }
             }
         };
@@ -115,10 +117,10 @@ fn is_power_button(event: &[u8; EVENT_BYTES]) -> bool {
 }
 
 /// Ends the machine. Comes back only if the kernel refuses.
-pub fn end(end: End) {
+pub fn end(end: EndRequest) {
     let command = match end {
-        End::PowerOff => RebootCommand::PowerOff,
-        End::Restart => RebootCommand::Restart,
+        EndRequest::PowerOff => RebootCommand::PowerOff,
+        EndRequest::Restart => RebootCommand::Restart,
     };
     if let Err(error) = reboot(command) {
         log::error!("{end:?}: {error}");
@@ -148,7 +150,7 @@ mod tests {
     fn the_last_who_asks_is_heard() {
         let power = Power::default();
         assert_eq!(power.asked(), None);
-        power.ask(End::Restart);
-        assert_eq!(power.asked(), Some(End::Restart));
+        power.ask(EndRequest::Restart);
+        assert_eq!(power.asked(), Some(EndRequest::Restart));
     }
 }

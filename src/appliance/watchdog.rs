@@ -20,7 +20,7 @@ pub const START_TIME_MAX: Duration = Duration::from_secs(180);
 
 /// Whether to feed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Policy {
+pub enum FeedPolicy {
     /// There is no witness to watch: its configuration is refused, or it has
     /// ended and is started again. A reset would not help.
     #[default]
@@ -31,7 +31,7 @@ pub enum Policy {
     Progress(Instant),
 }
 
-impl Policy {
+impl FeedPolicy {
     /// Whether the hardware is to be fed now.
     pub fn feeds(self, now: Instant) -> bool {
         let within = |since: Instant, limit| now.saturating_duration_since(since) < limit;
@@ -89,12 +89,12 @@ mod tests {
         let after = |seconds| start + Duration::from_secs(seconds);
         let week = 7 * 86_400;
         for (policy, seconds, feeds) in [
-            (Policy::Unwatched, week, true),
-            (Policy::Starting(start), 170, true),
-            (Policy::Starting(start), 180, false),
-            (Policy::Progress(start), 3, true),
-            (Policy::Progress(start), 4, false),
-            (Policy::Progress(start), week, false),
+            (FeedPolicy::Unwatched, week, true),
+            (FeedPolicy::Starting(start), 170, true),
+            (FeedPolicy::Starting(start), 180, false),
+            (FeedPolicy::Progress(start), 3, true),
+            (FeedPolicy::Progress(start), 4, false),
+            (FeedPolicy::Progress(start), week, false),
         ] {
             assert_eq!(policy.feeds(after(seconds)), feeds, "{policy:?} {seconds}");
         }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 
 use super::mounts::WITNESS_ID;
-use super::watchdog::{PATIENCE, Policy};
+use super::watchdog::{FeedPolicy, PATIENCE};
 use crate::config::ON_A_BOARD;
 use crate::limits::CONSOLE_LINE_BYTES_MAX;
 
@@ -34,17 +34,17 @@ const STEADY: Duration = Duration::from_secs(120);
 const END_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// The process, its news, and when it is started again.
-pub struct Witness {
+pub struct WitnessProcess {
     news: UnixDatagram,
     running: Option<(Pid, Instant)>,
     /// Passes on what it logs, and ends with it.
     log: Option<JoinHandle<String>>,
-    policy: Policy,
+    policy: FeedPolicy,
     pauses: Pauses,
     next: Instant,
 }
 
-impl Witness {
+impl WitnessProcess {
     /// Nothing runs yet.
     ///
     /// # Errors
@@ -54,7 +54,7 @@ impl Witness {
             news: UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(NEWS)?)?,
             running: None,
             log: None,
-            policy: Policy::Unwatched,
+            policy: FeedPolicy::Unwatched,
             pauses: Pauses::default(),
             next: now,
         })
@@ -66,7 +66,7 @@ impl Witness {
     }
 
     /// Whether the hardware watchdog is to be fed for its sake.
-    pub fn policy(&self) -> Policy {
+    pub fn policy(&self) -> FeedPolicy {
         self.policy
     }
 
@@ -106,7 +106,7 @@ impl Witness {
             .spawn()?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         self.running = pid.map(|pid| (pid, now));
-        self.policy = Policy::Starting(now);
+        self.policy = FeedPolicy::Starting(now);
         if let Some(lines) = child.stderr.take() {
             let thread = thread::Builder::new().name("log".into());
             self.log = Some(thread.spawn(move || pass_on(lines, io::stderr()))?);
@@ -126,7 +126,7 @@ impl Witness {
         };
         let news = bytes.get(..count).unwrap_or_default();
         if self.running.is_some() && is_sign_of_life(news) {
-            self.policy = Policy::Progress(Instant::now());
+            self.policy = FeedPolicy::Progress(Instant::now());
         }
     }
 
@@ -139,7 +139,7 @@ impl Witness {
                 continue;
             };
             self.running = None;
-            self.policy = Policy::Unwatched;
+            self.policy = FeedPolicy::Unwatched;
             if now.saturating_duration_since(since) > STEADY {
                 self.pauses = Pauses::default();
             }

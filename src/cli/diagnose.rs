@@ -9,10 +9,10 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::look::{self, Look};
+use super::look::{self, LookArguments};
 use super::{Failure, check_config, print};
 use crate::config::{self, Config, Env, Source};
-use crate::http::client::Place;
+use crate::http::client::PagePlace;
 use crate::{logging, machine};
 
 /// What only the witness's own machine can tell: [`about`].
@@ -32,7 +32,7 @@ const PARTS: [&str; 6] = [
 const FILES_MAX: usize = 100;
 
 /// Writes the bundle, to `file` or to one in this folder named by the time.
-pub fn main(look: &Look, file: Option<&Path>, env: &Env) -> Result<(), Failure> {
+pub fn main(look: &LookArguments, file: Option<&Path>, env: &Env) -> Result<(), Failure> {
     let now = logging::now();
     let name = match file {
         Some(file) => file.to_path_buf(),
@@ -70,7 +70,7 @@ pub fn about(config: &Config) -> String {
     .concat()
 }
 
-fn bundle(look: &Look, now: &str, env: &Env) -> String {
+fn bundle(look: &LookArguments, now: &str, env: &Env) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let place = look::place(look, env);
     let asked = match &place {
@@ -93,7 +93,7 @@ fn bundle(look: &Look, now: &str, env: &Env) -> String {
     text
 }
 
-fn answer(place: &Place, path: &str) -> String {
+fn answer(place: &PagePlace, path: &str) -> String {
     match look::ask(place, "GET", path) {
         Ok(answer) => part(path, &String::from_utf8_lossy(&answer.body)),
         Err(failure) => part(path, &failure.to_string()),
@@ -101,7 +101,7 @@ fn answer(place: &Place, path: &str) -> String {
 }
 
 /// What [`about`] would tell of a witness on this machine, which does not answer.
-fn here(look: &Look, env: &Env) -> String {
+fn here(look: &LookArguments, env: &Env) -> String {
     let unknown = match config::load(&look.config, env) {
         Ok(config) if config.source != Source::Demo => return about(&config),
         Ok(_) => "which one the witness has is not known; name it: --config FILE".into(),

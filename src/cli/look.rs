@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Failure, configured_if_possible, help, print};
 use crate::config::{self, ConfigSource, Env, HttpConfig, Source, file_token};
-use crate::http::client::{self, Answer, Place};
+use crate::http::client::{self, PagePlace, Response};
 use crate::http::request::{INTENDED_MAX, encoded};
 
 /// What is asked for.
@@ -27,7 +27,7 @@ pub enum View {
 
 /// How it is asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Look {
+pub struct LookArguments {
     /// As JSON.
     pub json: bool,
     /// Again and again.
@@ -46,7 +46,7 @@ pub struct Look {
 const WATCH_PAUSE: Duration = Duration::from_secs(2);
 
 /// Carries it out; the exit status tells what was found.
-pub fn main(view: View, look: &Look, env: &Env) -> Result<ExitCode, Failure> {
+pub fn main(view: View, look: &LookArguments, env: &Env) -> Result<ExitCode, Failure> {
     let place = place(look, env)?;
     let colour = std::io::stdout().is_terminal() && env.path("NO_COLOR").is_none() && !look.json;
     let (method, path) = request(view, look, colour);
@@ -73,7 +73,7 @@ pub fn main(view: View, look: &Look, env: &Env) -> Result<ExitCode, Failure> {
     }
 }
 
-fn request(view: View, look: &Look, colour: bool) -> (&'static str, String) {
+fn request(view: View, look: &LookArguments, colour: bool) -> (&'static str, String) {
     let (method, path) = match (view, look.json) {
         (View::Status, false) => ("GET", "/status.txt"),
         (View::Status, true) => ("GET", "/status.json"),
@@ -100,7 +100,7 @@ fn request(view: View, look: &Look, colour: bool) -> (&'static str, String) {
     }
 }
 
-fn exit_code(view: View, answer: &Answer) -> ExitCode {
+fn exit_code(view: View, answer: &Response) -> ExitCode {
     match (view, answer.verdict.as_deref()) {
         (View::Status, Some("yes")) | (View::Topology | View::Members, _) => ExitCode::SUCCESS,
         (View::Status, Some("unknown")) => help::EXIT_UNKNOWN.into(),
@@ -113,7 +113,7 @@ fn exit_code(view: View, answer: &Answer) -> ExitCode {
 }
 
 /// Asks, and takes only an answer for one.
-pub fn ask(place: &Place, method: &str, path: &str) -> Result<Answer, Failure> {
+pub fn ask(place: &PagePlace, method: &str, path: &str) -> Result<Response, Failure> {
     let answer = client::ask(place, method, path).map_err(|error| {
         Failure::Failed(format!(
             "no witness answers at http://{}/: {error}; is it running, and is that where its \
@@ -133,7 +133,7 @@ pub fn ask(place: &Place, method: &str, path: &str) -> Result<Answer, Failure> {
 }
 
 /// Where to ask: by `--url`, else as configured, else where everybody listens.
-pub fn place(look: &Look, env: &Env) -> Result<Place, Failure> {
+pub fn place(look: &LookArguments, env: &Env) -> Result<PagePlace, Failure> {
     let config = configured_if_possible(&look.config, env)?;
     let intended_for = match &config {
         // A URL goes before a configuration that nobody named.
@@ -170,7 +170,7 @@ pub fn place(look: &Look, env: &Env) -> Result<Place, Failure> {
             }
         }
     };
-    Ok(Place {
+    Ok(PagePlace {
         authority,
         token,
         intended_for,

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use lexopt::{Arg, Parser};
 
-use self::look::{Look, View};
+use self::look::{LookArguments, View};
 #[cfg(feature = "appliance")]
 use crate::appliance;
 use crate::config::{
@@ -58,11 +58,11 @@ pub enum Invocation {
     /// Print the help of that.
     RaftHelp,
     /// Print what the running witness knows.
-    Look(View, Look),
+    Look(View, LookArguments),
     /// Write a bundle for a support case.
     Diagnose {
         /// Where the witness is asked.
-        look: Look,
+        look: LookArguments,
         /// Where the bundle goes.
         file: Option<PathBuf>,
     },
@@ -302,7 +302,7 @@ fn parse_controller(args: &mut Parser) -> Result<Invocation, UsageError> {
 struct Words {
     config: Option<OsString>,
     accept_loss: bool,
-    look: Look,
+    look: LookArguments,
     values: Vec<OsString>,
 }
 
@@ -350,7 +350,7 @@ fn parse_witness(args: &mut Parser) -> Result<Invocation, UsageError> {
         "alive" => Some(View::Alive),
         _ => None,
     };
-    if view.is_none() && command != "diagnose" && words.look != Look::default() {
+    if view.is_none() && command != "diagnose" && words.look != LookArguments::default() {
         return Err(UsageError(
             "--json, --watch, --cluster, --url and --token-file belong to the commands that ask \
              the running witness, such as status"
@@ -384,9 +384,9 @@ fn parse_witness(args: &mut Parser) -> Result<Invocation, UsageError> {
 }
 
 impl Words {
-    fn into_look(mut self, value: Option<OsString>) -> Result<Look, UsageError> {
+    fn into_look(mut self, value: Option<OsString>) -> Result<LookArguments, UsageError> {
         let look = std::mem::take(&mut self.look);
-        Ok(Look {
+        Ok(LookArguments {
             config: self.file(value)?,
             ..look
         })

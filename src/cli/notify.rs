@@ -12,12 +12,12 @@ use crate::config::Env;
 
 /// A way to the service manager, or to nobody.
 #[derive(Debug, Default)]
-pub struct Notifier {
+pub struct ServiceNotifier {
     manager: Option<(UnixDatagram, SocketAddr)>,
     watchdog: Option<Duration>,
 }
 
-impl Notifier {
+impl ServiceNotifier {
     /// As `NOTIFY_SOCKET` and `WATCHDOG_USEC` say.
     pub fn new(env: &Env) -> Self {
         let manager = env.path("NOTIFY_SOCKET").and_then(|path| {
@@ -30,7 +30,7 @@ impl Notifier {
         Self { manager, watchdog }
     }
 
-    /// How often to call [`Notifier::watchdog`]: half of what the manager
+    /// How often to call [`ServiceNotifier::watchdog`]: half of what the manager
     /// waits. None when it does not watch.
     pub fn watchdog_period(&self) -> Option<Duration> {
         self.watchdog.map(|limit| limit / 2)
@@ -41,7 +41,7 @@ impl Notifier {
         self.send("READY=1");
     }
 
-    /// SIGHUP was heard; [`Notifier::ready`] must follow (`Type=notify-reload`).
+    /// SIGHUP was heard; [`ServiceNotifier::ready`] must follow (`Type=notify-reload`).
     pub fn reloading(&self) {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
         let usec = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1_000;
@@ -112,7 +112,7 @@ mod tests {
                 .unwrap();
         let path = folder.to_str().unwrap().to_owned();
         for (name, socket) in [(path, here), (format!("@{abstract_name}"), there)] {
-            let notifier = Notifier::new(&[("NOTIFY_SOCKET", name)].into_iter().collect());
+            let notifier = ServiceNotifier::new(&[("NOTIFY_SOCKET", name)].into_iter().collect());
             notifier.ready();
             assert_eq!(receive(&socket), "READY=1");
             notifier.reloading();
@@ -126,7 +126,7 @@ mod tests {
         }
         std::fs::remove_file(folder).unwrap();
         for nobody in ["", "relative", "/no/such/socket", "@"] {
-            Notifier::new(&[("NOTIFY_SOCKET", nobody)].into_iter().collect()).ready();
+            ServiceNotifier::new(&[("NOTIFY_SOCKET", nobody)].into_iter().collect()).ready();
         }
     }
 
@@ -142,7 +142,7 @@ mod tests {
             .collect()
         };
         let ours = std::process::id();
-        let period = |pid| Notifier::new(&env(pid)).watchdog_period();
+        let period = |pid| ServiceNotifier::new(&env(pid)).watchdog_period();
         assert_eq!(period(ours), Some(Duration::from_secs(15)));
         assert_eq!(period(ours + 1), None);
     }

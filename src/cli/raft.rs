@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lexopt::{Arg, Parser};
 
-use self::show::Shown;
+use self::show::ShownReply;
 use super::{Failure, Invocation, UsageError, configured_if_possible, print};
 use crate::address::Address;
 use crate::config::{self, ConfigSource, Env, nearest, shown};
@@ -16,7 +16,7 @@ use crate::limits;
 use crate::links::utility_client::ask_or_why;
 use crate::reactor;
 use crate::secret::Secret;
-use crate::wire::utility::{MembersReply, Request, State, StatusReply, Target};
+use crate::wire::utility::{MemberTarget, MembersReply, NodeState, StatusReply, UtilityRequest};
 use crate::wire::{Key, Value};
 
 mod show;
@@ -26,7 +26,7 @@ mod tests;
 /// What is to be asked of which node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
-    question: Question,
+    question: RaftQuestion,
     node: Address,
     json: bool,
     password_file: Option<PathBuf>,
@@ -34,7 +34,7 @@ pub struct Order {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Question {
+enum RaftQuestion {
     Status,
     Members,
     Add(Address),
@@ -98,12 +98,12 @@ pub(super) fn parse(args: &mut Parser) -> Result<Invocation, UsageError> {
         member.ok_or_else(|| UsageError(format!("name the member: raft {word} HOST:PORT MEMBER")))
     };
     let question = match (word.as_str(), member) {
-        ("add", member) => Question::Add(needed(member)?),
-        ("remove", member) => Question::Remove(needed(member)?),
-        ("transfer", member) => Question::Transfer(member),
+        ("add", member) => RaftQuestion::Add(needed(member)?),
+        ("remove", member) => RaftQuestion::Remove(needed(member)?),
+        ("transfer", member) => RaftQuestion::Transfer(member),
         (_, Some(_)) => return Err(UsageError(format!("raft {word} asks one node only"))),
-        ("status", None) => Question::Status,
-        (_, None) => Question::Members,
+        ("status", None) => RaftQuestion::Status,
+        (_, None) => RaftQuestion::Members,
     };
     Ok(Invocation::Raft(Order {
         question,
@@ -138,7 +138,7 @@ pub(super) fn main(order: &Order, env: &Env) -> Result<(), Failure> {
         shown.text()
     });
     match shown {
-        Shown::Outcome {
+        ShownReply::Outcome {
             success: false,
             why,
         } => Err(Failure::Failed(why)),
@@ -176,7 +176,7 @@ fn password(order: &Order, env: &Env) -> Result<Option<Secret>, Failure> {
     }
 }
 
-async fn carry_out(order: &Order, keys: &[Arc<Key>]) -> Result<Shown, String> {
+async fn carry_out(order: &Order, keys: &[Arc<Key>]) -> Result<ShownReply, String> {
     let node = &order.node;
     let ask = async |request, limit| {
         let reply = ask_or_why(node, keys, request, limit).await;
@@ -184,36 +184,38 @@ async fn carry_out(order: &Order, keys: &[Arc<Key>]) -> Result<Shown, String> {
     };
     let odd = |_| format!("{node} gave a reply that is not understood");
     match &order.question {
-        Question::Status => {
-            let reply = ask(Request::Status, QUESTION_TIME).await?;
+        RaftQuestion::Status => {
+            let reply = ask(UtilityRequest::Status, QUESTION_TIME).await?;
             let status = StatusReply::decode(&reply).map_err(odd)?;
-            Ok(Shown::Status(Box::new(status)))
+            Ok(ShownReply::Status(Box::new(status)))
         }
-        Question::Members => {
-            let reply = ask(Request::Members, QUESTION_TIME).await?;
-            Ok(Shown::Members(MembersReply::decode(&reply).map_err(odd)?))
+        RaftQuestion::Members => {
+            let reply = ask(UtilityRequest::Members, QUESTION_TIME).await?;
+            Ok(ShownReply::Members(
+                MembersReply::decode(&reply).map_err(odd)?,
+            ))
         }
-        Question::Add(member) => {
-            let request = Request::Add(Target::Address(member.clone()));
+        RaftQuestion::Add(member) => {
+            let request = UtilityRequest::Add(MemberTarget::Address(member.clone()));
             let reply = ask(request, limits::MEMBERSHIP_TIME_MAX).await?;
             Ok(outcome(&reply, "is there a majority, and a leader?"))
         }
-        Question::Remove(member) if member == node => {
+        RaftQuestion::Remove(member) if member == node => {
             Err(format!("{node} does not remove itself; ask another member"))
         }
-        Question::Remove(member) => {
+        RaftQuestion::Remove(member) => {
             // A node says SUCCESS, or waits in vain, for one that is no member.
-            let reply = ask(Request::Members, QUESTION_TIME).await?;
+            let reply = ask(UtilityRequest::Members, QUESTION_TIME).await?;
             is_listed(member, node, &MembersReply::decode(&reply).map_err(odd)?)?;
-            let request = Request::Remove(Target::Address(member.clone()));
+            let request = UtilityRequest::Remove(MemberTarget::Address(member.clone()));
             let reply = ask(request, limits::MEMBERSHIP_TIME_MAX).await?;
             Ok(outcome(&reply, "is there a majority, and a leader?"))
         }
-        Question::Transfer(to) => {
-            let reply = ask(Request::Status, QUESTION_TIME).await?;
+        RaftQuestion::Transfer(to) => {
+            let reply = ask(UtilityRequest::Status, QUESTION_TIME).await?;
             let status = StatusReply::decode(&reply).map_err(odd)?;
             may_transfer(node, &status)?;
-            let reply = ask(Request::Transfer(to.clone()), QUESTION_TIME).await?;
+            let reply = ask(UtilityRequest::Transfer(to.clone()), QUESTION_TIME).await?;
             let why = "is there a connected member that has all of the log?";
             Ok(outcome(&reply, why))
         }
@@ -241,7 +243,7 @@ fn may_transfer(node: &Address, status: &StatusReply) -> Result<(), String> {
             shown(&status.version)
         ));
     }
-    if status.state != State::Leader {
+    if status.state != NodeState::Leader {
         return Err(match &status.leader {
             Some(leader) => format!("{node} does not lead; ask {leader}"),
             None => format!("{node} does not lead, and knows no leader"),
@@ -263,7 +265,7 @@ fn knows_transfer(version: &str) -> bool {
 }
 
 /// `SUCCESS ...`, or why not.
-fn outcome(reply: &Value, hint: &str) -> Shown {
+fn outcome(reply: &Value, hint: &str) -> ShownReply {
     let said = shown(
         reply
             .as_str()
@@ -276,5 +278,5 @@ fn outcome(reply: &Value, hint: &str) -> Shown {
     } else {
         said
     };
-    Shown::Outcome { success, why }
+    ShownReply::Outcome { success, why }
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::notify::Notifier;
+use super::notify::ServiceNotifier;
 use super::signals::{Signal, Signals};
 use super::{Failure, diagnose};
 use crate::config::{self, ClusterConfig, Config, ConfigSource, Env, HttpConfig, Source, reload};
@@ -65,9 +65,9 @@ fn introduce(config: &Config) {
 async fn serve(config: Config, source: ConfigSource) -> Result<(), Failure> {
     let worker = Worker::start()
         .map_err(|error| Failure::Failed(format!("cannot start the disk's thread: {error}")))?;
-    let notify = Rc::new(Notifier::new(&Env::of_process()));
+    let notify = Rc::new(ServiceNotifier::new(&Env::of_process()));
     let mut witness = Witness {
-        members: Members::new(Prober::new(&config.probe)),
+        members: RunningMembers::new(Prober::new(&config.probe)),
         config: Rc::new(RefCell::new(config)),
         worker,
         notes: Rc::default(),
@@ -166,7 +166,7 @@ fn site(witness: &Witness, http: &HttpConfig) -> Site {
 /// Tells the service manager that every cluster makes progress (`WatchdogSec=`),
 /// and does not while one stands still. Returns which, when nobody has ended us
 /// for it: then we do.
-async fn watch_over(vitals: Rc<Vitals>, notify: Rc<Notifier>) -> Vec<Rc<str>> {
+async fn watch_over(vitals: Rc<Vitals>, notify: Rc<ServiceNotifier>) -> Vec<Rc<str>> {
     let asked = notify.watchdog_period().unwrap_or(limits::PULSE_PERIOD);
     let pause = asked.clamp(WATCH_PAUSE_MIN, limits::PULSE_PERIOD);
     let mut stopped = Duration::ZERO;
@@ -202,7 +202,7 @@ fn given_up(clusters: &[Rc<str>]) -> Failure {
 /// Only in the tests' program: its engines stand still this many milliseconds
 /// after the start.
 #[cfg(feature = "test-hooks")]
-async fn stop_engines_when_told(members: Members) {
+async fn stop_engines_when_told(members: RunningMembers) {
     let after = std::env::var("PG_WITNESS_STOP_ENGINES_AFTER_MS");
     let Some(after) = after.ok().and_then(|ms| ms.parse().ok()) else {
         return;
@@ -216,7 +216,7 @@ async fn stop_engines_when_told(members: Members) {
 /// The members that run, and who asks their servers; a member that could not
 /// start joins them later.
 #[derive(Clone)]
-struct Members {
+struct RunningMembers {
     running: Rc<RefCell<Vec<Running>>>,
     prober: Prober,
     vitals: Rc<Vitals>,
@@ -229,7 +229,7 @@ struct Running {
     _probing: smol::Task<()>,
 }
 
-impl Members {
+impl RunningMembers {
     fn new(prober: Prober) -> Self {
         Self {
             running: Rc::default(),
@@ -270,7 +270,7 @@ struct Witness {
     /// Shared with who shows it.
     config: Rc<RefCell<Config>>,
     worker: Worker,
-    members: Members,
+    members: RunningMembers,
     /// What `status` shows of the last reload, if not all of it took effect.
     notes: Rc<RefCell<Vec<String>>>,
 }
@@ -328,7 +328,7 @@ impl Witness {
         &mut self,
         signals: &mut Signals,
         source: &ConfigSource,
-        notify: &Notifier,
+        notify: &ServiceNotifier,
     ) {
         loop {
             match signals.next().await {
@@ -384,7 +384,7 @@ impl Witness {
 }
 
 /// Goes on trying to start a cluster whose state cannot be opened.
-async fn retry(cluster: ClusterConfig, worker: Worker, members: Members) {
+async fn retry(cluster: ClusterConfig, worker: Worker, members: RunningMembers) {
     // Whoever tries makes progress; an attempt that never ends is none.
     let pulse = Rc::new(Pulse::new(cluster.name.as_str().into()));
     members.vitals.watch(&pulse);

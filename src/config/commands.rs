@@ -70,7 +70,7 @@ fn unit(cgroup: &str) -> Option<&str> {
 
 /// What to do: in words that end where the command begins, if there is one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
+pub struct RemedyStep {
     /// Such as `stop this witness and run`.
     pub how: &'static str,
     /// The command line.
@@ -155,14 +155,14 @@ impl Commands {
     }
 
     /// Lets this witness vote although its state was lost.
-    pub fn adopt(&self) -> Step {
+    pub fn adopt(&self) -> RemedyStep {
         self.while_stopped("adopt --accept-loss")
     }
 
     /// Has this witness begin anew; its state is kept aside.
-    pub fn reset(&self) -> Step {
+    pub fn reset(&self) -> RemedyStep {
         if self.on_a_board {
-            return Step {
+            return RemedyStep {
                 how: "write the image to this board's card again, with the same pg-witness.json",
                 command: None,
             };
@@ -171,24 +171,24 @@ impl Commands {
     }
 
     /// Has the Raft group of `member` take this witness in.
-    pub fn add_to(&self, member: &str) -> Step {
+    pub fn add_to(&self, member: &str) -> RemedyStep {
         self.raft("add", member, &self.self_addr)
     }
 
     /// Has the Raft group of `member` give up another member for good.
-    pub fn remove_from(&self, member: &str, other: &str) -> Step {
+    pub fn remove_from(&self, member: &str, other: &str) -> RemedyStep {
         self.raft("remove", member, &shell_word(other))
     }
 
     /// Has the Raft group of `member` give up this witness.
-    pub fn remove_this_from(&self, member: &str) -> Step {
+    pub fn remove_this_from(&self, member: &str) -> RemedyStep {
         self.raft("remove", member, &self.self_addr)
     }
 
     /// Has the Raft group replace `before` by `after`, this witness apart. None where
     /// one command for each does not do: nothing changes, more than one member goes
     /// or comes, or nobody stays who could be asked.
-    pub fn replace(&self, before: &[Address], after: &[Address]) -> Option<Step> {
+    pub fn replace(&self, before: &[Address], after: &[Address]) -> Option<RemedyStep> {
         let mut staying = before.iter().filter(|member| after.contains(member));
         let mut going = before.iter().filter(|member| !after.contains(member));
         let mut coming = after.iter().filter(|member| !before.contains(member));
@@ -201,7 +201,7 @@ impl Commands {
         let remove = gone.map(|gone| self.remove_from(asked, gone.as_str()));
         let add = new.map(|new| self.raft("add", asked, &shell_word(new.as_str())));
         match (remove, add) {
-            (Some(remove), Some(add)) => Some(Step {
+            (Some(remove), Some(add)) => Some(RemedyStep {
                 how: remove.how,
                 command: remove
                     .command
@@ -212,7 +212,7 @@ impl Commands {
         }
     }
 
-    fn raft(&self, word: &str, member: &str, about: &str) -> Step {
+    fn raft(&self, word: &str, member: &str, about: &str) -> RemedyStep {
         let program = &self.program;
         let (how, config) = match self.on_a_board {
             true if self.has_password => ("run on another host", " --password-file FILE"),
@@ -220,13 +220,13 @@ impl Commands {
             false => ("run", self.config.as_str()),
         };
         let member = shell_word(member);
-        Step {
+        RemedyStep {
             how,
             command: Some(format!("{program} raft {word} {member} {about}{config}")),
         }
     }
 
-    fn while_stopped(&self, command: &str) -> Step {
+    fn while_stopped(&self, command: &str) -> RemedyStep {
         let Self {
             cluster,
             program,
@@ -254,7 +254,7 @@ impl Commands {
             ),
             None => ("stop this witness and run", command),
         };
-        Step {
+        RemedyStep {
             how,
             command: Some(command),
         }
@@ -289,7 +289,7 @@ mod tests {
         Commands::new(&config.clusters[0], &config.source, env, &process(unit))
     }
 
-    fn line(step: Step) -> String {
+    fn line(step: RemedyStep) -> String {
         format!("{}: {}", step.how, step.command.unwrap_or_default())
     }
 

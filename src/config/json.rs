@@ -79,13 +79,13 @@ pub const CLUSTER_KEYS: [&str; 22] = [
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct JsonFile {
     appliance: Option<Appliance>,
     data_dir: Option<String>,
-    log: Option<Log>,
-    clusters: Option<Vec<Cluster>>,
+    log: Option<JsonLog>,
+    clusters: Option<Vec<JsonCluster>>,
     http: Option<Http>,
-    probe: Option<Probe>,
+    probe: Option<JsonProbe>,
     zone: Option<String>,
     zone_policy: Option<String>,
 }
@@ -104,7 +104,7 @@ struct Appliance {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Probe {
+struct JsonProbe {
     enabled: Option<bool>,
     interval: Option<f64>,
     timeout: Option<f64>,
@@ -119,7 +119,7 @@ struct Probe {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Log {
+struct JsonLog {
     level: Option<String>,
 }
 
@@ -135,7 +135,7 @@ struct Http {
 /// One of `clusters`: a field for each key of the file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Cluster {
+struct JsonCluster {
     allow_from: Option<Vec<String>>,
     name: Option<String>,
     self_addr: Option<String>,
@@ -165,32 +165,34 @@ struct Cluster {
 struct Zones(BTreeMap<String, String>);
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Name(String);
+struct JsonName(String);
 
-impl<'de> Deserialize<'de> for Name {
+impl<'de> Deserialize<'de> for JsonName {
     fn deserialize<D: serde::Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
-        struct Text;
+        struct TextVisitor;
 
-        impl Visitor<'_> for Text {
-            type Value = Name;
+        impl Visitor<'_> for TextVisitor {
+            type Value = JsonName;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("a text")
             }
 
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Name, E> {
-                Ok(Name(text.into()))
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<JsonName, E> {
+                Ok(JsonName(text.into()))
             }
         }
 
-        reader.deserialize_str(Text)
+        reader.deserialize_str(TextVisitor)
     }
 }
 
 impl<'de> Deserialize<'de> for Zones {
     fn deserialize<D: serde::Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
-        let zones = BTreeMap::<Name, String>::deserialize(reader)?.into_iter();
-        Ok(Self(zones.map(|(Name(name), zone)| (name, zone)).collect()))
+        let zones = BTreeMap::<JsonName, String>::deserialize(reader)?.into_iter();
+        Ok(Self(
+            zones.map(|(JsonName(name), zone)| (name, zone)).collect(),
+        ))
     }
 }
 
@@ -301,7 +303,7 @@ fn raw_appliance(section: Option<Appliance>, place: &Place) -> RawAppliance {
     }
 }
 
-impl Cluster {
+impl JsonCluster {
     fn raw(self, place: &Place) -> Result<RawCluster, ConfigError> {
         let at = |key| place.key(key);
         // An empty password is no secret, and in our file a slip.
@@ -361,7 +363,7 @@ impl Cluster {
     }
 }
 
-impl Probe {
+impl JsonProbe {
     fn raw(self, place: &Place) -> RawProbe {
         RawProbe {
             enabled: said(self.enabled, place, "enabled"),
@@ -403,10 +405,10 @@ struct Fault {
     error: JsonError,
 }
 
-fn parse(text: &[u8]) -> Result<File, Fault> {
+fn parse(text: &[u8]) -> Result<JsonFile, Fault> {
     let mut escaped = [0; ESCAPED_BYTES_MAX];
     let mut json = Deserializer::new(text, Some(&mut escaped));
-    let file: File = serde_path_to_error::deserialize(&mut json).map_err(|error| Fault {
+    let file: JsonFile = serde_path_to_error::deserialize(&mut json).map_err(|error| Fault {
         path: error.path().to_string(),
         error: error.into_inner(),
     })?;

@@ -10,7 +10,7 @@ use super::commands::{Commands, Process};
 use super::env::Env;
 use super::error::{ConfigError, Place, shown};
 use super::http::RawHttp;
-use super::node::Node;
+use super::node::YamlNode;
 use super::probe::RawProbe;
 use super::raw::{Dialect, RawCluster};
 use super::variables::{NOTIFY_SOCKET, PATRONI_CONFIGURATION};
@@ -137,12 +137,12 @@ fn load_path(path: &Path, env: &Env, mut warnings: Vec<String>) -> Result<Config
             // Read for its own sake first, so that an error names this file.
             let alone = patroni::read(node.clone(), &file.place, &mut Vec::new())?;
             check_privacy(&alone.cluster, &file, &path, env, &mut warnings)?;
-            if let Node::Map(over) = node {
+            if let YamlNode::Map(over) = node {
                 patroni::patch(&mut root, over);
             }
         }
         let place = Place::top(path.display().to_string());
-        let read = patroni::read(Node::Map(root), &place, &mut warnings)?;
+        let read = patroni::read(YamlNode::Map(root), &place, &mut warnings)?;
         return load_patroni(read, path, env, warnings);
     }
     let file = file::read(path)?;

@@ -40,13 +40,13 @@ mod variables;
 mod yaml;
 
 pub use appliance::{Addressing, ApplianceConfig, Ntp};
-pub use commands::{Commands, Step};
+pub use commands::{Commands, RemedyStep};
 pub use env::Env;
 pub use error::{ConfigError, Place, shown};
 pub use file::read_password;
 pub use http::{HttpConfig, file_token};
 pub use load::{DEMO, DEMO_CLUSTER, appliance_alone, load};
-pub use network::Network;
+pub use network::Subnet;
 pub use placement::{PlacementConfig, VotePolicy, ZonePolicy};
 pub use probe::{LoginHost, ProbeConfig};
 pub use reload::{ReloadPlan, reload};
@@ -102,7 +102,7 @@ pub struct ClusterConfig {
     /// Where the members stand, and what follows from it.
     pub placement: PlacementConfig,
     /// Who may reach the Raft port; all, if none is named.
-    pub allow_from: Vec<Network>,
+    pub allow_from: Vec<Subnet>,
     /// The commands that an operator may need for this cluster.
     pub commands: Commands,
 }

@@ -13,7 +13,7 @@ const VARIABLE: &str = "PG_WITNESS_ALLOW_FROM";
 
 /// Addresses that begin alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
+pub struct Subnet {
     address: IpAddr,
     bits: u8,
 }
@@ -26,7 +26,7 @@ fn number(address: IpAddr) -> (u128, u8) {
     }
 }
 
-impl Network {
+impl Subnet {
     /// Whether the address is one of them. An IPv4 address that came over an
     /// IPv6 socket is an IPv4 address.
     pub fn contains(&self, address: IpAddr) -> bool {
@@ -46,7 +46,7 @@ impl Network {
     }
 }
 
-impl FromStr for Network {
+impl FromStr for Subnet {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -72,17 +72,14 @@ impl FromStr for Network {
     }
 }
 
-impl fmt::Display for Network {
+impl fmt::Display for Subnet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.bits)
     }
 }
 
 /// The networks of a list, or of the variable over it; none means all.
-pub fn networks(
-    said: Option<Located<Vec<String>>>,
-    env: &Env,
-) -> Result<Vec<Network>, ConfigError> {
+pub fn networks(said: Option<Located<Vec<String>>>, env: &Env) -> Result<Vec<Subnet>, ConfigError> {
     let said = match env.text(VARIABLE)? {
         Some(text) => Some(Located {
             value: text.split(',').map(|item| item.trim().to_owned()).collect(),
@@ -129,7 +126,7 @@ mod tests {
             ("fd00::/8", "fe80::1", false),
             ("2001:db8::1/128", "2001:db8::1", true),
         ] {
-            let network: Network = network.parse().unwrap();
+            let network: Subnet = network.parse().unwrap();
             assert_eq!(
                 network.contains(address.parse().unwrap()),
                 inside,
@@ -145,7 +142,7 @@ mod tests {
             "10.0.0.0/-1",
             "::1/64",
         ] {
-            assert!(text.parse::<Network>().is_err(), "{text}");
+            assert!(text.parse::<Subnet>().is_err(), "{text}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 /// A value as `yaml.safe_load` would return it.
 #[derive(Clone, PartialEq)]
-pub enum Node {
+pub enum YamlNode {
     /// `None`.
     Null,
     /// `True` or `False`.
@@ -21,21 +21,21 @@ pub enum Node {
     /// A `date` or `datetime`; no setting is one, so its value is not kept.
     Time,
     /// A `list`.
-    List(Vec<Node>),
+    List(Vec<YamlNode>),
     /// A `dict`.
-    Map(BTreeMap<Key, Node>),
+    Map(BTreeMap<YamlKey, YamlNode>),
 }
 
 /// A key of a `dict`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Key {
+pub enum YamlKey {
     /// A `str`.
     Text(String),
     /// Any other kind, as Python would show it: `True`, `1`, `None`.
     Other(String),
 }
 
-impl Key {
+impl YamlKey {
     /// The key as a person reads it.
     pub fn as_str(&self) -> &str {
         match self {
@@ -44,7 +44,7 @@ impl Key {
     }
 }
 
-impl Node {
+impl YamlNode {
     /// What this is, for a message, without its value.
     pub fn kind(&self) -> &'static str {
         match self {

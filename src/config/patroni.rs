@@ -7,7 +7,7 @@ use log::LevelFilter;
 
 use super::env::Env;
 use super::error::{ConfigError, Located, Place};
-use super::node::{Key, Node};
+use super::node::{YamlKey, YamlNode};
 use super::raw::RawCluster;
 use super::suggest::nearest;
 use super::timing;
@@ -61,8 +61,12 @@ pub struct Patroni {
 }
 
 /// Understands a tree; `warnings` gets what is odd but harmless.
-pub fn read(root: Node, place: &Place, warnings: &mut Vec<String>) -> Result<Patroni, ConfigError> {
-    let Node::Map(mut root) = root else {
+pub fn read(
+    root: YamlNode,
+    place: &Place,
+    warnings: &mut Vec<String>,
+) -> Result<Patroni, ConfigError> {
+    let YamlNode::Map(mut root) = root else {
         return Err(ConfigError::WrongType {
             place: place.clone(),
             found: format!("the file is {}", root.kind()),
@@ -70,17 +74,17 @@ pub fn read(root: Node, place: &Place, warnings: &mut Vec<String>) -> Result<Pat
         });
     };
     for (name, advice) in OWN_SECTIONS {
-        if root.contains_key(&Key::Text(name.into())) {
+        if root.contains_key(&YamlKey::Text(name.into())) {
             let place = place.key(name);
             warnings.push(format!(
                 "{place}: not read from Patroni's YAML, ignored; {advice}"
             ));
         }
     }
-    let mut section = |name: &str| root.remove(&Key::Text(name.into()));
+    let mut section = |name: &str| root.remove(&YamlKey::Text(name.into()));
     let raft_place = place.key("raft");
     let mut cluster = match section("raft") {
-        Some(Node::Map(raft)) => raft_section(raft, &raft_place, warnings)?,
+        Some(YamlNode::Map(raft)) => raft_section(raft, &raft_place, warnings)?,
         None => RawCluster::empty(raft_place),
         Some(other) => {
             return Err(ConfigError::WrongType {
@@ -91,7 +95,7 @@ pub fn read(root: Node, place: &Place, warnings: &mut Vec<String>) -> Result<Pat
         }
     };
     cluster.name = match section("scope") {
-        Some(Node::Text(scope)) if printable(&scope) => Some(Located {
+        Some(YamlNode::Text(scope)) if printable(&scope) => Some(Located {
             value: scope,
             place: place.key("scope"),
         }),
@@ -108,12 +112,14 @@ fn printable(scope: &str) -> bool {
 }
 
 /// The rest of `log:` is Patroni's; so a level we do not know is no error.
-fn log_level(log: Node, place: &Place, warnings: &mut Vec<String>) -> Option<LevelFilter> {
-    let Node::Map(mut log) = log else { return None };
+fn log_level(log: YamlNode, place: &Place, warnings: &mut Vec<String>) -> Option<LevelFilter> {
+    let YamlNode::Map(mut log) = log else {
+        return None;
+    };
     let place = place.key("log").key("level");
-    match log.remove(&Key::Text("level".into()))? {
-        Node::Null => None,
-        Node::Text(value) => level::level(&Located { value, place })
+    match log.remove(&YamlKey::Text("level".into()))? {
+        YamlNode::Null => None,
+        YamlNode::Text(value) => level::level(&Located { value, place })
             .map_err(|error| warnings.push(format!("{error}; info is used")))
             .ok(),
         other => {
@@ -124,14 +130,14 @@ fn log_level(log: Node, place: &Place, warnings: &mut Vec<String>) -> Option<Lev
 }
 
 fn raft_section(
-    raft: BTreeMap<Key, Node>,
+    raft: BTreeMap<YamlKey, YamlNode>,
     place: &Place,
     warnings: &mut Vec<String>,
 ) -> Result<RawCluster, ConfigError> {
     let mut raw = RawCluster::empty(place.clone());
     for (key, node) in raft {
         let at = place.key(key.as_str());
-        let Key::Text(key) = &key else {
+        let YamlKey::Text(key) = &key else {
             return Err(unknown(at, key.as_str()));
         };
         match key.as_str() {
@@ -161,10 +167,10 @@ fn unknown(place: Place, key: &str) -> ConfigError {
     }
 }
 
-fn text(node: Node, place: Place) -> Result<Option<Located<String>>, ConfigError> {
+fn text(node: YamlNode, place: Place) -> Result<Option<Located<String>>, ConfigError> {
     match node {
-        Node::Null => Ok(None),
-        Node::Text(value) => Ok(Some(Located { value, place })),
+        YamlNode::Null => Ok(None),
+        YamlNode::Text(value) => Ok(Some(Located { value, place })),
         other => Err(ConfigError::WrongType {
             place,
             found: other.reading(),
@@ -173,9 +179,9 @@ fn text(node: Node, place: Place) -> Result<Option<Located<String>>, ConfigError
     }
 }
 
-fn data_dir(node: Node, place: Place) -> Result<Option<Located<String>>, ConfigError> {
+fn data_dir(node: YamlNode, place: Place) -> Result<Option<Located<String>>, ConfigError> {
     match node {
-        Node::Text(value) => Ok(Some(Located { value, place })),
+        YamlNode::Text(value) => Ok(Some(Located { value, place })),
         other => Err(ConfigError::WrongType {
             place,
             found: other.reading(),
@@ -186,11 +192,11 @@ fn data_dir(node: Node, place: Place) -> Result<Option<Located<String>>, ConfigE
 
 /// A password of another kind than text stops Patroni itself: PySyncObj calls
 /// `password.encode()`, which only a text has. An empty one encrypts.
-fn password(node: Node, place: Place) -> Result<Option<Located<Secret>>, ConfigError> {
+fn password(node: YamlNode, place: Place) -> Result<Option<Located<Secret>>, ConfigError> {
     let text = match node {
-        Node::Null => return Ok(None),
-        Node::Text(text) => text,
-        Node::Bytes(bytes) => String::from_utf8(bytes).map_err(|_| ConfigError::Invalid {
+        YamlNode::Null => return Ok(None),
+        YamlNode::Text(text) => text,
+        YamlNode::Bytes(bytes) => String::from_utf8(bytes).map_err(|_| ConfigError::Invalid {
             place: place.clone(),
             value: None,
             why: "!!binary that is not UTF-8; write the password as a text".into(),
@@ -212,13 +218,13 @@ fn password(node: Node, place: Place) -> Result<Option<Located<Secret>>, ConfigE
 /// A list; a text with commas, on which Patroni itself stops, is taken for what
 /// it means. Empty is refused: forgotten partners must not found a cluster.
 fn partners(
-    node: Node,
+    node: YamlNode,
     place: Place,
     warnings: &mut Vec<String>,
 ) -> Result<Located<Vec<String>>, ConfigError> {
     let list = match node {
-        Node::List(list) => list,
-        Node::Text(text) => {
+        YamlNode::List(list) => list,
+        YamlNode::Text(text) => {
             warnings.push(format!(
                 "{place}: a text where Patroni needs a list; write it as [{text}]"
             ));
@@ -236,7 +242,7 @@ fn partners(
     };
     let mut value = Vec::new();
     for (index, node) in list.into_iter().enumerate() {
-        let Node::Text(text) = node else {
+        let YamlNode::Text(text) = node else {
             return Err(ConfigError::WrongType {
                 place: place.element(index),
                 found: node.reading(),
@@ -258,7 +264,7 @@ fn partners_text(text: &str, place: Place) -> Result<Located<Vec<String>>, Confi
         format!("[{text}]")
     };
     match yaml::parse(&wrapped, &place)? {
-        list @ Node::List(_) => partners(list, place, &mut Vec::new()),
+        list @ YamlNode::List(_) => partners(list, place, &mut Vec::new()),
         other => Err(ConfigError::WrongType {
             place,
             found: other.kind().into(),
@@ -267,16 +273,16 @@ fn partners_text(text: &str, place: Place) -> Result<Located<Vec<String>>, Confi
     }
 }
 
-fn seconds(key: &str, node: Node, place: Place) -> Result<Option<Located<f64>>, ConfigError> {
+fn seconds(key: &str, node: YamlNode, place: Place) -> Result<Option<Located<f64>>, ConfigError> {
     let value = match &node {
-        Node::Null => return Ok(None),
+        YamlNode::Null => return Ok(None),
         // A day is the cap, so what is beyond an i32 is refused as too long.
-        Node::Int(value) => value
+        YamlNode::Int(value) => value
             .and_then(|value| i32::try_from(value).ok())
             .map_or(f64::INFINITY, f64::from),
-        Node::Float(value) => *value,
+        YamlNode::Float(value) => *value,
         // The one that Patroni converts itself: `int(config.get('retry_timeout'))`.
-        Node::Text(digits) if key == "retry_timeout" && digits.parse::<u16>().is_ok() => {
+        YamlNode::Text(digits) if key == "retry_timeout" && digits.parse::<u16>().is_ok() => {
             digits.parse().unwrap_or(f64::NAN)
         }
         other => {
@@ -410,13 +416,13 @@ pub fn level_variable(env: &Env) -> Result<Option<LevelFilter>, ConfigError> {
 
 /// Several files of a folder as one: a later one wins key by key, and a null
 /// removes (Patroni's `patch_config`).
-pub fn patch(config: &mut BTreeMap<Key, Node>, over: BTreeMap<Key, Node>) {
+pub fn patch(config: &mut BTreeMap<YamlKey, YamlNode>, over: BTreeMap<YamlKey, YamlNode>) {
     for (key, value) in over {
         match (config.get_mut(&key), value) {
-            (_, Node::Null) => {
+            (_, YamlNode::Null) => {
                 config.remove(&key);
             }
-            (Some(Node::Map(inner)), Node::Map(over)) => patch(inner, over),
+            (Some(YamlNode::Map(inner)), YamlNode::Map(over)) => patch(inner, over),
             (_, value) => {
                 config.insert(key, value);
             }

@@ -10,7 +10,7 @@ use super::address;
 use super::env::Env;
 use super::error::{ConfigError, Located, Place};
 use super::file;
-use super::network::Network;
+use super::network::Subnet;
 use crate::address::Address;
 use crate::limits::{NETWORKS_MAX, PROBE_TRIES_MAX, SECONDS_MAX};
 use crate::secret::Secret;
@@ -70,7 +70,7 @@ pub struct ProbeConfig {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LoginHost {
     /// Addresses.
-    Network(Network),
+    Network(Subnet),
     /// A name, in small letters, as the `conn_url` has it.
     Name(String),
 }

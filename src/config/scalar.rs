@@ -4,7 +4,7 @@
 //! another key from the same file. `tests/python/yaml_scalars.py` writes the
 //! table that holds this to the real PyYAML.
 
-use super::node::Node;
+use super::node::YamlNode;
 
 /// The tag PyYAML gives to a plain scalar; the suffix of `tag:yaml.org,2002:`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,15 +62,15 @@ impl Tag {
     }
 
     /// The value of `text` under this tag; none where Python raises.
-    pub fn construct(self, text: &str) -> Option<Node> {
+    pub fn construct(self, text: &str) -> Option<YamlNode> {
         Some(match self {
-            Self::Null => Node::Null,
-            Self::Text => Node::Text(text.into()),
-            Self::Bool => Node::Bool(boolean(text)?),
-            Self::Int => Node::Int(int(text)?),
-            Self::Float => Node::Float(float(text)?),
-            Self::Time => is_time(text).then_some(Node::Time)?,
-            Self::Binary => Node::Bytes(binary(text)?),
+            Self::Null => YamlNode::Null,
+            Self::Text => YamlNode::Text(text.into()),
+            Self::Bool => YamlNode::Bool(boolean(text)?),
+            Self::Int => YamlNode::Int(int(text)?),
+            Self::Float => YamlNode::Float(float(text)?),
+            Self::Time => is_time(text).then_some(YamlNode::Time)?,
+            Self::Binary => YamlNode::Bytes(binary(text)?),
             // The safe loader has no constructor for these.
             Self::Merge | Self::Value => return None,
         })

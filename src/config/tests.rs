@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::node::{Key, Node};
+use super::node::{YamlKey, YamlNode};
 use super::*;
 use crate::cli::check_config;
 use crate::limits;
@@ -174,31 +174,31 @@ fn environment() {
 }
 
 /// As `tests/python/yaml_scalars.py` writes values.
-fn canonical(node: &Node) -> String {
+fn canonical(node: &YamlNode) -> String {
     match node {
-        Node::Null => "none".into(),
-        Node::Bool(true) => "bool True".into(),
-        Node::Bool(false) => "bool False".into(),
-        Node::Int(Some(value)) => format!("int {value}"),
-        Node::Int(None) => "int large".into(),
-        Node::Float(value) if value.is_nan() => "float nan".into(),
-        Node::Float(value) => format!("float {:016x}", value.to_bits()),
-        Node::Text(text) => format!("str{}", python_json(text)),
-        Node::Bytes(bytes) => bytes.iter().fold("bytes ".into(), |mut text, byte| {
+        YamlNode::Null => "none".into(),
+        YamlNode::Bool(true) => "bool True".into(),
+        YamlNode::Bool(false) => "bool False".into(),
+        YamlNode::Int(Some(value)) => format!("int {value}"),
+        YamlNode::Int(None) => "int large".into(),
+        YamlNode::Float(value) if value.is_nan() => "float nan".into(),
+        YamlNode::Float(value) => format!("float {:016x}", value.to_bits()),
+        YamlNode::Text(text) => format!("str{}", python_json(text)),
+        YamlNode::Bytes(bytes) => bytes.iter().fold("bytes ".into(), |mut text, byte| {
             write!(text, "{byte:02x}").unwrap();
             text
         }),
-        Node::Time => "time".into(),
-        Node::List(list) => {
+        YamlNode::Time => "time".into(),
+        YamlNode::List(list) => {
             let list: Vec<String> = list.iter().map(canonical).collect();
             format!("[{}]", list.join(", "))
         }
-        Node::Map(map) => {
+        YamlNode::Map(map) => {
             let mut pairs: Vec<String> = map
                 .iter()
                 .map(|(key, node)| match key {
-                    Key::Text(text) => format!("{}: {}", python_json(text), canonical(node)),
-                    Key::Other(text) => format!("{text}: {}", canonical(node)),
+                    YamlKey::Text(text) => format!("{}: {}", python_json(text), canonical(node)),
+                    YamlKey::Other(text) => format!("{text}: {}", canonical(node)),
                 })
                 .collect();
             pairs.sort();

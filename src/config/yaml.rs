@@ -11,12 +11,12 @@ use std::collections::{BTreeMap, HashMap};
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag as EventTag};
 
 use super::error::{ConfigError, Place};
-use super::node::{Key, Node};
+use super::node::{YamlKey, YamlNode};
 use super::scalar::Tag;
 use crate::limits::{CONFIG_COPIED_MAX, CONFIG_DEPTH_MAX};
 
 /// Reads one document.
-pub fn parse(text: &str, place: &Place) -> Result<Node, ConfigError> {
+pub fn parse(text: &str, place: &Place) -> Result<YamlNode, ConfigError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     check_characters(text, place)?;
     let mut tree = Tree::default();
@@ -30,7 +30,7 @@ pub fn parse(text: &str, place: &Place) -> Result<Node, ConfigError> {
         tree.take(event)
             .map_err(|what| syntax(place, &span, what))?;
     }
-    Ok(tree.root.unwrap_or(Node::Null))
+    Ok(tree.root.unwrap_or(YamlNode::Null))
 }
 
 /// An error at the start of what is wrong.
@@ -72,47 +72,47 @@ const DEPTH: &str = "nested deeper than any configuration";
 const MERGE: &str = "<< takes a section or a list of sections";
 
 /// A value being built; one for each level of nesting.
-struct Frame {
+struct OpenValue {
     anchor: usize,
     content: Content,
 }
 
 enum Content {
-    List(Vec<Node>),
+    List(Vec<YamlNode>),
     Map {
-        own: BTreeMap<Key, Node>,
-        merged: BTreeMap<Key, Node>,
-        next: Next,
+        own: BTreeMap<YamlKey, YamlNode>,
+        merged: BTreeMap<YamlKey, YamlNode>,
+        next: NextValue,
     },
 }
 
 /// What the next value of a map is.
-enum Next {
+enum NextValue {
     Key,
-    Value(Key),
+    Value(YamlKey),
     Merged,
 }
 
 /// A finished node, or a plain `<<` or `=`, which mean something as keys only.
 enum Built {
-    Node(Node),
+    Node(YamlNode),
     Merge,
 }
 
 /// An anchored node, and what a copy of it costs.
 struct Anchor {
-    node: Node,
+    node: YamlNode,
     weight: usize,
     depth: usize,
 }
 
 #[derive(Default)]
 struct Tree {
-    frames: Vec<Frame>,
+    frames: Vec<OpenValue>,
     anchors: HashMap<usize, Anchor>,
     copied: usize,
     documents: usize,
-    root: Option<Node>,
+    root: Option<YamlNode>,
 }
 
 impl Tree {
@@ -141,7 +141,7 @@ impl Tree {
                 let map = Content::Map {
                     own: BTreeMap::new(),
                     merged: BTreeMap::new(),
-                    next: Next::Key,
+                    next: NextValue::Key,
                 };
                 self.open(anchor, map)?;
             }
@@ -150,13 +150,13 @@ impl Tree {
                     return Ok(());
                 };
                 let node = match frame.content {
-                    Content::List(list) => Node::List(list),
+                    Content::List(list) => YamlNode::List(list),
                     // What stands in the map itself wins over what is merged.
                     Content::Map {
                         own, mut merged, ..
                     } => {
                         merged.extend(own);
-                        Node::Map(merged)
+                        YamlNode::Map(merged)
                     }
                 };
                 self.finish(Built::Node(node), frame.anchor)?;
@@ -170,7 +170,7 @@ impl Tree {
         if self.frames.len() >= CONFIG_DEPTH_MAX {
             return Err(DEPTH);
         }
-        self.frames.push(Frame { anchor, content });
+        self.frames.push(OpenValue { anchor, content });
         Ok(())
     }
 
@@ -189,7 +189,7 @@ impl Tree {
         };
         match tag {
             Tag::Merge if self.key_is_next() => Ok(Built::Merge),
-            Tag::Value if self.key_is_next() => Ok(Built::Node(Node::Text(text.into()))),
+            Tag::Value if self.key_is_next() => Ok(Built::Node(YamlNode::Text(text.into()))),
             tag => tag
                 .construct(text)
                 .map(Built::Node)
@@ -202,7 +202,7 @@ impl Tree {
         matches!(
             last,
             Some(Content::Map {
-                next: Next::Key,
+                next: NextValue::Key,
                 ..
             })
         )
@@ -224,7 +224,7 @@ impl Tree {
         self.add(built)
     }
 
-    fn copy(&mut self, anchor: usize) -> Result<Node, &'static str> {
+    fn copy(&mut self, anchor: usize) -> Result<YamlNode, &'static str> {
         let found = self.anchors.get(&anchor).ok_or(ALIAS)?;
         if self.frames.len() + found.depth > CONFIG_DEPTH_MAX {
             return Err(DEPTH);
@@ -253,14 +253,14 @@ impl Tree {
         };
         match (&mut frame.content, built) {
             (Content::List(list), Built::Node(node)) => list.push(node),
-            (Content::Map { next, .. }, Built::Merge) => *next = Next::Merged,
+            (Content::Map { next, .. }, Built::Merge) => *next = NextValue::Merged,
             (Content::Map { own, merged, next }, Built::Node(node)) => {
-                match std::mem::replace(next, Next::Key) {
-                    Next::Key => *next = Next::Value(key(node)?),
-                    Next::Value(key) => {
+                match std::mem::replace(next, NextValue::Key) {
+                    NextValue::Key => *next = NextValue::Value(key(node)?),
+                    NextValue::Value(key) => {
                         own.insert(key, node);
                     }
-                    Next::Merged => merge(merged, node)?,
+                    NextValue::Merged => merge(merged, node)?,
                 }
             }
             (Content::List(_), Built::Merge) => return Err(MERGE),
@@ -270,12 +270,12 @@ impl Tree {
 }
 
 /// A later `<<` wins over an earlier one; inside a list the first map wins.
-fn merge(merged: &mut BTreeMap<Key, Node>, node: Node) -> Result<(), &'static str> {
+fn merge(merged: &mut BTreeMap<YamlKey, YamlNode>, node: YamlNode) -> Result<(), &'static str> {
     match node {
-        Node::Map(map) => merged.extend(map),
-        Node::List(maps) => {
+        YamlNode::Map(map) => merged.extend(map),
+        YamlNode::List(maps) => {
             for map in maps.into_iter().rev() {
-                let Node::Map(map) = map else {
+                let YamlNode::Map(map) = map else {
                     return Err(MERGE);
                 };
                 merged.extend(map);
@@ -287,32 +287,32 @@ fn merge(merged: &mut BTreeMap<Key, Node>, node: Node) -> Result<(), &'static st
 }
 
 /// A key: any value that Python can hash.
-fn key(node: Node) -> Result<Key, &'static str> {
+fn key(node: YamlNode) -> Result<YamlKey, &'static str> {
     Ok(match node {
-        Node::Text(text) => Key::Text(text),
-        Node::Null => Key::Other("None".into()),
-        Node::Bool(true) => Key::Other("True".into()),
-        Node::Bool(false) => Key::Other("False".into()),
-        Node::Int(Some(value)) => Key::Other(value.to_string()),
-        Node::Float(value) => Key::Other(value.to_string()),
-        Node::Int(None) => Key::Other("(a large number)".into()),
-        Node::Bytes(_) => Key::Other("(bytes)".into()),
-        Node::Time => Key::Other("(a date)".into()),
-        Node::List(_) | Node::Map(_) => return Err("a list or a section cannot be a key"),
+        YamlNode::Text(text) => YamlKey::Text(text),
+        YamlNode::Null => YamlKey::Other("None".into()),
+        YamlNode::Bool(true) => YamlKey::Other("True".into()),
+        YamlNode::Bool(false) => YamlKey::Other("False".into()),
+        YamlNode::Int(Some(value)) => YamlKey::Other(value.to_string()),
+        YamlNode::Float(value) => YamlKey::Other(value.to_string()),
+        YamlNode::Int(None) => YamlKey::Other("(a large number)".into()),
+        YamlNode::Bytes(_) => YamlKey::Other("(bytes)".into()),
+        YamlNode::Time => YamlKey::Other("(a date)".into()),
+        YamlNode::List(_) | YamlNode::Map(_) => return Err("a list or a section cannot be a key"),
     })
 }
 
 /// Values plus bytes of text of a node, and its depth (at most the cap's, so
 /// that this recursion ends).
-fn measure(node: &Node) -> (usize, usize) {
+fn measure(node: &YamlNode) -> (usize, usize) {
     let sum = |(weight, depth): (usize, usize), (more, deep): (usize, usize)| {
         (weight.saturating_add(more), depth.max(deep + 1))
     };
     match node {
-        Node::Text(text) => (1 + text.len(), 0),
-        Node::Bytes(bytes) => (1 + bytes.len(), 0),
-        Node::List(list) => list.iter().map(measure).fold((1, 1), sum),
-        Node::Map(map) => map
+        YamlNode::Text(text) => (1 + text.len(), 0),
+        YamlNode::Bytes(bytes) => (1 + bytes.len(), 0),
+        YamlNode::List(list) => list.iter().map(measure).fold((1, 1), sum),
+        YamlNode::Map(map) => map
             .iter()
             .map(|(key, node)| {
                 let (weight, depth) = measure(node);

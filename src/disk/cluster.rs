@@ -16,11 +16,11 @@ use super::folder::{
     HARD_STATE, SEGMENTS, at, free_damaged, set_aside, set_aside_before, take_lock,
 };
 use super::format::{BLOCK, FrameBuilder, FrameHead, HardSlot, SegmentHeader, place};
-use super::recover::{Found, Log, State, recover};
+use super::recover::{Found, RecoveredState, SegmentLog, recover};
 use super::segment::Segment;
 use super::storage::{File, Storage};
 use super::{
-    Arrival, Checkpoint, Condition, DiskError, HardState, Readable, Recovered, Standing,
+    Arrival, Checkpoint, Condition, DiskError, HardState, ReadableBy, Recovered, Standing,
     StoredEntry,
 };
 
@@ -70,7 +70,7 @@ impl Cluster {
     pub(super) fn open(
         storage: Arc<dyn Storage>,
         dir: &Path,
-        readable: Readable,
+        readable: ReadableBy,
     ) -> Result<(Self, Recovered), DiskError> {
         let lock = take_lock(storage.as_ref(), dir)?;
         let mut found = recover(storage.as_ref(), dir)?;
@@ -481,8 +481,8 @@ fn open_hard_state(storage: &dyn Storage, path: &Path) -> io::Result<Box<dyn Fil
 }
 
 /// What the caller gets to see of a state.
-fn recovered(state: Option<&State>, set_aside: Option<&Path>) -> Recovered {
-    let empty = Log::default();
+fn recovered(state: Option<&RecoveredState>, set_aside: Option<&Path>) -> Recovered {
+    let empty = SegmentLog::default();
     let log = state.map_or(&empty, |s| &s.log);
     let saved = state.and_then(|s| s.hard.state.clone());
     // S7: where state was lost, only a saved standing makes a voter again.

@@ -12,10 +12,10 @@ use super::storage::{File, Lock, RealStorage, Storage};
 
 /// What the disk does wrong now. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Faults(Arc<Mutex<State>>);
+pub struct Faults(Arc<Mutex<FaultState>>);
 
 #[derive(Debug, Default)]
-struct State {
+struct FaultState {
     sync_delay: Duration,
     failing: Option<PathBuf>,
 }
@@ -36,7 +36,7 @@ impl Faults {
         self.state().failing = None;
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, FaultState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use smol::channel::{Receiver, unbounded};
 
 use super::SimulatedDisk;
-use super::worker::{Job, Jobs, Members, Part, Worker, is_dirty, release, sync, take, write};
+use super::worker::{
+    ClusterFile, Job, Jobs, OpenClusters, Worker, is_dirty, release, sync, take, write,
+};
 
 impl Worker {
     /// Without a thread, on a simulated disk: whoever calls this runs the task, which
@@ -22,25 +24,25 @@ impl Worker {
 
 /// Does what is asked for, until nobody can ask any more.
 async fn work(inbox: Receiver<Job>, disk: SimulatedDisk) {
-    let mut members = Members::new();
+    let mut members = OpenClusters::new();
     while let Ok(job) = inbox.recv().await {
         take(&mut members, job);
         loop {
             while let Ok(job) = inbox.try_recv() {
                 take(&mut members, job);
             }
-            if !write(&mut members, Part::Log) {
+            if !write(&mut members, ClusterFile::Log) {
                 break;
             }
-            pass_and_sync(&mut members, Part::Log, &disk).await;
-            write(&mut members, Part::Hard);
-            pass_and_sync(&mut members, Part::Hard, &disk).await;
+            pass_and_sync(&mut members, ClusterFile::Log, &disk).await;
+            write(&mut members, ClusterFile::Hard);
+            pass_and_sync(&mut members, ClusterFile::Hard, &disk).await;
             release(&mut members);
         }
     }
 }
 
-async fn pass_and_sync(members: &mut Members, part: Part, disk: &SimulatedDisk) {
+async fn pass_and_sync(members: &mut OpenClusters, part: ClusterFile, disk: &SimulatedDisk) {
     if is_dirty(members) {
         disk.pass().await;
         sync(members, part);

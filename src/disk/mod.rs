@@ -77,14 +77,14 @@ pub use faults::Faults;
 #[cfg(feature = "test-hooks")]
 pub use simulated::{Backup, SimulatedDisk};
 pub use state::{
-    Arrival, Checkpoint, Condition, Diverged, HardState, Readable, Reading, Recovered, Standing,
+    Arrival, Checkpoint, Condition, Diverged, HardState, ReadableBy, Reading, Recovered, Standing,
     StoredEntry,
 };
 pub use stats::Stats;
 pub use worker::Worker;
 
 use storage::{RealStorage, Storage};
-use worker::{Job, Op, Shared};
+use worker::{Job, Op, SharedBoard};
 
 /// The outcome of a write: resolves when it, and all before it on the same
 /// [`Disk`], is durable, or with what failed. It may be dropped; the write is
@@ -109,7 +109,7 @@ impl Future for Completion {
 pub struct Disk {
     id: u64,
     worker: Worker,
-    shared: Arc<Shared>,
+    shared: Arc<SharedBoard>,
     closed: Cell<bool>,
 }
 
@@ -145,7 +145,7 @@ impl Disk {
     pub fn open_readable(
         dir: &Path,
         worker: &Worker,
-        readable: Readable,
+        readable: ReadableBy,
     ) -> impl Future<Output = Result<(Self, Recovered), DiskError>> + 'static {
         Self::open_on(dir, worker, worker.storage(), readable)
     }
@@ -154,10 +154,10 @@ impl Disk {
         dir: &Path,
         worker: &Worker,
         storage: Arc<dyn Storage>,
-        readable: Readable,
+        readable: ReadableBy,
     ) -> impl Future<Output = Result<(Self, Recovered), DiskError>> + 'static {
         let (done, opened) = oneshot::channel();
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(SharedBoard::default());
         let id = worker.next_id();
         worker.send(Job::Open {
             id,

@@ -18,7 +18,7 @@ use super::{Checkpoint, DiskError, StoredEntry};
 /// What the files hold.
 pub(super) struct Found {
     /// The state, or what is lost of it; neither if nothing was ever saved.
-    pub state: Result<Option<State>, String>,
+    pub state: Result<Option<RecoveredState>, String>,
     /// The greatest generation in any header.
     pub generation: u64,
     /// The last save of the hard state; 0 if none.
@@ -28,7 +28,7 @@ pub(super) struct Found {
 }
 
 /// A state as read.
-pub(super) struct State {
+pub(super) struct RecoveredState {
     /// The last save of the hard state.
     pub hard: HardSlot,
     /// Which of [`SEGMENTS`] counts.
@@ -36,12 +36,12 @@ pub(super) struct State {
     /// Its header.
     pub header: SegmentHeader,
     /// The log that it holds.
-    pub log: Log,
+    pub log: SegmentLog,
 }
 
 /// What a segment's frames add up to.
 #[derive(Default)]
-pub(super) struct Log {
+pub(super) struct SegmentLog {
     pub checkpoint: Option<Checkpoint>,
     pub entries: Vec<StoredEntry>,
     /// The greatest commit index noted; 0 if none.
@@ -97,7 +97,7 @@ fn choose(
     hard: HardRead,
     known: &[(usize, SegmentHeader)],
     blank: bool,
-) -> Result<Result<Option<State>, String>, DiskError> {
+) -> Result<Result<Option<RecoveredState>, String>, DiskError> {
     if hard.unreadable {
         // A slot fits one sector, which is the old or the new: an unreadable one
         // may be the last vote. Rather amnesic than a second vote (S1).
@@ -139,7 +139,7 @@ fn choose(
         return Ok(Err(what));
     }
     let nothing = !saved && log.last().is_none();
-    Ok(Ok((!nothing).then_some(State {
+    Ok(Ok((!nothing).then_some(RecoveredState {
         hard,
         slot: *slot,
         header: *header,
@@ -162,7 +162,7 @@ fn read_segment(storage: &dyn Storage, path: &Path) -> Result<Image, DiskError> 
 
 /// What hard state and log say of one another: each notes how far the other had
 /// come, so that loss at the very end of either shows.
-fn contradiction(log: &Log, hard: &HardSlot) -> Option<String> {
+fn contradiction(log: &SegmentLog, hard: &HardSlot) -> Option<String> {
     if hard.seq < log.hard_seq {
         return Some(format!(
             "hard-state: save {} is missing, the last is {}",
@@ -220,14 +220,14 @@ enum Scan {
     /// The opening frame is not there, nor any other.
     Unopened,
     Damaged(String),
-    Log(Log),
+    Log(SegmentLog),
 }
 
 /// Reads a segment's frames up to the first that is not there, and makes sure
 /// that none follows it.
 fn scan(image: &Image, header: &SegmentHeader) -> Scan {
     let segment = image.bytes.as_slice();
-    let mut log = Log::default();
+    let mut log = SegmentLog::default();
     let mut offset = BLOCK;
     let mut expected = header.first_seq;
     while let Some(frame) = next_frame(segment, offset, header.nonce, expected) {
@@ -281,7 +281,7 @@ fn next_frame(segment: &[u8], offset: usize, nonce: u64, expected: u64) -> Optio
         .find(|frame| frame.head.seq == expected)
 }
 
-impl Log {
+impl SegmentLog {
     fn apply(&mut self, frame: &Frame<'_>) -> Result<(), String> {
         let seq = frame.head.seq;
         let records =

@@ -39,12 +39,12 @@ struct Inode {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Name {
+enum FileName {
     Folder,
     File(usize),
 }
 
-impl Name {
+impl FileName {
     const fn inode(&self) -> Option<usize> {
         match self {
             Self::Folder => None,
@@ -55,14 +55,14 @@ impl Name {
 
 #[derive(Clone)]
 enum NameOp {
-    Add(PathBuf, Name),
+    Add(PathBuf, FileName),
     Move(PathBuf, PathBuf),
 }
 
 /// A write as it went by, for histories cut at every byte.
 #[cfg(test)]
 #[derive(Clone)]
-pub(super) enum Event {
+pub(super) enum DiskEvent {
     Write(PathBuf, usize, Vec<u8>),
     /// Something a test marks, such as "this many operations are acknowledged".
     Mark(usize),
@@ -75,8 +75,8 @@ pub(super) struct World {
     rng: SmallRng,
     /// By number; one that has no name any more may still be open.
     inodes: BTreeMap<usize, Inode>,
-    names: BTreeMap<PathBuf, Name>,
-    durable_names: BTreeMap<PathBuf, Name>,
+    names: BTreeMap<PathBuf, FileName>,
+    durable_names: BTreeMap<PathBuf, FileName>,
     name_ops: Vec<NameOp>,
     locked: bool,
     /// Calls so far.
@@ -97,7 +97,7 @@ pub(super) struct World {
     pub file_system_syncs: u64,
     /// What was written, for the tests of this room.
     #[cfg(test)]
-    pub events: Vec<Event>,
+    pub events: Vec<DiskEvent>,
     /// How long writes and syncs take, at least and at most, where the time is
     /// simulated.
     delay: (Duration, Duration),
@@ -256,7 +256,7 @@ impl SimulatedDisk {
         world.settle_names();
         world.names = world.durable_names.clone();
         // What has no name is open no more.
-        let kept: BTreeSet<usize> = world.names.values().filter_map(Name::inode).collect();
+        let kept: BTreeSet<usize> = world.names.values().filter_map(FileName::inode).collect();
         world.inodes.retain(|number, _| kept.contains(number));
         for inode in world.inodes.values_mut() {
             inode.settle(&mut world.rng);
@@ -270,8 +270,8 @@ impl SimulatedDisk {
     pub(super) fn bytes(&self, path: &Path) -> Option<Vec<u8>> {
         let world = self.world();
         match world.names.get(path)? {
-            Name::File(inode) => Some(world.inodes.get(inode)?.cached.clone()),
-            Name::Folder => None,
+            FileName::File(inode) => Some(world.inodes.get(inode)?.cached.clone()),
+            FileName::Folder => None,
         }
     }
 
@@ -280,14 +280,16 @@ impl SimulatedDisk {
     pub(super) fn put(&self, path: &Path, bytes: &[u8]) {
         let mut world = self.world();
         for folder in path.ancestors().skip(1) {
-            world.durable_names.insert(folder.into(), Name::Folder);
+            world.durable_names.insert(folder.into(), FileName::Folder);
         }
         let inode = world.add(Inode {
             durable: bytes.to_vec(),
             cached: bytes.to_vec(),
             unsynced: Vec::new(),
         });
-        world.durable_names.insert(path.into(), Name::File(inode));
+        world
+            .durable_names
+            .insert(path.into(), FileName::File(inode));
         world.names = world.durable_names.clone();
     }
 
@@ -416,7 +418,10 @@ impl World {
     }
 
     fn path_of(&self, inode: usize) -> PathBuf {
-        let found = self.names.iter().find(|(_, n)| **n == Name::File(inode));
+        let found = self
+            .names
+            .iter()
+            .find(|(_, n)| **n == FileName::File(inode));
         found.map(|(path, _)| path.clone()).unwrap_or_default()
     }
 }
@@ -428,8 +433,10 @@ impl Storage for SimulatedDisk {
         if world.names.contains_key(dir) {
             return Ok(false);
         }
-        world.names.insert(dir.into(), Name::Folder);
-        world.name_ops.push(NameOp::Add(dir.into(), Name::Folder));
+        world.names.insert(dir.into(), FileName::Folder);
+        world
+            .name_ops
+            .push(NameOp::Add(dir.into(), FileName::Folder));
         Ok(true)
     }
 
@@ -450,12 +457,12 @@ impl Storage for SimulatedDisk {
             world.reading()?;
         }
         let inode = match world.names.get(path) {
-            Some(Name::File(inode)) => *inode,
-            Some(Name::Folder) => return Err(Errno::ISDIR.into()),
+            Some(FileName::File(inode)) => *inode,
+            Some(FileName::Folder) => return Err(Errno::ISDIR.into()),
             None if create => {
                 let inode = world.add(Inode::default());
-                world.names.insert(path.into(), Name::File(inode));
-                let added = NameOp::Add(path.into(), Name::File(inode));
+                world.names.insert(path.into(), FileName::File(inode));
+                let added = NameOp::Add(path.into(), FileName::File(inode));
                 world.name_ops.push(added);
                 inode
             }
@@ -489,7 +496,7 @@ impl Storage for SimulatedDisk {
         if std::mem::replace(&mut world.locked, true) {
             return Ok(Lock::Held(Some(4711)));
         }
-        Ok(Lock::Taken(Box::new(Guard(self.clone()))))
+        Ok(Lock::Taken(Box::new(FolderLock(self.clone()))))
     }
 
     fn nonce(&self) -> u64 {
@@ -501,9 +508,9 @@ impl Storage for SimulatedDisk {
     }
 }
 
-struct Guard(SimulatedDisk);
+struct FolderLock(SimulatedDisk);
 
-impl Drop for Guard {
+impl Drop for FolderLock {
     fn drop(&mut self) {
         self.0.world().locked = false;
     }
@@ -561,7 +568,7 @@ impl File for SimFile {
             #[cfg(test)]
             world
                 .events
-                .push(Event::Write(path, offset, bytes.to_vec()));
+                .push(DiskEvent::Write(path, offset, bytes.to_vec()));
         }
         world.inode(self.inode).write(offset, made);
         outcome

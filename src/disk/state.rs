@@ -120,7 +120,7 @@ impl Recovered {
 }
 
 /// Judges whether the owner of a state can read it; else says what it cannot.
-pub type Readable = fn(&Recovered) -> Result<(), String>;
+pub type ReadableBy = fn(&Recovered) -> Result<(), String>;
 
 /// How an opening found the files.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -27,7 +27,7 @@ use crate::reactor::Instant;
 use super::cluster::Cluster;
 use super::stats::{Stats, today};
 use super::storage::{File, RealStorage, Storage};
-use super::{Checkpoint, DiskError, HardState, Readable, Recovered, StoredEntry};
+use super::{Checkpoint, DiskError, HardState, ReadableBy, Recovered, StoredEntry};
 
 /// From how many waiting clusters of one file system on its sync replaces their
 /// own. A `syncfs` also writes what others left dirty, and the inodes' times,
@@ -66,8 +66,8 @@ pub(super) enum Job {
         id: u64,
         dir: PathBuf,
         storage: Arc<dyn Storage>,
-        readable: Readable,
-        shared: Arc<Shared>,
+        readable: ReadableBy,
+        shared: Arc<SharedBoard>,
         done: Opened,
     },
     /// Do something for an open cluster.
@@ -126,7 +126,7 @@ impl Op {
 
 /// What a [`super::Disk`] and the thread both see.
 #[derive(Debug, Default)]
-pub(super) struct Shared(Mutex<Board>);
+pub(super) struct SharedBoard(Mutex<Board>);
 
 #[derive(Debug, Default)]
 struct Board {
@@ -137,7 +137,7 @@ struct Board {
     queued_bytes: usize,
 }
 
-impl Shared {
+impl SharedBoard {
     fn board(&self) -> MutexGuard<'_, Board> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -207,7 +207,7 @@ impl Worker {
     }
 
     /// Queues an operation, unless the cluster's queue is at its cap.
-    pub(super) fn queue(&self, id: u64, shared: &Shared, op: Op, done: Done) {
+    pub(super) fn queue(&self, id: u64, shared: &SharedBoard, op: Op, done: Done) {
         let bytes = op.bytes();
         let queued = {
             let mut board = shared.board();
@@ -247,9 +247,9 @@ fn run(inbox: &Receiver<Job>) {
     }
 }
 
-pub(super) type Members = BTreeMap<u64, Member>;
+pub(super) type OpenClusters = BTreeMap<u64, OpenCluster>;
 
-pub(super) fn take(members: &mut Members, job: Job) {
+pub(super) fn take(members: &mut OpenClusters, job: Job) {
     match job {
         Job::Open {
             id,
@@ -262,7 +262,7 @@ pub(super) fn take(members: &mut Members, job: Job) {
             // What was asked for before comes before: a folder just released is free.
             while round(members) {}
             let opened = Cluster::open(storage, &dir, readable).map(|(cluster, recovered)| {
-                let member = Member::new(cluster, shared);
+                let member = OpenCluster::new(cluster, shared);
                 members.insert(id, member);
                 recovered
             });
@@ -282,27 +282,27 @@ pub(super) fn take(members: &mut Members, job: Job) {
 }
 
 /// One round for all clusters that have something to do. False if none has.
-pub(super) fn round(members: &mut Members) -> bool {
-    if !write(members, Part::Log) {
+pub(super) fn round(members: &mut OpenClusters) -> bool {
+    if !write(members, ClusterFile::Log) {
         return false;
     }
-    sync(members, Part::Log);
-    write(members, Part::Hard);
-    sync(members, Part::Hard);
+    sync(members, ClusterFile::Log);
+    write(members, ClusterFile::Hard);
+    sync(members, ClusterFile::Hard);
     release(members);
     true
 }
 
 /// Which file of a cluster.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum ClusterFile {
     Log,
     Hard,
 }
 
 /// Writes what may share one sync of this file. False if no cluster has anything to
 /// do.
-pub(super) fn write(members: &mut Members, part: Part) -> bool {
+pub(super) fn write(members: &mut OpenClusters, part: ClusterFile) -> bool {
     let mut busy = false;
     for member in members
         .values_mut()
@@ -310,8 +310,8 @@ pub(super) fn write(members: &mut Members, part: Part) -> bool {
     {
         busy = true;
         match part {
-            Part::Log => member.take_log(),
-            Part::Hard => member.take_hard_state(),
+            ClusterFile::Log => member.take_log(),
+            ClusterFile::Hard => member.take_hard_state(),
         }
     }
     busy
@@ -319,13 +319,13 @@ pub(super) fn write(members: &mut Members, part: Part) -> bool {
 
 /// Whether any cluster waits for a sync.
 #[cfg(feature = "test-hooks")]
-pub(super) fn is_dirty(members: &Members) -> bool {
+pub(super) fn is_dirty(members: &OpenClusters) -> bool {
     members.values().any(|member| member.dirty.is_some())
 }
 
 /// Syncs what was written, and completes what that made durable.
-pub(super) fn sync(members: &mut Members, part: Part) {
-    let mut dirty: Vec<&mut Member> = members
+pub(super) fn sync(members: &mut OpenClusters, part: ClusterFile) {
+    let mut dirty: Vec<&mut OpenCluster> = members
         .values_mut()
         .filter(|member| member.dirty == Some(part))
         .collect();
@@ -337,7 +337,7 @@ pub(super) fn sync(members: &mut Members, part: Part) {
 }
 
 /// Closes the clusters that are to be closed.
-pub(super) fn release(members: &mut Members) {
+pub(super) fn release(members: &mut OpenClusters) {
     let closed = members.extract_if(.., |_, member| member.closing.is_some());
     for (_, member) in closed {
         member.close();
@@ -375,22 +375,22 @@ pub(super) fn sync_files(files: &[&dyn File]) -> Vec<io::Result<Duration>> {
 }
 
 /// One open cluster and what it is asked to do.
-pub(super) struct Member {
+pub(super) struct OpenCluster {
     cluster: Cluster,
-    shared: Arc<Shared>,
+    shared: Arc<SharedBoard>,
     queue: VecDeque<(Op, Done)>,
     /// Completed by the next sync.
     waiting: Vec<Done>,
     /// What the next sync is for.
-    dirty: Option<Part>,
+    dirty: Option<ClusterFile>,
     /// The first failure; nothing is written after it (S14).
     failed: Option<DiskError>,
     /// Set by the last operation; completed when the folder is released.
     closing: Option<Done>,
 }
 
-impl Member {
-    fn new(cluster: Cluster, shared: Arc<Shared>) -> Self {
+impl OpenCluster {
+    fn new(cluster: Cluster, shared: Arc<SharedBoard>) -> Self {
         let mut member = Self {
             cluster,
             shared,
@@ -405,7 +405,7 @@ impl Member {
     }
 
     #[cfg(test)]
-    pub(super) fn shared(&self) -> &Shared {
+    pub(super) fn shared(&self) -> &SharedBoard {
         &self.shared
     }
 
@@ -468,7 +468,7 @@ impl Member {
             if planted(Bug::AcknowledgeBeforeFsync) {
                 self.complete();
             }
-            self.dirty = Some(Part::Log);
+            self.dirty = Some(ClusterFile::Log);
             return Ok(());
         }
         self.complete();
@@ -511,30 +511,30 @@ impl Member {
         }
         let Some(state) = last else { return };
         match self.cluster.write_hard_state(&state) {
-            Ok(()) => self.dirty = Some(Part::Hard),
+            Ok(()) => self.dirty = Some(ClusterFile::Hard),
             Err(error) => self.fail(error),
         }
     }
 
-    fn file(&self, part: Part) -> &dyn File {
+    fn file(&self, part: ClusterFile) -> &dyn File {
         match part {
-            Part::Log => self.cluster.log_file().0,
-            Part::Hard => self.cluster.hard_file().0,
+            ClusterFile::Log => self.cluster.log_file().0,
+            ClusterFile::Hard => self.cluster.hard_file().0,
         }
     }
 
     /// Learns what came of a sync.
-    fn synced(&mut self, part: Part, outcome: io::Result<Duration>) {
+    fn synced(&mut self, part: ClusterFile, outcome: io::Result<Duration>) {
         self.dirty = None;
         match outcome {
             Ok(elapsed) => {
                 match part {
-                    Part::Log => self.cluster.log_synced(),
-                    Part::Hard => self.cluster.hard_synced(),
+                    ClusterFile::Log => self.cluster.log_synced(),
+                    ClusterFile::Hard => self.cluster.hard_synced(),
                 }
                 let mut board = self.shared.board();
                 board.stats.syncs += 1;
-                board.stats.commits += u64::from(part == Part::Log);
+                board.stats.commits += u64::from(part == ClusterFile::Log);
                 board.stats.sync_last = elapsed;
                 board.stats.sync_max = board.stats.sync_max.max(elapsed);
                 drop(board);
@@ -543,8 +543,8 @@ impl Member {
             }
             Err(error) => {
                 let path = match part {
-                    Part::Log => self.cluster.log_file().1.to_path_buf(),
-                    Part::Hard => self.cluster.hard_file().1,
+                    ClusterFile::Log => self.cluster.log_file().1.to_path_buf(),
+                    ClusterFile::Hard => self.cluster.hard_file().1,
                 };
                 self.fail(DiskError::io(&path, "sync", &error));
             }

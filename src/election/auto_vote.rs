@@ -71,7 +71,7 @@ pub enum Obstacle {
     /// We lead, and hand leadership over first.
     Leads,
     /// A member does not answer, or the leader does not commit.
-    Group(joining::Obstacle),
+    Group(joining::JoinObstacle),
     /// A member is not connected with us.
     NotConnected(Address),
     /// A member follows another leader, or none.
@@ -119,7 +119,7 @@ impl Obstacle {
 
 /// What to do after a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum WithdrawalStep {
     /// Look again later.
     Wait,
     /// Ask the leader to remove us.
@@ -132,7 +132,7 @@ pub enum Step {
 
 /// Where we stand.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Place {
+enum VoteStage {
     /// No leader has said so since the start.
     #[default]
     Unknown,
@@ -145,7 +145,7 @@ enum Place {
 /// What `vote: auto` decides by.
 #[derive(Debug, Default)]
 pub struct AutoVote {
-    place: Place,
+    place: VoteStage,
     /// Data members as of the last look.
     data: Option<usize>,
     /// What has stayed the same, and since when.
@@ -162,7 +162,7 @@ impl AutoVote {
         let data = group.data(me);
         let wanted = is_wanted(data);
         self.data = Some(data);
-        self.place = Place::Inside { wanted };
+        self.place = VoteStage::Inside { wanted };
         if wanted {
             self.asked = false;
             self.wait_for(None);
@@ -178,7 +178,7 @@ impl AutoVote {
         me: &Address,
         after: Duration,
         now: Instant,
-    ) -> Step {
+    ) -> WithdrawalStep {
         let settled = match settled {
             Ok(settled) if std::mem::take(&mut self.asked) => Err(Obstacle::NotDone(settled.led.0)),
             settled => settled,
@@ -187,7 +187,7 @@ impl AutoVote {
             Ok(settled) => settled,
             Err(obstacle) => {
                 self.wait_for(Some(obstacle));
-                return Step::Wait;
+                return WithdrawalStep::Wait;
             }
         };
         let leads = settled.led.0 == *me;
@@ -198,54 +198,54 @@ impl AutoVote {
         };
         self.stable = Some((since, settled));
         if now.saturating_duration_since(since) < after {
-            return Step::Wait;
+            return WithdrawalStep::Wait;
         }
         self.stable = None;
         if leads {
-            return Step::StepDown;
+            return WithdrawalStep::StepDown;
         }
         self.asked = true;
-        Step::AskRemoval
+        WithdrawalStep::AskRemoval
     }
 
     /// A leader does not list us. `commits`: its log, as far as it reached when we had
     /// its list, is committed.
-    pub fn on_unlisted(&mut self, group: &Group, me: &Address, commits: bool) -> Step {
+    pub fn on_unlisted(&mut self, group: &Group, me: &Address, commits: bool) -> WithdrawalStep {
         self.wait_for(None);
         if !commits {
-            return Step::Wait;
+            return WithdrawalStep::Wait;
         }
         self.asked = false;
         let data = group.data(me);
         self.data = Some(data);
         let wanted = is_wanted(data);
         let by_hand = match self.place {
-            Place::Unknown => false,
-            Place::Inside { wanted } => wanted,
-            Place::Outside { by_hand } => by_hand,
+            VoteStage::Unknown => false,
+            VoteStage::Inside { wanted } => wanted,
+            VoteStage::Outside { by_hand } => by_hand,
         };
         let by_hand = by_hand && wanted;
-        self.place = Place::Outside { by_hand };
+        self.place = VoteStage::Outside { by_hand };
         match wanted && !by_hand {
-            true => Step::AskAdd,
-            false => Step::Wait,
+            true => WithdrawalStep::AskAdd,
+            false => WithdrawalStep::Wait,
         }
     }
 
     /// Nobody leads. `listed`: a member lists us; it may need our vote.
     pub fn on_no_leader(&mut self, listed: bool) {
         self.asked = false;
-        let unwanted = matches!(self.place, Place::Inside { wanted: false });
+        let unwanted = matches!(self.place, VoteStage::Inside { wanted: false });
         self.wait_for(unwanted.then_some(Obstacle::NoLeader));
         if listed && self.is_outside() {
-            self.place = Place::Unknown;
+            self.place = VoteStage::Unknown;
         }
     }
 
     /// We ask to be added, or our log shows that we were.
     pub fn enters(&mut self) {
         if self.is_outside() {
-            self.place = Place::Unknown;
+            self.place = VoteStage::Unknown;
         }
     }
 
@@ -256,16 +256,16 @@ impl AutoVote {
 
     /// Whether the group is known not to count us: then we only read.
     pub fn is_outside(&self) -> bool {
-        matches!(self.place, Place::Outside { .. })
+        matches!(self.place, VoteStage::Outside { .. })
     }
 
     /// Whether nothing is to be awaited from one moment to the next.
     pub fn is_at_rest(&self) -> bool {
         !self.asked
             && match self.place {
-                Place::Unknown => false,
-                Place::Inside { .. } => true,
-                Place::Outside { by_hand } => by_hand || !self.data.is_none_or(is_wanted),
+                VoteStage::Unknown => false,
+                VoteStage::Inside { .. } => true,
+                VoteStage::Outside { by_hand } => by_hand || !self.data.is_none_or(is_wanted),
             }
     }
 
@@ -275,8 +275,8 @@ impl AutoVote {
     pub fn withdrawn(&self, log: (bool, usize)) -> Option<usize> {
         let (listed, others) = log;
         let data = match self.place {
-            Place::Outside { .. } => self.data?,
-            Place::Unknown if !listed => self.data.unwrap_or(others),
+            VoteStage::Outside { .. } => self.data?,
+            VoteStage::Unknown if !listed => self.data.unwrap_or(others),
             _ => return None,
         };
         (!is_wanted(data)).then_some(data)
@@ -285,7 +285,7 @@ impl AutoVote {
     /// The number of data members if we are a member whose vote is not wanted.
     pub fn unwanted(&self) -> Option<usize> {
         match self.place {
-            Place::Inside { wanted: false } => self.data,
+            VoteStage::Inside { wanted: false } => self.data,
             _ => None,
         }
     }
@@ -336,7 +336,12 @@ mod tests {
     }
 
     /// A look: `members leader term link` or what speaks against it.
-    fn listed(auto: &mut AutoVote, seen: &str, bad: Option<Obstacle>, now: Instant) -> Step {
+    fn listed(
+        auto: &mut AutoVote,
+        seen: &str,
+        bad: Option<Obstacle>,
+        now: Instant,
+    ) -> WithdrawalStep {
         let words: Vec<&str> = seen.split('/').collect();
         let [members, leader, term, link] = words[..] else {
             panic!("{seen}");
@@ -350,7 +355,7 @@ mod tests {
         let found = bad.map_or(Ok(all), Err);
         match auto.on_listed(&group(members, leader), &address("W")) {
             true => auto.on_settled(found, &address("W"), AFTER, now),
-            false => Step::Wait,
+            false => WithdrawalStep::Wait,
         }
     }
 
@@ -358,7 +363,7 @@ mod tests {
     /// something is wrong, and what follows.
     #[test]
     fn a_vote_is_withdrawn_when_all_has_been_well_for_long() {
-        use Step::{AskRemoval, StepDown, Wait};
+        use WithdrawalStep::{AskRemoval, StepDown, Wait};
         let start = Instant::now();
         let mut auto = AutoVote::default();
         let gone = || Some(Obstacle::NotConnected(address("C")));
@@ -411,7 +416,7 @@ mod tests {
     /// are we outside, and why is no vote wanted.
     #[test]
     fn outside_the_rule_alone_says_whether_it_asks() {
-        use Step::{AskAdd, Wait};
+        use WithdrawalStep::{AskAdd, Wait};
         let mut auto = AutoVote::default();
         let start = Instant::now();
         listed(&mut auto, "A B C W/A/1/1", None, start);
@@ -444,7 +449,7 @@ mod tests {
     /// rule has once wanted no vote; a restart forgets it.
     #[test]
     fn a_removal_by_hand_is_respected() {
-        use Step::{AskAdd, Wait};
+        use WithdrawalStep::{AskAdd, Wait};
         let me = address("W");
         let mut auto = AutoVote::default();
         listed(&mut auto, "A B W/A/1/1", None, Instant::now());
@@ -499,7 +504,7 @@ mod tests {
         auto.on_no_leader(false);
         assert_eq!(auto.obstacle(), Some(&Obstacle::NoLeader));
         assert_eq!(auto.remaining(AFTER, start), None);
-        let silent = Obstacle::Group(joining::Obstacle::Silent {
+        let silent = Obstacle::Group(joining::JoinObstacle::Silent {
             member: address("C"),
             other: None,
             ourselves: false,

@@ -15,7 +15,7 @@ pub struct Other {
 
 /// What we are.
 #[derive(Debug, Clone, Copy)]
-pub struct Ours {
+pub struct Candidate {
     /// Nothing withholds our vote.
     pub votes: bool,
     /// We lead.
@@ -45,7 +45,7 @@ pub enum Objection {
 }
 
 /// What speaks against standing for election; `others`: all other members.
-pub fn objection(ours: Ours, others: &[Other]) -> Option<Objection> {
+pub fn objection(ours: Candidate, others: &[Other]) -> Option<Objection> {
     if !ours.votes {
         return Some(Objection::NoVote);
     }
@@ -73,7 +73,7 @@ pub fn objection(ours: Ours, others: &[Other]) -> Option<Objection> {
 mod tests {
     use super::*;
 
-    const MEMBER: Ours = Ours {
+    const MEMBER: Candidate = Candidate {
         votes: true,
         leads: false,
         is_member: true,
@@ -126,28 +126,28 @@ mod tests {
         for (ours, wanted) in [
             (MEMBER, None),
             (
-                Ours {
+                Candidate {
                     votes: false,
                     ..MEMBER
                 },
                 Some(NoVote),
             ),
             (
-                Ours {
+                Candidate {
                     leads: true,
                     ..MEMBER
                 },
                 Some(Leads),
             ),
             (
-                Ours {
+                Candidate {
                     is_member: false,
                     ..MEMBER
                 },
                 Some(NoMember),
             ),
             (
-                Ours {
+                Candidate {
                     is_member_as_committed: false,
                     ..MEMBER
                 },

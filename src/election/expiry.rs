@@ -16,7 +16,7 @@ const REFUSED_PAUSE: Duration = Duration::from_millis(500);
 
 /// How far the expiry of one writing is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum ExpiryStage {
     /// Proposed and not answered.
     Proposed,
     /// In the log. It stays due until that is applied; if it is due even then, the
@@ -33,7 +33,7 @@ pub struct Expiry<W> {
     /// The NO_OP with which the leadership began. Before that is applied, a refresh may
     /// stand in the log that we have not seen.
     first: LogIndex,
-    under_way: BTreeMap<W, Stage>,
+    under_way: BTreeMap<W, ExpiryStage>,
     /// When something was proposed last.
     proposed: Option<Instant>,
 }
@@ -65,13 +65,15 @@ impl<W: Ord + Copy> Expiry<W> {
             .proposed
             .is_some_and(|at| now.saturating_duration_since(at) < REFUSED_PAUSE);
         self.under_way.retain(|writing, stage| match stage {
-            Stage::Proposed => true,
-            Stage::Accepted => due.contains(writing),
-            Stage::Refused => paused,
+            ExpiryStage::Proposed => true,
+            ExpiryStage::Accepted => due.contains(writing),
+            ExpiryStage::Refused => paused,
         });
         let due = due.into_iter();
         let proposed: Vec<W> = due.filter(|writing| !self.is_under_way(*writing)).collect();
-        let stages = proposed.iter().map(|writing| (*writing, Stage::Proposed));
+        let stages = proposed
+            .iter()
+            .map(|writing| (*writing, ExpiryStage::Proposed));
         self.under_way.extend(stages);
         if !proposed.is_empty() {
             self.proposed = Some(now);
@@ -83,8 +85,8 @@ impl<W: Ord + Copy> Expiry<W> {
     pub fn answered(&mut self, writing: W, accepted: bool) {
         if let Some(stage) = self.under_way.get_mut(&writing) {
             *stage = match accepted {
-                true => Stage::Accepted,
-                false => Stage::Refused,
+                true => ExpiryStage::Accepted,
+                false => ExpiryStage::Refused,
             };
         }
     }

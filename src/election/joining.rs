@@ -26,7 +26,7 @@ pub struct Look {
 
 /// Why we do not ask to be added.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Obstacle {
+pub enum JoinObstacle {
     /// A member does not answer.
     Silent {
         /// Who.
@@ -53,10 +53,10 @@ pub enum Obstacle {
 
 /// Why not to ask to be added; none if all is well. `acknowledges`: we would
 /// acknowledge our own `add` (S7 c).
-pub fn obstacle(look: &Look, me: &Address, acknowledges: bool) -> Option<Obstacle> {
+pub fn obstacle(look: &Look, me: &Address, acknowledges: bool) -> Option<JoinObstacle> {
     let leader = look.leader.clone();
     if let Some((member, other)) = &look.silent {
-        return Some(Obstacle::Silent {
+        return Some(JoinObstacle::Silent {
             member: member.clone(),
             ourselves: other.as_ref() == Some(me),
             other: other.clone(),
@@ -64,15 +64,15 @@ pub fn obstacle(look: &Look, me: &Address, acknowledges: bool) -> Option<Obstacl
         });
     }
     if !look.commits {
-        return Some(Obstacle::NotCommitting { leader });
+        return Some(JoinObstacle::NotCommitting { leader });
     }
     // A majority of all with us; only one member cannot reach it by itself.
     let with_us = look.members.len().saturating_add(1);
     let needs_us = look.members.len() < with_us / 2 + 1;
-    (needs_us && !acknowledges).then_some(Obstacle::NeedsUs { leader })
+    (needs_us && !acknowledges).then_some(JoinObstacle::NeedsUs { leader })
 }
 
-impl fmt::Display for Obstacle {
+impl fmt::Display for JoinObstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Silent {
@@ -100,7 +100,7 @@ impl fmt::Display for Obstacle {
     }
 }
 
-impl Obstacle {
+impl JoinObstacle {
     /// What ends it.
     pub fn remedy(&self, commands: &Commands) -> Remedy {
         let (advice, step) = match self {
@@ -147,7 +147,7 @@ pub struct Joining {
     /// group does not list us after that, we were removed.
     followed: bool,
     /// Why we do not ask to be added.
-    obstacle: Option<Obstacle>,
+    obstacle: Option<JoinObstacle>,
 }
 
 impl Joining {
@@ -184,14 +184,14 @@ impl Joining {
     }
 
     /// Keeps why we do not ask. Whether that is news.
-    pub fn note_obstacle(&mut self, obstacle: Option<Obstacle>) -> bool {
+    pub fn note_obstacle(&mut self, obstacle: Option<JoinObstacle>) -> bool {
         let news = self.obstacle != obstacle;
         self.obstacle = obstacle;
         news
     }
 
     /// Why we do not ask to be added.
-    pub fn obstacle(&self) -> Option<&Obstacle> {
+    pub fn obstacle(&self) -> Option<&JoinObstacle> {
         self.obstacle.as_ref()
     }
 }
@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn an_obstacle_is_news_once() {
         let needs_us = || {
-            Some(Obstacle::NeedsUs {
+            Some(JoinObstacle::NeedsUs {
                 leader: address("A"),
             })
         };

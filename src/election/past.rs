@@ -21,7 +21,7 @@ pub struct OtherLeader {
 
 /// What we hold.
 #[derive(Debug, Clone, Copy)]
-pub struct Ours<'a> {
+pub struct HeldLog<'a> {
     /// The commit index.
     pub commit: u64,
     /// The term of our last entry.
@@ -37,7 +37,7 @@ pub struct Ours<'a> {
 /// Whether our log is from before this leader began. `forgets`: it, or who showed it,
 /// forgets its terms. Only such members can make that so. A leader that was merely
 /// paused leads an earlier term too, but our log holds all that it committed.
-pub fn is_stale(ours: &Ours<'_>, other: &OtherLeader, forgets: bool) -> bool {
+pub fn is_stale(ours: &HeldLog<'_>, other: &OtherLeader, forgets: bool) -> bool {
     if !forgets || other.commit <= ours.commit {
         return false;
     }
@@ -50,7 +50,7 @@ pub fn is_stale(ours: &Ours<'_>, other: &OtherLeader, forgets: bool) -> bool {
 /// Whether it leads the very term of our last entries, in which we led or
 /// followed somebody else, who leads no more: the term came twice, and our
 /// entries are the other's.
-fn is_of_our_term(ours: &Ours<'_>, other: &OtherLeader) -> bool {
+fn is_of_our_term(ours: &HeldLog<'_>, other: &OtherLeader) -> bool {
     let another = ours
         .followed
         .is_some_and(|(leader, term)| *leader != other.address && term == other.term);
@@ -173,7 +173,7 @@ mod tests {
             ),
         ] {
             let followed = followed.map(|(leader, of)| (address(leader), term(of)));
-            let ours = Ours {
+            let ours = HeldLog {
                 commit: 50,
                 last_term: term(5),
                 term_at_its_commit: ours_there.map(term),

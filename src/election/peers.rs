@@ -10,7 +10,7 @@ use super::lack::Lack;
 use crate::address::Address;
 use crate::ids::Term;
 use crate::reactor::Instant;
-use crate::reason::Refusal;
+use crate::reason::VoteRefusal;
 use crate::wire::utility::{StatusReply, WITNESS};
 
 /// The first pysyncobj that keeps its term and understands `timeout_now` (spec
@@ -77,7 +77,7 @@ pub struct PeerRecord {
 
     // --- what was said of it ----------------------------------------------
     /// Why it was given no vote when it last asked.
-    refused: Option<Refusal>,
+    refused: Option<VoteRefusal>,
     /// The term in which it claimed to lead beside another.
     second_leader: Option<Term>,
     /// When it last claimed a leadership that we do not follow.
@@ -282,7 +282,7 @@ impl PeerTable {
 
     /// Notes why the peer gets no vote. Whether that is news: without a leader
     /// it asks again every second.
-    pub fn refuse(&mut self, peer: &Address, why: Refusal) -> bool {
+    pub fn refuse(&mut self, peer: &Address, why: VoteRefusal) -> bool {
         self.record(peer).refused.replace(why) != Some(why)
     }
 
@@ -416,8 +416,11 @@ mod tests {
     fn what_is_said_again_and_again_is_news_once() {
         let (peer, other) = (address("B"), Some(Some(address("C"))));
         let mut peers = PeerTable::default();
-        assert!(peers.refuse(&peer, Refusal::NoMember) && !peers.refuse(&peer, Refusal::NoMember));
-        assert!(peers.refuse(&peer, Refusal::Led));
+        assert!(
+            peers.refuse(&peer, VoteRefusal::NoMember)
+                && !peers.refuse(&peer, VoteRefusal::NoMember)
+        );
+        assert!(peers.refuse(&peer, VoteRefusal::Led));
         assert!(peers.claims(&peer, Term::ZERO) && !peers.claims(&peer, Term::ZERO));
         assert_eq!(peers.answered_by(&peer, other.clone()), Some(1));
         assert_eq!(peers.answered_by(&peer, other.clone()), None);

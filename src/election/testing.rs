@@ -2,7 +2,7 @@
 
 use crate::address::Address;
 use crate::ids::Term;
-use crate::wire::utility::{PartnerStatus, State, StatusReply};
+use crate::wire::utility::{NodeState, PartnerStatus, StatusReply};
 
 /// A node's address by its name.
 pub fn address(name: &str) -> Address {
@@ -31,7 +31,7 @@ pub fn status(
     StatusReply {
         version: "0.3.17".into(),
         this: Some(address(this)),
-        state: State::Follower,
+        state: NodeState::Follower,
         leader: None,
         has_quorum: true,
         partners: addresses(partners).into_iter().map(partner).collect(),

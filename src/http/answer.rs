@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::page;
-use super::request::{HEALTH_CHECK, INTENDED_MAX, Policy, Refusal, Request};
+use super::request::{HEALTH_CHECK, HttpRequest, INTENDED_MAX, Policy, RequestRefusal};
 use crate::config::HttpConfig;
 use crate::limits::HTTP_PART_BYTES;
 use crate::logging;
@@ -18,7 +18,7 @@ use crate::member::liveness::Vitals;
 use crate::probe::Prober;
 use crate::reactor::{Instant, TcpStream};
 use crate::status::words::harmless;
-use crate::status::{Answer, Overview, Verdict, Watcher, json, metrics, table};
+use crate::status::{FailoverAnswer, Overview, Verdict, Watcher, json, metrics, table};
 
 /// Clusters up to which peers are asked anew before an answer.
 const REFRESHED_MAX: usize = 8;
@@ -94,7 +94,7 @@ impl Site {
     }
 
     /// Who answers here, if the request is meant for another witness.
-    fn mistaken(&self, request: &Request) -> Option<String> {
+    fn mistaken(&self, request: &HttpRequest) -> Option<String> {
         let intended = request.intended_for.as_deref()?;
         let mut intended_addrs = intended.split(',').map(str::trim);
         let ours = &self.self_addrs;
@@ -231,7 +231,7 @@ struct Writer<'a> {
 impl<'a> Writer<'a> {
     fn begin(
         stream: &'a TcpStream,
-        request: &Request,
+        request: &HttpRequest,
         status: &str,
         content_type: &str,
         more: &str,
@@ -309,7 +309,7 @@ pub const HEALTHY_HEADER: &str = "PG-Witness-Healthy";
 
 async fn whole(
     stream: &TcpStream,
-    request: &Request,
+    request: &HttpRequest,
     status: &str,
     content_type: &str,
     more: &str,
@@ -324,15 +324,15 @@ async fn whole(
 ///
 /// # Errors
 /// The client is gone.
-pub async fn refuse(refusal: Refusal, body: bool, stream: &TcpStream) -> io::Result<()> {
-    let request = Request {
+pub async fn refuse(refusal: RequestRefusal, body: bool, stream: &TcpStream) -> io::Result<()> {
+    let request = HttpRequest {
         method: if body { "GET" } else { "HEAD" }.into(),
-        ..Request::default()
+        ..HttpRequest::default()
     };
     let more = match refusal {
-        Refusal::Unauthorized => "WWW-Authenticate: Bearer\r\n",
-        Refusal::Method => "Allow: GET, HEAD, POST\r\n",
-        Refusal::Busy => "Retry-After: 1\r\n",
+        RequestRefusal::Unauthorized => "WWW-Authenticate: Bearer\r\n",
+        RequestRefusal::Method => "Allow: GET, HEAD, POST\r\n",
+        RequestRefusal::Busy => "Retry-After: 1\r\n",
         _ => "",
     };
     let text = format!("{}\n", refusal.text());
@@ -351,12 +351,12 @@ pub async fn refuse(refusal: Refusal, body: bool, stream: &TcpStream) -> io::Res
 ///
 /// # Errors
 /// The client is gone.
-pub async fn answer(site: &Rc<Site>, request: &Request, stream: &TcpStream) -> io::Result<()> {
+pub async fn answer(site: &Rc<Site>, request: &HttpRequest, stream: &TcpStream) -> io::Result<()> {
     if let Err(refusal) = site.policy.admit(request) {
         return refuse(refusal, request.method != "HEAD", stream).await;
     }
     if let Some(who) = site.mistaken(request) {
-        let status = Refusal::Misdirected.status();
+        let status = RequestRefusal::Misdirected.status();
         return whole(
             stream,
             request,
@@ -414,7 +414,7 @@ const OK: &str = "200 OK";
 /// The reason only to who may read.
 async fn unavailable(
     site: &Site,
-    request: &Request,
+    request: &HttpRequest,
     stream: &TcpStream,
     why: &str,
 ) -> io::Result<()> {
@@ -435,7 +435,7 @@ async fn unavailable(
     .await
 }
 
-async fn events(request: &Request, stream: &TcpStream) -> io::Result<()> {
+async fn events(request: &HttpRequest, stream: &TcpStream) -> io::Result<()> {
     logging::take_in(machine::events());
     let after = request
         .parameter("after")
@@ -455,7 +455,7 @@ async fn events(request: &Request, stream: &TcpStream) -> io::Result<()> {
 }
 
 /// All that shows clusters.
-async fn overview(site: &Rc<Site>, request: &Request, stream: &TcpStream) -> io::Result<()> {
+async fn overview(site: &Rc<Site>, request: &HttpRequest, stream: &TcpStream) -> io::Result<()> {
     let cluster = request.parameter("cluster");
     let members = site.members(cluster.as_deref());
     if let Some(cluster) = cluster.filter(|_| members.is_empty()) {
@@ -504,7 +504,7 @@ async fn overview(site: &Rc<Site>, request: &Request, stream: &TcpStream) -> io:
 
 /// The faces that are text, piece by piece; none if JSON is asked for.
 fn pieces<'a>(
-    request: &Request,
+    request: &HttpRequest,
     overview: &'a Overview,
 ) -> Option<Box<dyn Iterator<Item = String> + 'a>> {
     let style = table::Style {
@@ -528,7 +528,11 @@ fn worst(overview: &Overview) -> Verdict {
         .iter()
         .max_by_key(|cluster| cluster.failover.answer);
     let Some(cluster) = worst else {
-        return Verdict::new(Answer::No, "no-cluster", "No. No cluster could start yet.");
+        return Verdict::new(
+            FailoverAnswer::No,
+            "no-cluster",
+            "No. No cluster could start yet.",
+        );
     };
     let mut verdict = cluster.failover.clone();
     if overview.clusters.len() > 1 {
@@ -554,9 +558,9 @@ mod tests {
             )
             .known_as(self_addrs.iter().map(|a| (*a).to_owned()).collect())
         };
-        let request = |intended: Option<&str>| Request {
+        let request = |intended: Option<&str>| HttpRequest {
             intended_for: intended.map(str::to_owned),
-            ..Request::default()
+            ..HttpRequest::default()
         };
         let site_of_two = site(&["127.0.0.19:2222", "127.0.0.19:2224"]);
         for (intended, ours) in [

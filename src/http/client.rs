@@ -17,7 +17,7 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Where the witness is asked.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct PagePlace {
     /// `host:port`, as it is dialled and named in `Host`.
     pub authority: String,
     /// What to show.
@@ -28,7 +28,7 @@ pub struct Place {
 
 /// What it said.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Response {
     /// The status code.
     pub code: u16,
     /// The header [`super::answer::VERDICT_HEADER`].
@@ -43,7 +43,7 @@ pub struct Answer {
 ///
 /// # Errors
 /// Nobody answers there, or not in HTTP.
-pub fn ask(place: &Place, method: &str, path: &str) -> io::Result<Answer> {
+pub fn ask(place: &PagePlace, method: &str, path: &str) -> io::Result<Response> {
     let mut stream = connect(&place.authority)?;
     let patience = HTTP_ANSWER_TIME_MAX + Duration::from_secs(5);
     stream.set_read_timeout(Some(patience))?;
@@ -82,7 +82,7 @@ fn connect(authority: &str) -> io::Result<TcpStream> {
     Err(last)
 }
 
-fn understood(bytes: &[u8]) -> Option<Answer> {
+fn understood(bytes: &[u8]) -> Option<Response> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut head = httparse::Response::new(&mut headers);
     let httparse::Status::Complete(length) = head.parse(bytes).ok()? else {
@@ -98,7 +98,7 @@ fn understood(bytes: &[u8]) -> Option<Answer> {
     header(super::answer::WITNESS_HEADER)?;
     let body = bytes.get(length..)?;
     let chunked = header("transfer-encoding").is_some_and(|how| how.contains("chunked"));
-    Some(Answer {
+    Some(Response {
         code: head.code?,
         verdict: header(super::answer::VERDICT_HEADER).map(str::to_owned),
         healthy: header(super::answer::HEALTHY_HEADER) == Some("all"),

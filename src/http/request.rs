@@ -11,7 +11,7 @@ use crate::reactor;
 
 /// A request's head, as far as it matters here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Request {
+pub struct HttpRequest {
     /// `GET`, `HEAD`, `POST` or another.
     pub method: String,
     /// Without the query.
@@ -43,7 +43,7 @@ pub const INTENDED_MAX: usize = 8;
 
 /// Why a request gets no answer of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum RequestRefusal {
     /// It is no HTTP, or two things at once.
     Malformed,
     /// The page of another site asked this machine (DNS rebinding).
@@ -58,7 +58,7 @@ pub enum Refusal {
     Busy,
 }
 
-impl Refusal {
+impl RequestRefusal {
     /// Code and reason.
     pub fn status(self) -> &'static str {
         match self {
@@ -90,18 +90,18 @@ impl Refusal {
 /// The only path that does something.
 pub const HEALTH_CHECK: &str = "/health-check";
 
-impl Request {
+impl HttpRequest {
     /// Reads a head. None: it is not whole yet.
     ///
     /// # Errors
     /// It is no head, or one that two readers could understand differently.
-    pub fn parse(bytes: &[u8]) -> Result<Option<Self>, Refusal> {
+    pub fn parse(bytes: &[u8]) -> Result<Option<Self>, RequestRefusal> {
         let mut headers = [httparse::EMPTY_HEADER; HTTP_HEADERS_MAX];
         let mut head = httparse::Request::new(&mut headers);
         match head.parse(bytes) {
             Ok(httparse::Status::Complete(_)) => {}
             Ok(httparse::Status::Partial) => return Ok(None),
-            Err(_) => return Err(Refusal::Malformed),
+            Err(_) => return Err(RequestRefusal::Malformed),
         }
         let target = head.path.unwrap_or_default();
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
@@ -113,7 +113,7 @@ impl Request {
             ..Self::default()
         };
         for header in head.headers.iter() {
-            let text = || std::str::from_utf8(header.value).map_err(|_| Refusal::Malformed);
+            let text = || std::str::from_utf8(header.value).map_err(|_| RequestRefusal::Malformed);
             let slot = match header.name.to_ascii_lowercase().as_str() {
                 "host" => &mut request.host,
                 "origin" => &mut request.origin,
@@ -133,7 +133,7 @@ impl Request {
                 _ => continue,
             };
             if slot.replace(text()?.into()).is_some() {
-                return Err(Refusal::Malformed);
+                return Err(RequestRefusal::Malformed);
             }
         }
         Ok(Some(request))
@@ -219,18 +219,18 @@ impl Policy {
     ///
     /// # Errors
     /// It may not; why.
-    pub fn admit(&self, request: &Request) -> Result<(), Refusal> {
+    pub fn admit(&self, request: &HttpRequest) -> Result<(), RequestRefusal> {
         let expected = |host: &str| self.is_named(host) || self.knows(request);
         if !request.host.as_deref().is_none_or(expected) {
-            return Err(Refusal::Misdirected);
+            return Err(RequestRefusal::Misdirected);
         }
         let acts = match (request.method.as_str(), request.path.as_str()) {
             ("POST", HEALTH_CHECK) => true,
             ("GET" | "HEAD", path) if path != HEALTH_CHECK => false,
-            _ => return Err(Refusal::Method),
+            _ => return Err(RequestRefusal::Method),
         };
         if acts && self.is_foreign(request) {
-            return Err(Refusal::Forbidden);
+            return Err(RequestRefusal::Forbidden);
         }
         // The page holds nothing, and a supervisor has no token.
         let open = matches!(request.path.as_str(), "/" | "/livez" | "/readyz");
@@ -239,14 +239,14 @@ impl Policy {
         }
         match &self.token {
             Some(_) if self.knows(request) => Ok(()),
-            Some(_) => Err(Refusal::Unauthorized),
+            Some(_) => Err(RequestRefusal::Unauthorized),
             None if self.loopback => Ok(()),
-            None => Err(Refusal::Forbidden),
+            None => Err(RequestRefusal::Forbidden),
         }
     }
 
     /// Whether the request shows the token, or none is needed to read.
-    pub fn may_read(&self, request: &Request) -> bool {
+    pub fn may_read(&self, request: &HttpRequest) -> bool {
         self.read_only || self.token.is_none() || self.knows(request)
     }
 
@@ -264,7 +264,7 @@ impl Policy {
         here || self.hosts.contains(&name) || (!self.loopback && near)
     }
 
-    fn knows(&self, request: &Request) -> bool {
+    fn knows(&self, request: &HttpRequest) -> bool {
         let (Some((keyed, tag)), Some(token)) = (&self.token, &request.token) else {
             return false;
         };
@@ -275,7 +275,7 @@ impl Policy {
 
     /// Whether a page of another site sent it (CSRF). What is no browser sends
     /// neither header.
-    fn is_foreign(&self, request: &Request) -> bool {
+    fn is_foreign(&self, request: &HttpRequest) -> bool {
         let site = request.fetch_site.as_deref();
         let other_site = site.is_some_and(|site| !matches!(site, "same-origin" | "none"));
         let origin = request.origin.as_deref();

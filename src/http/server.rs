@@ -9,8 +9,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::answer::{self, Site};
-use super::request::{Refusal, Request};
-use super::slots::{Id, Kind, Slots};
+use super::request::{HttpRequest, RequestRefusal};
+use super::slots::{Id, RequestKind, Slots};
 use crate::config::Bind;
 use crate::limits;
 use crate::reactor::{self, TcpListener, TcpStream, Timer};
@@ -139,19 +139,24 @@ async fn serve_one(site: &Rc<Site>, guest: &Guest) {
 }
 
 /// Answers, if there is a slot for what is asked.
-async fn answer_one(site: &Rc<Site>, guest: &Guest, request: &Request) -> io::Result<()> {
-    let kind = Kind::of(&request.path);
+async fn answer_one(site: &Rc<Site>, guest: &Guest, request: &HttpRequest) -> io::Result<()> {
+    let kind = RequestKind::of(&request.path);
     let begun = guest.floor.slots.borrow_mut().begin(guest.id, kind);
     if begun {
         answer::answer(site, request, &guest.stream).await
     } else {
         site.report_busy();
-        answer::refuse(Refusal::Busy, request.method != "HEAD", &guest.stream).await
+        answer::refuse(
+            RequestRefusal::Busy,
+            request.method != "HEAD",
+            &guest.stream,
+        )
+        .await
     }
 }
 
 /// Reads until the head is whole. Its body, if it has one, means nothing here.
-async fn read_head(stream: &TcpStream) -> Result<Request, Option<Refusal>> {
+async fn read_head(stream: &TcpStream) -> Result<HttpRequest, Option<RequestRefusal>> {
     let mut bytes = Vec::new();
     loop {
         let mut part = [0; 1024];
@@ -166,10 +171,10 @@ async fn read_head(stream: &TcpStream) -> Result<Request, Option<Refusal>> {
             .windows(2)
             .any(|pair| pair == b"\n\r" || pair == b"\n\n");
         if ended || bytes.len() > limits::HTTP_HEAD_BYTES_MAX {
-            match Request::parse(&bytes) {
+            match HttpRequest::parse(&bytes) {
                 Ok(Some(request)) => return Ok(request),
                 Ok(None) if bytes.len() <= limits::HTTP_HEAD_BYTES_MAX => {}
-                Ok(None) => return Err(Some(Refusal::Malformed)),
+                Ok(None) => return Err(Some(RequestRefusal::Malformed)),
                 Err(refusal) => return Err(Some(refusal)),
             }
         }

@@ -16,7 +16,7 @@ pub type Id = u64;
 
 /// What is asked for, by what it may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum RequestKind {
     /// `/livez`.
     Alive,
     /// `/readyz`.
@@ -25,7 +25,7 @@ pub enum Kind {
     Other,
 }
 
-impl Kind {
+impl RequestKind {
     /// Of a path.
     pub fn of(path: &str) -> Self {
         match path {
@@ -40,7 +40,7 @@ impl Kind {
 #[derive(Debug, Default)]
 pub struct Slots {
     last: Id,
-    open: BTreeMap<Id, Option<Kind>>,
+    open: BTreeMap<Id, Option<RequestKind>>,
 }
 
 impl Slots {
@@ -62,12 +62,12 @@ impl Slots {
     }
 
     /// Whether the connection may be answered now.
-    pub fn begin(&mut self, id: Id, kind: Kind) -> bool {
+    pub fn begin(&mut self, id: Id, kind: RequestKind) -> bool {
         let answered = self.open.values().filter(|busy| **busy == Some(kind));
         let most = match kind {
-            Kind::Alive => usize::MAX,
-            Kind::Ready => HTTP_HEALTH_ANSWERS_MAX,
-            Kind::Other => HTTP_ANSWERS_MAX,
+            RequestKind::Alive => usize::MAX,
+            RequestKind::Ready => HTTP_HEALTH_ANSWERS_MAX,
+            RequestKind::Other => HTTP_ANSWERS_MAX,
         };
         if answered.count() >= most {
             return false;
@@ -104,7 +104,7 @@ mod tests {
         // S16
         let mut slots = Slots::default();
         let (busy, _) = slots.open();
-        assert!(slots.begin(busy, Kind::Other));
+        assert!(slots.begin(busy, RequestKind::Other));
         let crowd: Vec<Id> = (1..HTTP_CONNECTIONS_MAX).map(|_| slots.open().0).collect();
         let evicted: Vec<Id> = (0..1_000).filter_map(|_| slots.open().1).collect();
         assert_eq!(evicted.len(), 1_000);
@@ -112,7 +112,7 @@ mod tests {
         assert!(!evicted.contains(&busy));
         assert_eq!(slots.open.len(), HTTP_CONNECTIONS_MAX);
         // Who was evicted is not answered.
-        assert!(!slots.begin(crowd[0], Kind::Alive));
+        assert!(!slots.begin(crowd[0], RequestKind::Alive));
     }
 
     #[test]
@@ -120,24 +120,24 @@ mod tests {
         let mut slots = Slots::default();
         for _ in 0..HTTP_ANSWERS_MAX {
             let (id, _) = slots.open();
-            assert!(slots.begin(id, Kind::Other));
+            assert!(slots.begin(id, RequestKind::Other));
         }
         let (late, _) = slots.open();
-        assert!(!slots.begin(late, Kind::Other));
+        assert!(!slots.begin(late, RequestKind::Other));
         let mut ready = Vec::new();
         for _ in 0..HTTP_HEALTH_ANSWERS_MAX {
             let (id, _) = slots.open();
-            assert!(slots.begin(id, Kind::Ready));
+            assert!(slots.begin(id, RequestKind::Ready));
             ready.push(id);
         }
-        assert!(!slots.begin(late, Kind::Ready));
-        assert!(slots.begin(late, Kind::Alive));
+        assert!(!slots.begin(late, RequestKind::Ready));
+        assert!(slots.begin(late, RequestKind::Alive));
         slots.finish(ready[0]);
         let (next, _) = slots.open();
-        assert!(slots.begin(next, Kind::Ready));
+        assert!(slots.begin(next, RequestKind::Ready));
         slots.close(ready[1]);
         let (next, _) = slots.open();
-        assert!(slots.begin(next, Kind::Ready));
+        assert!(slots.begin(next, RequestKind::Ready));
     }
 
     #[test]

@@ -59,7 +59,7 @@ impl Call {
         &self,
         names: [&str; N],
         required: usize,
-    ) -> Result<Bound<'_, N>, Poison> {
+    ) -> Result<BoundArguments<'_, N>, Poison> {
         let mut params = [None; N];
         for (place, arg) in self.args.iter().enumerate() {
             *params.get_mut(place).ok_or(Poison::Arguments)? = Some(arg);
@@ -90,7 +90,7 @@ impl Call {
         if params.iter().take(required).any(Option::is_none) {
             return Err(Poison::Arguments);
         }
-        Ok(Bound { params, rest })
+        Ok(BoundArguments { params, rest })
     }
 }
 
@@ -103,7 +103,7 @@ pub(super) enum Method {
 }
 
 /// Arguments in their places.
-pub(super) struct Bound<'a, const N: usize> {
+pub(super) struct BoundArguments<'a, const N: usize> {
     /// By parameter; `None` where the default counts.
     pub params: [Option<&'a Value>; N],
     /// What `**kwargs` would take.

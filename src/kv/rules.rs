@@ -4,7 +4,7 @@
 
 use super::call::{Call, Kwargs, Method};
 use super::poison::Poison;
-use super::table::{Place, Row, Table};
+use super::table::{Row, RowNumber, Table};
 use crate::ids::LogIndex;
 use crate::wire::value::Value;
 
@@ -27,9 +27,9 @@ pub(super) enum Effect<'a> {
     /// The key gets this value.
     Put(&'a Value, Value),
     /// The rows at these places go, in ascending order: deleted.
-    Delete(Vec<Place>),
+    Delete(Vec<RowNumber>),
     /// The row at this place goes: expired.
-    Expire(Place),
+    Expire(RowNumber),
 }
 
 impl Decision<'_> {
@@ -234,7 +234,10 @@ fn starts_with(key: &Value, prefix: &Value) -> Result<bool, Poison> {
 }
 
 /// `data.get(key)`, which hashes the key.
-fn look_up<'t, T>(table: &'t Table<T>, key: &Value) -> Result<Option<(Place, &'t Row<T>)>, Poison> {
+fn look_up<'t, T>(
+    table: &'t Table<T>,
+    key: &Value,
+) -> Result<Option<(RowNumber, &'t Row<T>)>, Poison> {
     if !key.py_hashable() {
         return Err(Poison::UnhashableKey);
     }

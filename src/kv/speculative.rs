@@ -7,7 +7,7 @@ use super::call::Call;
 use super::poison::Poison;
 use super::rules::{Decision, Effect, decide};
 use super::store::{Store, weight};
-use super::table::{Place, Table};
+use super::table::{RowNumber, Table};
 use crate::ids::LogIndex;
 use crate::limits::{
     KV_BYTES_QUOTA, KV_BYTES_QUOTA_EXPIRING, KV_EXPIRING_BYTES_MAX, KV_EXPIRING_TIME_MAX,
@@ -83,7 +83,7 @@ impl SpeculativeStore {
 
     /// What the store takes once this is carried out, in bytes.
     fn bytes_after(&self, effect: &Effect<'_>) -> u64 {
-        let of_row = |place: Place| {
+        let of_row = |place: RowNumber| {
             let row = self.table.at(place);
             row.map_or(0, |row| weight(&row.key) + weight(&row.stored))
         };

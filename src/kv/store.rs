@@ -9,7 +9,7 @@ use super::age::{Age, CountedClock, clock_ahead_ms, over_by_wall_clock};
 use super::call::Call;
 use super::poison::Poison;
 use super::rules::{Effect, decide, same_writing};
-use super::table::{Place, Table};
+use super::table::{RowNumber, Table};
 use crate::bugs::{Bug, planted};
 use crate::ids::LogIndex;
 use crate::reactor::Instant;
@@ -40,7 +40,7 @@ const SERVER_KEY_PART: &str = "/members/";
 pub struct Writing {
     /// The counted time at which it is due. Whoever overwrites a due value is due later.
     due_at: Duration,
-    place: Place,
+    place: RowNumber,
 }
 
 /// What is kept beside a stored value.
@@ -194,7 +194,7 @@ impl Store {
         self.expiring.extend(new);
     }
 
-    fn remove(&mut self, places: &[Place]) -> Vec<Value> {
+    fn remove(&mut self, places: &[RowNumber]) -> Vec<Value> {
         let mut keys = Vec::with_capacity(places.len());
         for place in places {
             let Some(row) = self.table.remove(*place) else {
@@ -325,7 +325,7 @@ impl Store {
 }
 
 /// The writing at `place`, if it expires.
-fn writing(place: Place, age: &Age) -> Option<Writing> {
+fn writing(place: RowNumber, age: &Age) -> Option<Writing> {
     let due_at = age.due_at()?;
     Some(Writing { due_at, place })
 }

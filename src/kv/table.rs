@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::wire::python_eq::Key;
+use crate::wire::python_eq::DictKey;
 use crate::wire::value::Value;
 
 /// Key, stored value, and what the owner of the table keeps beside it.
@@ -21,17 +21,17 @@ pub(super) struct Row<T> {
 /// Where a row stands in the order of insertion, as long as it is there; never
 /// given twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Place(u64);
+pub(super) struct RowNumber(u64);
 
 /// Rows in the order of a Python dict, found by key.
 #[derive(Debug, Clone)]
 pub(super) struct Table<T> {
-    rows: BTreeMap<Place, Row<T>>,
+    rows: BTreeMap<RowNumber, Row<T>>,
     /// Where the key of each row is; of a key that is unlike itself (NaN) none
     /// is, for Python never finds it again.
-    places: HashMap<Key, Place>,
+    places: HashMap<DictKey, RowNumber>,
     /// The place of the next new row.
-    next: Place,
+    next: RowNumber,
 }
 
 impl<T> Table<T> {
@@ -39,12 +39,12 @@ impl<T> Table<T> {
         Self {
             rows: BTreeMap::new(),
             places: HashMap::new(),
-            next: Place(0),
+            next: RowNumber(0),
         }
     }
 
     /// The rows in Python's order.
-    pub fn rows(&self) -> impl ExactSizeIterator<Item = (Place, &Row<T>)> {
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = (RowNumber, &Row<T>)> {
         self.rows.iter().map(|(place, row)| (*place, row))
     }
 
@@ -53,17 +53,19 @@ impl<T> Table<T> {
     }
 
     /// Where the row of a key is, by Python's equality.
-    pub fn find(&self, key: &Value) -> Option<Place> {
-        let found = key.py_eq(key).then(|| self.places.get(&Key(key.clone())));
+    pub fn find(&self, key: &Value) -> Option<RowNumber> {
+        let found = key
+            .py_eq(key)
+            .then(|| self.places.get(&DictKey(key.clone())));
         found.flatten().copied()
     }
 
-    pub fn at(&self, place: Place) -> Option<&Row<T>> {
+    pub fn at(&self, place: RowNumber) -> Option<&Row<T>> {
         self.rows.get(&place)
     }
 
     /// Stores; an existing key stays the object that it was, as in Python.
-    pub fn put(&mut self, key: &Value, stored: Value, beside: T) -> Place {
+    pub fn put(&mut self, key: &Value, stored: Value, beside: T) -> RowNumber {
         if let Some(place) = self.find(key)
             && let Some(row) = self.rows.get_mut(&place)
         {
@@ -72,9 +74,9 @@ impl<T> Table<T> {
             return place;
         }
         let place = self.next;
-        self.next = Place(place.0.saturating_add(1));
+        self.next = RowNumber(place.0.saturating_add(1));
         if key.py_eq(key) {
-            self.places.insert(Key(key.clone()), place);
+            self.places.insert(DictKey(key.clone()), place);
         }
         let key = key.clone();
         let row = Row {
@@ -87,10 +89,10 @@ impl<T> Table<T> {
     }
 
     /// Removes the row at `place`.
-    pub fn remove(&mut self, place: Place) -> Option<Row<T>> {
+    pub fn remove(&mut self, place: RowNumber) -> Option<Row<T>> {
         let row = self.rows.remove(&place)?;
         if row.key.py_eq(&row.key) {
-            self.places.remove(&Key(row.key.clone()));
+            self.places.remove(&DictKey(row.key.clone()));
         }
         Some(row)
     }
@@ -119,7 +121,7 @@ mod tests {
         keys.collect()
     }
 
-    fn put(table: &mut Table<()>, key: Value) -> Place {
+    fn put(table: &mut Table<()>, key: Value) -> RowNumber {
         table.put(&key, Value::None, ())
     }
 

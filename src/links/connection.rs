@@ -15,7 +15,7 @@ use std::time::Duration;
 use event_listener::Event;
 
 use super::budget::cpu::Account;
-use super::budget::memory::Hold;
+use super::budget::memory::Reservation;
 use super::budget::{Class, Meter};
 use super::leader::ConnId;
 use crate::limits;
@@ -69,7 +69,7 @@ pub struct Connection {
     /// Why it must end, found by whoever sends on it.
     overrun: Cell<Option<Overrun>>,
     meter: Meter,
-    hold: RefCell<Hold>,
+    hold: RefCell<Reservation>,
     last_sent: Cell<Instant>,
     /// When bytes came last; at first, when it was opened.
     last_received: Cell<Instant>,

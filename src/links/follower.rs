@@ -43,7 +43,7 @@ pub struct VoteView {
 
 /// What to do with an append.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum AppendVerdict {
     /// Say nothing: Python expects no answer.
     Ignore(Ignored),
     /// Answer at once; the engine has nothing to learn.
@@ -220,7 +220,7 @@ pub fn append(
     vote: &VoteView,
     message: Incoming<'_>,
     durable: bool,
-) -> Verdict {
+) -> AppendVerdict {
     let Incoming {
         from,
         term,
@@ -230,7 +230,7 @@ pub fn append(
         vouched,
     } = message;
     if let Some(why) = outdated(vote, from, term) {
-        return Verdict::Ignore(why);
+        return AppendVerdict::Ignore(why);
     }
     let local = match locate(log, prev, vouched.upto(term)) {
         Ok(local) => local,
@@ -238,7 +238,7 @@ pub fn append(
     };
     let merged = match merge(log, local, entries) {
         Ok(merged) => merged,
-        Err(divergence) => return Verdict::Diverged(divergence),
+        Err(divergence) => return AppendVerdict::Diverged(divergence),
     };
 
     let last_index = entries.last().map_or(local.index, |e| e.id.index);
@@ -248,7 +248,7 @@ pub fn append(
     let answer = success(last_index.next());
     let follows = follows(vote, from, term);
     if durable && follows && !merged.grows && commit_index <= log.commit() {
-        return Verdict::Answer(answer);
+        return AppendVerdict::Answer(answer);
     }
 
     let top = if merged.grows {
@@ -265,7 +265,7 @@ pub fn append(
         term,
         index: commit_index,
     });
-    Verdict::Append(EngineAppend {
+    AppendVerdict::Append(EngineAppend {
         leader,
         prev: local,
         entries: merged.entries,
@@ -284,14 +284,14 @@ fn locate(
     log: &impl LocalLog,
     prev: Option<EntryId>,
     vouched: Option<LogIndex>,
-) -> Result<EpochId, Verdict> {
-    let meeting = Verdict::Answer(reset(log.commit().next()));
+) -> Result<EpochId, AppendVerdict> {
+    let meeting = AppendVerdict::Answer(reset(log.commit().next()));
     let Some(prev) = prev else {
         // H21: an answer beyond the leader's log would repeat for ever.
         return Err(meeting);
     };
     if prev.index < log.first() {
-        return Err(Verdict::Answer(reset(log.first().next())));
+        return Err(AppendVerdict::Answer(reset(log.first().next())));
     }
     let Some(ours) = log.term_at(prev.index) else {
         return Err(meeting);
@@ -308,7 +308,7 @@ fn locate(
             index: prev.index,
             term: ours.term,
         };
-        return Err(Verdict::Diverged(Divergence { ours, theirs: prev }));
+        return Err(AppendVerdict::Diverged(Divergence { ours, theirs: prev }));
     }
     Err(meeting)
 }
@@ -386,9 +386,9 @@ pub fn snapshot(
     from: &Address,
     term: Term,
     [prev, last]: [&Entry; 2],
-) -> Verdict {
+) -> AppendVerdict {
     if let Some(why) = outdated(vote, from, term) {
-        return Verdict::Ignore(why);
+        return AppendVerdict::Ignore(why);
     }
     let index = last.id.index;
     let ours = log.term_at(index);
@@ -400,20 +400,20 @@ pub fn snapshot(
     if index <= log.commit() {
         // E4, H12: never backwards.
         return match (ours, matching) {
-            (Some(ours), None) => Verdict::Diverged(Divergence {
+            (Some(ours), None) => AppendVerdict::Diverged(Divergence {
                 ours: EntryId {
                     index,
                     term: ours.term,
                 },
                 theirs: last.id,
             }),
-            _ => Verdict::Answer(success(index.next())),
+            _ => AppendVerdict::Answer(success(index.next())),
         };
     }
     if let Some(ours) = matching {
         // E4: we hold all it covers; that much of our log is committed now.
         let prev = EpochId { term: ours, index };
-        return Verdict::Append(EngineAppend {
+        return AppendVerdict::Append(EngineAppend {
             leader: vote_term(vote, term, log.last().term.max(ours)),
             prev,
             entries: Vec::new(),
@@ -434,7 +434,7 @@ pub fn snapshot(
     if follows(vote, from, term) && ours.is_some() {
         leader.epoch = leader.epoch.max(vote.term.epoch.saturating_add(1));
     }
-    Verdict::Install(EngineInstall {
+    AppendVerdict::Install(EngineInstall {
         leader,
         last: EpochId { term: top, index },
         answer: success(index.next()),

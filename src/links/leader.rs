@@ -29,8 +29,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use action::{Action, CloseReason};
-pub use link::Timing;
-use link::{Answer, Beat, Bound, Holds, Link, Send};
+pub use link::LeadershipTiming;
+use link::{Beat, Bound, Holds, Link, ReplyMeaning, Send};
 pub use log_view::LogView;
 pub use peer::{ConnId, Fence, Peer};
 
@@ -58,7 +58,7 @@ pub struct Progressed {
 #[derive(Debug)]
 pub struct Leader {
     term: Term,
-    timing: Timing,
+    timing: LeadershipTiming,
     since: Instant,
     next_beat: Instant,
     polled_at: Instant,
@@ -86,7 +86,7 @@ struct Progress {
 
 impl Leader {
     /// Begins the leadership of `term` without any connection.
-    pub fn new(term: Term, timing: Timing, now: Instant) -> Self {
+    pub fn new(term: Term, timing: LeadershipTiming, now: Instant) -> Self {
         Self {
             term,
             timing,
@@ -186,14 +186,14 @@ impl Leader {
         let progress = self.peers.get_mut(peer)?;
         let link = progress.link.as_mut().filter(|link| link.conn == conn)?;
         match link.answer(reply, now) {
-            Answer::Unasked => None,
-            Answer::OutOfStep => {
+            ReplyMeaning::Unasked => None,
+            ReplyMeaning::OutOfStep => {
                 progress.link = None;
                 self.closes
                     .push((peer.clone(), conn, CloseReason::OutOfStep));
                 None
             }
-            Answer::Counted {
+            ReplyMeaning::Counted {
                 sent_at,
                 held,
                 bound,

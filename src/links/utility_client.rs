@@ -15,7 +15,7 @@ use crate::bugs::{Bug, planted};
 use crate::ids::{LogIndex, Term};
 use crate::reactor::{self, TcpStream, Timer};
 use crate::wire::message::{Append, AppendBody, Hello, Message};
-use crate::wire::utility::{MembersReply, Request, StatusReply};
+use crate::wire::utility::{MembersReply, StatusReply, UtilityRequest};
 use crate::wire::{Key, Session, Value};
 
 /// Why there was no reply.
@@ -64,7 +64,7 @@ impl std::error::Error for NoReply {}
 pub async fn ask(
     node: &Address,
     keys: &[Arc<Key>],
-    request: Request,
+    request: UtilityRequest,
     limit: Duration,
 ) -> Option<Value> {
     ask_or_why(node, keys, request, limit).await.ok()
@@ -81,7 +81,7 @@ pub async fn ask_status(
     keys: &[Arc<Key>],
     limit: Duration,
 ) -> Result<StatusReply, NoReply> {
-    let reply = ask_or_why(node, keys, Request::Status, limit).await?;
+    let reply = ask_or_why(node, keys, UtilityRequest::Status, limit).await?;
     let reply = StatusReply::decode(&reply).map_err(|_| NoReply::Malformed)?;
     match &reply.this {
         Some(this) if this == node || planted(Bug::AnothersStatus) => Ok(reply),
@@ -99,7 +99,7 @@ pub async fn ask_members(
     keys: &[Arc<Key>],
     limit: Duration,
 ) -> Result<MembersReply, NoReply> {
-    let reply = ask_or_why(node, keys, Request::Members, limit).await?;
+    let reply = ask_or_why(node, keys, UtilityRequest::Members, limit).await?;
     let reply = MembersReply::decode(&reply).map_err(|_| NoReply::Malformed)?;
     match reply.this() {
         Some(this) if this.address == *node || planted(Bug::AnothersStatus) => Ok(reply),
@@ -147,7 +147,7 @@ fn end_of(append: &Append) -> Option<(Term, LogIndex)> {
 pub async fn ask_or_why(
     node: &Address,
     keys: &[Arc<Key>],
-    request: Request,
+    request: UtilityRequest,
     limit: Duration,
 ) -> Result<Value, NoReply> {
     let attempts = each_key(keys, async |key| {

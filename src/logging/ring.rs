@@ -30,14 +30,14 @@ pub struct Event {
 /// The last events, oldest first.
 pub(super) struct Ring {
     last: u64,
-    kept: Bounded<Kept, EVENTS_MAX>,
+    kept: Bounded<KeptEvent, EVENTS_MAX>,
     /// The number, in PID 1's own count, of its last event that was taken in.
     last_of_board: u64,
 }
 
 /// An event as it is kept; see [`Event`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
+pub struct KeptEvent {
     /// Counts from 1 since the start of the process that it comes from.
     pub number: u64,
     /// By the wall clock.
@@ -63,7 +63,7 @@ impl Ring {
     pub(super) fn keep(&mut self, time: SystemTime, level: Level, message: &str) {
         let text: String = escaped(message).chars().take(EVENT_CHARS_MAX).collect();
         let before = self.remove(level, &text);
-        self.push(Kept {
+        self.push(KeptEvent {
             number: 0,
             time,
             level,
@@ -73,7 +73,7 @@ impl Ring {
     }
 
     /// Takes in those of PID 1's events that are new, with their own time and count.
-    pub(super) fn take_in(&mut self, board: Vec<Kept>) {
+    pub(super) fn take_in(&mut self, board: Vec<KeptEvent>) {
         for event in board {
             if event.number > self.last_of_board {
                 self.last_of_board = event.number;
@@ -83,25 +83,25 @@ impl Ring {
         }
     }
 
-    fn remove(&mut self, level: Level, text: &str) -> Option<Kept> {
-        let same = |kept: &Kept| kept.level == level && *kept.text == *text;
+    fn remove(&mut self, level: Level, text: &str) -> Option<KeptEvent> {
+        let same = |kept: &KeptEvent| kept.level == level && *kept.text == *text;
         let at = self.kept.iter().position(same)?;
         Some(self.kept.remove(at))
     }
 
     /// As the newest, with a number of ours.
-    fn push(&mut self, event: Kept) {
+    fn push(&mut self, event: KeptEvent) {
         self.last = self.last.saturating_add(1);
         if self.kept.is_full() {
             self.kept.remove(0);
         }
         let number = self.last;
         // There is room: the oldest has just made it.
-        let _ = self.kept.push(Kept { number, ..event });
+        let _ = self.kept.push(KeptEvent { number, ..event });
     }
 
     /// The last `count` as they are kept.
-    pub(super) fn newest(&self, count: usize) -> Vec<Kept> {
+    pub(super) fn newest(&self, count: usize) -> Vec<KeptEvent> {
         let older = self.kept.len().saturating_sub(count);
         self.kept.iter().skip(older).cloned().collect()
     }
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn events_of_pid_1_are_taken_in_once_with_their_own_time_and_count() {
-        let event = |number: u64, text: &str, times: u64| Kept {
+        let event = |number: u64, text: &str, times: u64| KeptEvent {
             number,
             time: UNIX_EPOCH,
             level: Level::Warn,

@@ -16,12 +16,12 @@ use crate::reactor::{self, Instant};
 use crate::wire::message::{Message, NextNodeIdx};
 
 /// Resolves when all that was taken is durable: whether it was accepted.
-pub(super) type Done = Pin<Box<dyn Future<Output = Result<bool, Stopped>>>>;
+pub(super) type DurableAnswer = Pin<Box<dyn Future<Output = Result<bool, Stopped>>>>;
 
 /// An append that the engine has taken and that is not durable yet, and what to
 /// say then.
 pub struct Pending {
-    done: Done,
+    done: DurableAnswer,
     answer: NextNodeIdx,
 }
 
@@ -33,7 +33,7 @@ impl Member {
         peer: &Address,
         connection: &Rc<Connection>,
         answer: NextNodeIdx,
-        done: Option<Done>,
+        done: Option<DurableAnswer>,
     ) {
         let queue = {
             let mut links = self.sockets.links.borrow_mut();

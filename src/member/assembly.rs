@@ -7,7 +7,7 @@
 use crate::ids::Term;
 use crate::limits;
 use crate::links::budget::Class;
-use crate::links::budget::memory::Hold;
+use crate::links::budget::memory::Reservation;
 use crate::wire::message::{FragmentPart, SnapshotChunk};
 
 /// The pieces that have arrived on one connection.
@@ -16,7 +16,7 @@ pub struct Assembly {
     term: Term,
     fragments: Vec<u8>,
     snapshot: Option<Vec<u8>>,
-    hold: Hold,
+    hold: Reservation,
 }
 
 impl Default for Assembly {
@@ -26,7 +26,7 @@ impl Default for Assembly {
 }
 
 impl Assembly {
-    fn new(hold: Hold) -> Self {
+    fn new(hold: Reservation) -> Self {
         Self {
             term: Term::default(),
             fragments: Vec::new(),
@@ -169,7 +169,7 @@ mod tests {
     fn snapshots_of_many_members_stay_within_the_memory_for_them() {
         // S16: what does not fit is dropped, and fits when another is done.
         let pool = Pool::new(3_000);
-        let hold = || Hold::new(pool.clone(), 0, 3_000);
+        let hold = || Reservation::new(pool.clone(), 0, 3_000);
         let (mut one, mut other) = (Assembly::new(hold()), Assembly::new(hold()));
         let term = Term::ZERO.next();
         let half = [0; 1_000];

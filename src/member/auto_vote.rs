@@ -15,14 +15,14 @@ use super::joining::Closer;
 use super::{Member, RebuildReason};
 use crate::address::Address;
 use crate::config::VotePolicy;
-use crate::election::auto_vote::{Group, Obstacle, Settled, Step};
+use crate::election::auto_vote::{Group, Obstacle, Settled, WithdrawalStep};
 use crate::election::joining;
 use crate::limits;
 use crate::links::utility_client::{ask, ask_status};
 use crate::raft::types::Members;
 use crate::reactor::{Instant, Timer};
 use crate::status::words;
-use crate::wire::utility::{MembersReply, Request, StatusReply, Target};
+use crate::wire::utility::{MemberTarget, MembersReply, StatusReply, UtilityRequest};
 
 /// From one look at the group to the next while something is awaited.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
@@ -118,22 +118,27 @@ impl Member {
         self.take_step(step, leader, Some(closer)).await;
     }
 
-    async fn take_step(self: &Rc<Self>, step: Step, leader: &Address, closer: Option<Closer>) {
+    async fn take_step(
+        self: &Rc<Self>,
+        step: WithdrawalStep,
+        leader: &Address,
+        closer: Option<Closer>,
+    ) {
         match step {
-            Step::Wait => {}
-            Step::AskAdd => {
+            WithdrawalStep::Wait => {}
+            WithdrawalStep::AskAdd => {
                 if let Some(closer) = closer {
                     self.ask_to_be_added(leader, &closer.look).await;
                 }
             }
-            Step::StepDown => {
+            WithdrawalStep::StepDown => {
                 log::info!(
                     "{}: no vote of this witness is wanted, and no data node takes leadership over; it stops leading",
                     self.name
                 );
                 self.report(RebuildReason::VoteWithheld);
             }
-            Step::AskRemoval => {
+            WithdrawalStep::AskRemoval => {
                 let data = self.elector.auto_vote.borrow().unwanted();
                 log::info!(
                     "{}: no vote of this witness is wanted beside {} data nodes; asking {leader} to remove it",
@@ -141,7 +146,7 @@ impl Member {
                     data.unwrap_or_default()
                 );
                 let keys = self.keys.borrow().clone();
-                let request = Request::Remove(Target::Address(self.me.clone()));
+                let request = UtilityRequest::Remove(MemberTarget::Address(self.me.clone()));
                 ask(leader, &keys, request, limits::MEMBERSHIP_TIME_MAX).await;
             }
         }

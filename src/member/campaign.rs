@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Member, RebuildReason};
 use crate::address::Address;
-use crate::election::candidacy::{self, Objection, Other, Ours};
+use crate::election::candidacy::{self, Candidate, Objection, Other};
 use crate::election::peers::PeerRecord;
 use crate::election::pre_vote;
 use crate::limits;
@@ -96,7 +96,7 @@ impl Member {
                 may_be_taught: self.may_teach(peer),
             }
         });
-        let ours = Ours {
+        let ours = Candidate {
             votes: self.may_vote(),
             leads: self.leadership.borrow().is_some(),
             is_member: self.is_member(&self.me) && !self.reads_only(),

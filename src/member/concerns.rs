@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::Member;
 use crate::address::Address;
-use crate::config::Network;
+use crate::config::Subnet;
 use crate::limits;
 use crate::reason::Concern;
 use crate::status::Note;
@@ -16,7 +16,7 @@ const NETWORKS_SHOWN_MAX: usize = 4;
 
 /// What has to be reached to write where no password is asked for. `allow_from` is of
 /// our port alone: the other members' ports are theirs to close.
-fn reach(me: &Address, allow_from: &[Network]) -> String {
+fn reach(me: &Address, allow_from: &[Subnet]) -> String {
     if allow_from.is_empty() {
         return me.to_string();
     }
@@ -143,7 +143,7 @@ mod tests {
             ),
         ] {
             let networks = allow_from.split_whitespace();
-            let networks: Vec<Network> = networks.map(|n| n.parse().unwrap()).collect();
+            let networks: Vec<Subnet> = networks.map(|n| n.parse().unwrap()).collect();
             let sentence = Concern::NoPassword.sentence(&reach(&me, &networks));
             let wanted = format!(
                 "This Raft group has no password: whoever reaches {open_to} can write and change \

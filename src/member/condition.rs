@@ -14,11 +14,12 @@ use crate::probe::MemberReport;
 use crate::raft::engine::Role;
 use crate::reactor::{self, Instant};
 use crate::reason::Reason;
-use crate::status::Probe;
+use crate::status::ProbeOverview;
 use crate::status::judge::judge;
-use crate::status::patroni::{Row, gone, scopes};
+use crate::status::patroni::{StoreRow, gone, scopes};
 use crate::status::{
-    Cluster, Counters, Disk, Level, Note, Raft, RaftMember, Scope, Verdict, shown,
+    ClusterOverview, CountersOverview, DiskOverview, Level, Note, Raft, RaftMember, Scope, Verdict,
+    shown,
 };
 
 fn ms(time: Duration) -> u64 {
@@ -36,8 +37,8 @@ fn count(number: usize) -> u64 {
 impl Member {
     /// The cluster as it is, with what the probes got of its servers; a probe
     /// older than `fresh` is marked as old.
-    pub fn condition(&self, reports: &[MemberReport], fresh: Duration) -> Cluster {
-        let mut cluster = Cluster {
+    pub fn condition(&self, reports: &[MemberReport], fresh: Duration) -> ClusterOverview {
+        let mut cluster = ClusterOverview {
             cluster: self.name.to_string(),
             failover: Verdict::default(),
             raft: self.raft(),
@@ -232,9 +233,9 @@ impl Member {
         Some(heard.elapsed())
     }
 
-    fn counters(&self) -> Counters {
+    fn counters(&self) -> CountersOverview {
         let replica = self.replica.borrow();
-        Counters {
+        CountersOverview {
             poison_entries: replica.counters.poison,
             keys_expired: replica.counters.expired,
             refused_connections: self.counts.refused_connections.get(),
@@ -253,7 +254,7 @@ impl Member {
         let replica = self.replica.borrow();
         let lives = replica.store.lives(now, wall.unwrap_or_default());
         let rows = lives.filter_map(|life| {
-            Some(Row {
+            Some(StoreRow {
                 key: life.key.as_str()?,
                 value: life.stored.get("value")?.as_str()?,
                 age: life.age,
@@ -290,15 +291,15 @@ impl Member {
                 if let Some(zone) = placement.zones.get(member.name.as_str()) {
                     member.zone = Some(shown(zone));
                 }
-                member.probe = report.map(|told| Probe::of(&told.report, fresh));
+                member.probe = report.map(|told| ProbeOverview::of(&told.report, fresh));
             }
         }
         found
     }
 }
 
-fn disk(stats: &crate::disk::Stats) -> Disk {
-    Disk {
+fn disk(stats: &crate::disk::Stats) -> DiskOverview {
+    DiskOverview {
         sectors_today: stats.today_bytes() / 512,
         written_bytes: stats.bytes_written,
         syncs: stats.syncs,

@@ -10,10 +10,10 @@ use crate::ids::{Entry, LogIndex, Term};
 use crate::limits;
 use crate::links::connection::Connection;
 use crate::links::follower::{
-    self, EngineAppend, Ignored, Incoming, Verdict, Vouched, noncommittal,
+    self, AppendVerdict, EngineAppend, Ignored, Incoming, Vouched, noncommittal,
 };
 use crate::links::leader::Peer;
-use crate::raft::checkpoint::State;
+use crate::raft::checkpoint::CheckpointState;
 use crate::reactor::{Instant, Timer};
 use crate::wire::message::{
     Append, AppendBody, FragmentPart, Message, NextNodeIdx, SnapshotChunk, decode_entry,
@@ -268,22 +268,22 @@ impl Member {
         let from = incoming.from;
         self.note_reach(from, incoming.prev.is_some());
         let end = match &verdict {
-            Verdict::Answer(NextNodeIdx { success: true, .. }) | Verdict::Append(_) => {
+            AppendVerdict::Answer(NextNodeIdx { success: true, .. }) | AppendVerdict::Append(_) => {
                 incoming.prev.filter(|_| incoming.entries.is_empty())
             }
             _ => None,
         };
         self.note_append(from, incoming.term, end.map(|prev| prev.index));
         match verdict {
-            Verdict::Ignore(why) => self.on_ignored(from, incoming.term, why),
-            Verdict::Answer(answer) => {
+            AppendVerdict::Ignore(why) => self.on_ignored(from, incoming.term, why),
+            AppendVerdict::Answer(answer) => {
                 if let Some(last) = incoming.last().filter(|_| answer.success) {
                     self.vouch(from, connection, incoming.term, last);
                 }
                 self.consider_voice(from);
                 self.answer(from, connection, answer, None);
             }
-            Verdict::Append(append) => {
+            AppendVerdict::Append(append) => {
                 let end = append.end();
                 self.take(from, connection, append).await;
                 // Unless the engine would not have it.
@@ -291,8 +291,8 @@ impl Member {
                     self.vouch(from, connection, incoming.term, end.index);
                 }
             }
-            Verdict::Diverged(divergence) => self.diverge(from, incoming.term, divergence),
-            Verdict::Install(_) => {}
+            AppendVerdict::Diverged(divergence) => self.diverge(from, incoming.term, divergence),
+            AppendVerdict::Install(_) => {}
         }
     }
 
@@ -400,17 +400,17 @@ impl Member {
             )
         };
         match verdict {
-            Verdict::Ignore(why) => self.on_ignored(peer, term, why),
-            Verdict::Answer(answer) => self.answer(peer, connection, answer, None),
-            Verdict::Append(append) => self.take(peer, connection, append).await,
-            Verdict::Diverged(divergence) => self.diverge(peer, term, divergence),
-            Verdict::Install(install) => {
+            AppendVerdict::Ignore(why) => self.on_ignored(peer, term, why),
+            AppendVerdict::Answer(answer) => self.answer(peer, connection, answer, None),
+            AppendVerdict::Append(append) => self.take(peer, connection, append).await,
+            AppendVerdict::Diverged(divergence) => self.diverge(peer, term, divergence),
+            AppendVerdict::Install(install) => {
                 if self.cut(connection, None).await {
                     return;
                 }
                 let Some(engine) = self.engine() else { return };
                 let answer = install.answer;
-                let state = State::of_snapshot(snapshot, install.last.term.epoch);
+                let state = CheckpointState::of_snapshot(snapshot, install.last.term.epoch);
                 if let Some(times) = self.counts.tallies.count_of_member("snapshot") {
                     let (name, last) = (&self.name, install.last);
                     log::info!("{name}: installing a snapshot of {peer}, up to {last}{times}");

@@ -10,12 +10,12 @@ use super::recovery::Foundation;
 use crate::address::Address;
 use crate::bugs::{Bug, planted};
 use crate::config::VotePolicy;
-use crate::election::joining::{Look, Next, Obstacle, obstacle};
+use crate::election::joining::{JoinObstacle, Look, Next, obstacle};
 use crate::ids::{LogIndex, Term};
 use crate::limits;
 use crate::links::utility_client::{NoReply, ask, ask_log_end, ask_members, ask_status};
 use crate::reactor::Timer;
-use crate::wire::utility::{MembersReply, Request, State, StatusReply, Target};
+use crate::wire::utility::{MemberTarget, MembersReply, NodeState, StatusReply, UtilityRequest};
 
 use super::RebuildReason;
 
@@ -172,7 +172,7 @@ impl Member {
         self.elector.joining.borrow_mut().asks();
         self.enters();
         let keys = self.keys.borrow().clone();
-        let request = Request::Add(Target::Address(self.me.clone()));
+        let request = UtilityRequest::Add(MemberTarget::Address(self.me.clone()));
         ask(leader, &keys, request, limits::MEMBERSHIP_TIME_MAX).await;
     }
 
@@ -187,7 +187,7 @@ impl Member {
             let status = ask_status(leader, &keys, limits::STATUS_TIME_MAX)
                 .await
                 .ok()?;
-            if status.state != State::Leader || status.raft_term != term {
+            if status.state != NodeState::Leader || status.raft_term != term {
                 return None;
             }
             commits = status.commit_idx >= end.get();
@@ -249,7 +249,7 @@ impl Member {
     }
 
     /// Keeps why we do not ask, and says what is new.
-    fn note_obstacle(&self, obstacle: Option<Obstacle>) {
+    fn note_obstacle(&self, obstacle: Option<JoinObstacle>) {
         let mut joining = self.elector.joining.borrow_mut();
         if joining.note_obstacle(obstacle)
             && let Some(obstacle) = joining.obstacle()

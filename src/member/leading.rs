@@ -14,7 +14,7 @@ use crate::ids::{EntryId, LogIndex, Term};
 use crate::kv::Writing;
 use crate::limits;
 use crate::links::connection::Connection;
-use crate::links::leader::{Action, ConnId, Fence, Leader, LogView, Peer, Timing};
+use crate::links::leader::{Action, ConnId, Fence, Leader, LeadershipTiming, LogView, Peer};
 use crate::raft::log::Log;
 use crate::raft::proposals::Proposals;
 use crate::reactor::Instant;
@@ -78,7 +78,7 @@ impl Member {
     /// We were elected.
     pub(super) fn start_leading(self: &Rc<Self>, term: Term) {
         let now = Instant::now();
-        let timing = Timing {
+        let timing = LeadershipTiming {
             heartbeat: self.config.timing.append_entries_period,
             reply_timeout: REPLY_TIMEOUT,
         };

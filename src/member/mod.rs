@@ -95,7 +95,7 @@ use crate::ids::{EntryId, Term};
 use crate::links::connection::Connection;
 use crate::links::leader::Peer;
 use crate::raft::engine::{Engine, Role};
-use crate::raft::network::{Peers, Progress};
+use crate::raft::network::{PeerProgress, Peers};
 use crate::raft::replica::Shared;
 use crate::reactor::Instant;
 use crate::wire::Keys;
@@ -246,15 +246,15 @@ impl Peers for Member {
             .is_some_and(|link| link.exchange.granted == term)
     }
 
-    fn progress(&self, peer: &Address, term: Term) -> Progress {
+    fn progress(&self, peer: &Address, term: Term) -> PeerProgress {
         let leadership = self.leadership.borrow();
         let Some(leadership) = leadership.as_ref().filter(|l| l.term == term) else {
-            return Progress::default();
+            return PeerProgress::default();
         };
         let peer = Peer::Member(peer.clone());
         let matched = leadership.leader.matched(&peer);
         let log = &self.replica.borrow().log;
-        Progress {
+        PeerProgress {
             // Below our base it is a lower bound all the same.
             matched: matched.and_then(|index| log.id_at(index.max(log.first()))),
             answered: leadership.leader.answered_sent_at(&peer),

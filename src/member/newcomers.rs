@@ -130,7 +130,7 @@ impl Member {
 mod tests {
     use super::*;
     use crate::ids::Term;
-    use crate::wire::utility::{PartnerStatus, State};
+    use crate::wire::utility::{NodeState, PartnerStatus};
 
     fn address(name: &str) -> Address {
         format!("{name}:2222").parse().unwrap()
@@ -146,7 +146,7 @@ mod tests {
         StatusReply {
             version: "0.3.17".into(),
             this: this.map(address),
-            state: State::Candidate,
+            state: NodeState::Candidate,
             leader: None,
             has_quorum: true,
             partners: partners.split_whitespace().map(partner).collect(),

@@ -31,7 +31,7 @@ pub struct PeerLink {
     /// Dials it, if it is ours to dial.
     pub dialling: Option<smol::Task<()>>,
     /// What the log has said of it.
-    pub report: Report,
+    pub report: Reported,
 }
 
 /// What went over one connection, the live one or the last.
@@ -63,7 +63,7 @@ pub struct Exchange {
 
 /// What the log has said of a member's connections.
 #[derive(Default)]
-pub struct Report {
+pub struct Reported {
     /// How often it connected.
     pub tally: Tally,
     /// Whether its last connection was logged, so that its end is as well.

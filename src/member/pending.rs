@@ -21,7 +21,7 @@ use crate::wire::{Session, SessionError, Value};
 
 /// Who is at the other end of an accepted connection.
 #[derive(Clone)]
-enum Identity {
+enum PeerIdentity {
     Member(Address),
     ReadOnly,
 }
@@ -35,7 +35,7 @@ const ACCEPTING: CpuShare = CpuShare {
 
 #[derive(Default)]
 struct Greeting {
-    identity: RefCell<Option<Identity>>,
+    identity: RefCell<Option<PeerIdentity>>,
     utility: Cell<bool>,
 }
 
@@ -130,7 +130,7 @@ impl Member {
         self.sockets.pending.borrow_mut().remove(&connection.id);
         let identity = greeting.identity.borrow_mut().take();
         match (&closed, &identity) {
-            (_, Some(Identity::Member(_))) => {}
+            (_, Some(PeerIdentity::Member(_))) => {}
             (Closed::OverBudget, _) => {
                 self.refuse("memory", format_args!("{}: {closed}", from.ip()));
             }
@@ -142,8 +142,10 @@ impl Member {
         }
         match identity {
             None => {}
-            Some(Identity::Member(address)) => self.disconnected(&address, &connection, &closed),
-            Some(Identity::ReadOnly) => {
+            Some(PeerIdentity::Member(address)) => {
+                self.disconnected(&address, &connection, &closed)
+            }
+            Some(PeerIdentity::ReadOnly) => {
                 self.sockets.read_only.borrow_mut().remove(&connection.id);
                 self.lead_without(&Peer::ReadOnly(connection.id.0), &connection);
             }
@@ -173,8 +175,8 @@ impl Member {
     ) {
         let identity = greeting.identity.borrow().clone();
         match identity {
-            Some(Identity::Member(address)) => self.on_link(&address, connection, value).await,
-            Some(Identity::ReadOnly) => self.on_read_only(connection, value).await,
+            Some(PeerIdentity::Member(address)) => self.on_link(&address, connection, value).await,
+            Some(PeerIdentity::ReadOnly) => self.on_read_only(connection, value).await,
             None => match Hello::decode(value) {
                 Ok(Hello::Utility(request)) => {
                     greeting.utility.set(true);
@@ -215,7 +217,7 @@ impl Member {
                 if !connection.is_up() {
                     return;
                 }
-                *greeting.identity.borrow_mut() = Some(Identity::Member(address.clone()));
+                *greeting.identity.borrow_mut() = Some(PeerIdentity::Member(address.clone()));
                 self.sockets.pending.borrow_mut().remove(&connection.id);
                 connection.admit(Class::Member, self.account_of(&address));
                 self.connected(&address, connection, true);
@@ -233,7 +235,7 @@ impl Member {
                 }
                 let class = Class::of_reader(!self.keys.borrow().is_empty());
                 connection.admit(class, class.account());
-                *greeting.identity.borrow_mut() = Some(Identity::ReadOnly);
+                *greeting.identity.borrow_mut() = Some(PeerIdentity::ReadOnly);
                 self.sockets.pending.borrow_mut().remove(&connection.id);
                 self.sockets
                     .read_only

@@ -13,7 +13,7 @@ use super::nodes::Node;
 use super::{Member, RebuildReason};
 use crate::config::{PlacementConfig, VotePolicy, ZonePolicy, shown};
 use crate::limits;
-use crate::reason::{self, Evidence, Place, Remedy};
+use crate::reason::{self, Evidence, Remedy, RemedyContext};
 
 /// What follows from where the members stand.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -116,7 +116,7 @@ pub struct Advice {
 
 impl Placement {
     /// What an operator should know; none if all is well.
-    pub fn advice(&self, place: &Place<'_>) -> Vec<Advice> {
+    pub fn advice(&self, place: &RemedyContext<'_>) -> Vec<Advice> {
         let mut advice = Vec::new();
         let leave = |first: &str| {
             let step = place.member.map(|m| place.commands.remove_this_from(m));
@@ -242,7 +242,7 @@ mod tests {
     /// All that is advised, a line each.
     fn advice(judged: &Placement) -> String {
         let commands = crate::config::Commands::of_a_test("orders", "W:2222");
-        let place = Place {
+        let place = RemedyContext {
             commands: &commands,
             member: Some("A:2222"),
         };

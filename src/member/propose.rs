@@ -165,11 +165,11 @@ impl Member {
 
     /// Proposes the expiry of the keys for which that is due (S8).
     pub(super) async fn expire(&self, now: Instant) {
-        let leadership = self.leadership.borrow();
-        let Some(expiry) = leadership.as_ref().map(|l| l.expiry.clone()) else {
+        let expiry =
+            (self.leadership.borrow().as_ref()).map(|leadership| leadership.expiry.clone());
+        let Some(expiry) = expiry else {
             return;
         };
-        drop(leadership);
         let proposed: Vec<_> = {
             let replica = self.replica.borrow();
             let store = &replica.store;

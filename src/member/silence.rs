@@ -11,7 +11,7 @@ use crate::disk::Standing;
 use crate::ids::Term;
 use crate::limits;
 use crate::reactor::Timer;
-use crate::reason::{self, Evidence, Place, Reason, Refusal, Remedy};
+use crate::reason::{self, Evidence, Reason, Remedy, RemedyContext, VoteRefusal};
 
 impl Member {
     pub(super) fn evidence(&self) -> Evidence {
@@ -78,12 +78,12 @@ impl Member {
     pub(super) fn with_place<T>(
         &self,
         about: Option<&Address>,
-        tell: impl FnOnce(&Place<'_>) -> T,
+        tell: impl FnOnce(&RemedyContext<'_>) -> T,
     ) -> T {
         let replica = self.replica.borrow();
         let mut members = replica.log.members().iter();
         let other = members.find(|&member| *member != self.me && Some(member) != about);
-        tell(&Place {
+        tell(&RemedyContext {
             commands: &self.config.commands,
             member: other.map(Address::as_str),
         })
@@ -92,10 +92,10 @@ impl Member {
     /// Says why a candidate gets no vote, unless that was the answer last time.
     pub(super) fn refuse_vote(&self, peer: &Address, term: Term) {
         let refusal = match self.reason() {
-            Some(reason) => Refusal::Ours(reason),
-            None if !self.hears(peer) => Refusal::NoMember,
-            None if !self.elector.peers.borrow().is_verified(peer) => Refusal::Unverified,
-            None => Refusal::Led,
+            Some(reason) => VoteRefusal::Ours(reason),
+            None if !self.hears(peer) => VoteRefusal::NoMember,
+            None if !self.elector.peers.borrow().is_verified(peer) => VoteRefusal::Unverified,
+            None => VoteRefusal::Led,
         };
         let news = self.elector.peers.borrow_mut().refuse(peer, refusal);
         if news {

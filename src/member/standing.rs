@@ -182,7 +182,7 @@ impl Member {
         }
         let (log, vote) = (&replica.log, &replica.vote);
         let at_commit = LogIndex::new(other.commit).and_then(|commit| log.id_at(commit));
-        let ours = past::Ours {
+        let ours = past::HeldLog {
             commit: log.commit().get(),
             last_term: log.last().term.term,
             term_at_its_commit: at_commit.map(|id| id.term.term),

@@ -12,8 +12,8 @@ use crate::raft::engine::Role;
 use crate::wire::command;
 use crate::wire::message::Message;
 use crate::wire::utility::{
-    MemberStatus, MembersReply, PartnerStatus, Request, State, StatusReply, Target,
-    set_version_reply,
+    MemberStatus, MemberTarget, MembersReply, NodeState, PartnerStatus, StatusReply,
+    UtilityRequest, set_version_reply,
 };
 
 /// A reply of ours.
@@ -32,21 +32,25 @@ const VERSION: &str = concat!("pg-witness ", env!("CARGO_PKG_VERSION"));
 
 impl Member {
     /// Serves one request.
-    pub(super) async fn on_utility(self: &Rc<Self>, request: Request, from: SocketAddr) -> Reply {
+    pub(super) async fn on_utility(
+        self: &Rc<Self>,
+        request: UtilityRequest,
+        from: SocketAddr,
+    ) -> Reply {
         let done = match &request {
-            Request::Members => return Reply::Members(self.members()),
-            Request::Status => return Reply::Status(Box::new(self.status())),
-            Request::SetVersion(version) => return Reply::Text(set_version_reply(*version)),
-            Request::Add(target) => match target {
-                Target::Address(address) => self.change_members(true, address, from).await,
+            UtilityRequest::Members => return Reply::Members(self.members()),
+            UtilityRequest::Status => return Reply::Status(Box::new(self.status())),
+            UtilityRequest::SetVersion(version) => return Reply::Text(set_version_reply(*version)),
+            UtilityRequest::Add(target) => match target {
+                MemberTarget::Address(address) => self.change_members(true, address, from).await,
                 // Every patronictl asks to add None (spec 3.8).
                 other => return Reply::Text(other.complaint().unwrap_or_default().into()),
             },
-            Request::Remove(Target::Address(address)) => {
+            UtilityRequest::Remove(MemberTarget::Address(address)) => {
                 *address != self.me && self.change_members(false, address, from).await
             }
-            Request::Transfer(target) => self.transfer_to(target.as_ref()).is_some(),
-            Request::Remove(_) | Request::Unknown => false,
+            UtilityRequest::Transfer(target) => self.transfer_to(target.as_ref()).is_some(),
+            UtilityRequest::Remove(_) | UtilityRequest::Unknown => false,
         };
         Reply::Text(request.outcome(done))
     }
@@ -121,9 +125,9 @@ impl Member {
         let log = &replica.log;
         let leadership = self.leadership.borrow();
         let state = match self.role() {
-            Role::Leader if leadership.is_some() => State::Leader,
-            Role::Candidate => State::Candidate,
-            _ => State::Follower,
+            Role::Leader if leadership.is_some() => NodeState::Leader,
+            Role::Candidate => NodeState::Candidate,
+            _ => NodeState::Follower,
         };
         let partners: Vec<PartnerStatus> = log
             .members()

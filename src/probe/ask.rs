@@ -10,8 +10,8 @@ use event_listener::Event;
 use smol::lock::Semaphore;
 
 use super::conn_url::Host;
-use super::conversation::{Conversation, Identity, Next, Outcome};
-use super::{Answer, Login};
+use super::conversation::{Conversation, Identity, Outcome, ProbeStep};
+use super::{Login, ProbeAnswer};
 use crate::config::LoginHost;
 use crate::limits;
 use crate::reactor::{self, Instant, TcpStream, Timer};
@@ -29,7 +29,7 @@ pub struct Asked {
     /// The host that gave the answer.
     pub host: Host,
     /// What it was.
-    pub answer: Answer,
+    pub answer: ProbeAnswer,
     /// What came of logging in.
     pub login: Option<Login>,
     /// From the beginning of the connection to the answer; none without one.
@@ -149,7 +149,7 @@ impl Desk {
                 name: "".into(),
                 port: 0,
             },
-            answer: Answer::NoTarget("there is no host to ask".into()),
+            answer: ProbeAnswer::NoTarget("there is no host to ask".into()),
             login: None,
             latency: None,
         })
@@ -166,10 +166,10 @@ impl Desk {
         };
         let addresses = match before(deadline, self.resolve(host)).await {
             Some(Ok(addresses)) if !addresses.is_empty() => addresses,
-            Some(Ok(_)) => return over(Answer::Unreachable("the name has no address".into())),
-            Some(Err(why)) => return over(Answer::Unreachable(why)),
+            Some(Ok(_)) => return over(ProbeAnswer::Unreachable("the name has no address".into())),
+            Some(Err(why)) => return over(ProbeAnswer::Unreachable(why)),
             None => {
-                return over(Answer::Unreachable(
+                return over(ProbeAnswer::Unreachable(
                     "the name was not resolved in time".into(),
                 ));
             }
@@ -179,9 +179,9 @@ impl Desk {
             .filter(|address| question.may_ask(host, address.ip()))
             .collect();
         if addresses.is_empty() {
-            return over(Answer::NoTarget(NOT_ASKED.into()));
+            return over(ProbeAnswer::NoTarget(NOT_ASKED.into()));
         }
-        let mut last = Answer::Silent { connected: false };
+        let mut last = ProbeAnswer::Silent { connected: false };
         for address in addresses {
             let Some(_seat) = before(deadline, self.seat(address)).await else {
                 // Another probe of ours is there; it takes as long as this one.
@@ -194,7 +194,7 @@ impl Desk {
                     last = failed(&error);
                     continue;
                 }
-                None => return over(Answer::Silent { connected: false }),
+                None => return over(ProbeAnswer::Silent { connected: false }),
             };
             let identity = &question.identity;
             let stranger = identity.password.is_some() && !question.may_log_in(host, address.ip());
@@ -210,7 +210,9 @@ impl Desk {
             }
             return Asked {
                 host: host.clone(),
-                answer: outcome.answer.unwrap_or(Answer::Silent { connected: true }),
+                answer: outcome
+                    .answer
+                    .unwrap_or(ProbeAnswer::Silent { connected: true }),
                 login: outcome.login,
                 latency: answered.map(|at| at.saturating_duration_since(began)),
             };
@@ -236,18 +238,18 @@ impl Desk {
                 answered.get_or_insert_with(Instant::now);
             }
             let went_on = match next {
-                Next::Read => before(deadline, stream.read(&mut buffer))
+                ProbeStep::Read => before(deadline, stream.read(&mut buffer))
                     .await
                     .map(|read| match buffer.get(..read.unwrap_or(0)) {
                         None | Some([]) => conversation.on_end(),
                         Some(bytes) => conversation.on_bytes(bytes),
                     }),
-                Next::Send(bytes) => {
+                ProbeStep::Send(bytes) => {
                     let sent = before(deadline, stream.write_all(&bytes)).await;
                     // What the server said before it hung up is still to be read.
                     sent.map(|_| ())
                 }
-                Next::Derive(derivation) => {
+                ProbeStep::Derive(derivation) => {
                     let derive = async {
                         let _turn = self.derivations.acquire().await;
                         smol::unblock(move || derivation.run()).await
@@ -255,7 +257,7 @@ impl Desk {
                     let derived = before(deadline, derive).await;
                     derived.map(|derived| conversation.derived(derived))
                 }
-                Next::Leave(farewell) => {
+                ProbeStep::Leave(farewell) => {
                     leave(stream, &farewell, &mut buffer).await;
                     None
                 }
@@ -359,11 +361,11 @@ fn keep_alive(stream: &TcpStream) {
 }
 
 /// What a connection that was not made says.
-fn failed(error: &io::Error) -> Answer {
+fn failed(error: &io::Error) -> ProbeAnswer {
     match error.kind() {
-        io::ErrorKind::ConnectionRefused => Answer::Refused,
-        io::ErrorKind::TimedOut => Answer::Silent { connected: false },
-        _ => Answer::Unreachable(text(error)),
+        io::ErrorKind::ConnectionRefused => ProbeAnswer::Refused,
+        io::ErrorKind::TimedOut => ProbeAnswer::Silent { connected: false },
+        _ => ProbeAnswer::Unreachable(text(error)),
     }
 }
 
@@ -374,15 +376,17 @@ fn text(error: &io::Error) -> Rc<str> {
 }
 
 /// How much an answer says of the server, to choose among several hosts.
-fn weight(answer: &Answer) -> u8 {
+fn weight(answer: &ProbeAnswer) -> u8 {
     match answer {
-        Answer::Accepting(_) => 6,
-        Answer::TooManyConnections(_) => 5,
-        Answer::StartingUp(_) | Answer::ShuttingDown(_) | Answer::NotAccepting(_) => 4,
-        Answer::NotPostgres(_) => 3,
-        Answer::Refused => 2,
-        Answer::Silent { .. } => 1,
-        Answer::Unreachable(_) | Answer::NoTarget(_) => 0,
+        ProbeAnswer::Accepting(_) => 6,
+        ProbeAnswer::TooManyConnections(_) => 5,
+        ProbeAnswer::StartingUp(_)
+        | ProbeAnswer::ShuttingDown(_)
+        | ProbeAnswer::NotAccepting(_) => 4,
+        ProbeAnswer::NotPostgres(_) => 3,
+        ProbeAnswer::Refused => 2,
+        ProbeAnswer::Silent { .. } => 1,
+        ProbeAnswer::Unreachable(_) | ProbeAnswer::NoTarget(_) => 0,
     }
 }
 

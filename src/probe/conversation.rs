@@ -15,7 +15,7 @@ use postgres_protocol::message::backend::{DataRowBody, Message};
 use postgres_protocol::message::frontend;
 
 use super::verdict;
-use super::{Answer, Login, Method, Proof, ServerError};
+use super::{Acceptance, AuthMethod, Login, ProbeAnswer, ServerError};
 use crate::limits::{PG_MESSAGE_BYTES_MAX, PG_PROBE_BYTES_MAX};
 use crate::secret::Secret;
 
@@ -45,7 +45,7 @@ fn rounds(challenge: &[u8]) -> Option<u32> {
 }
 
 /// What is to be done.
-pub enum Next {
+pub enum ProbeStep {
     /// Read, and tell what came.
     Read,
     /// Send this, then ask again.
@@ -76,7 +76,7 @@ impl Derivation {
 pub struct Derived(Option<ScramSha256>);
 
 /// Where a conversation is.
-enum Stage {
+enum ConversationStage {
     /// Nothing has been said to us.
     Greeting,
     /// A password was sent, or the first message of SCRAM.
@@ -100,7 +100,7 @@ enum Stage {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
     /// The first answer; none if it was over before one came.
-    pub answer: Option<Answer>,
+    pub answer: Option<ProbeAnswer>,
     /// What came of logging in; none if that was not wanted or not reached.
     pub login: Option<Login>,
 }
@@ -108,11 +108,11 @@ pub struct Outcome {
 /// One conversation, from the startup packet on.
 pub struct Conversation<'a> {
     identity: &'a Identity,
-    stage: Stage,
+    stage: ConversationStage,
     received: BytesMut,
     total: usize,
     to_send: BytesMut,
-    answer: Option<Answer>,
+    answer: Option<ProbeAnswer>,
     login: Option<Login>,
 }
 
@@ -135,7 +135,7 @@ impl<'a> Conversation<'a> {
         let _ = frontend::startup_message(parameters, &mut to_send);
         Self {
             identity,
-            stage: Stage::Greeting,
+            stage: ConversationStage::Greeting,
             received: BytesMut::new(),
             total: 0,
             to_send,
@@ -145,13 +145,16 @@ impl<'a> Conversation<'a> {
     }
 
     /// The first answer, if it came.
-    pub fn answer(&self) -> Option<&Answer> {
+    pub fn answer(&self) -> Option<&ProbeAnswer> {
         self.answer.as_ref()
     }
 
     /// What it came to, whenever it is over.
     pub fn outcome(mut self) -> Outcome {
-        let broken_off = !matches!(self.stage, Stage::Greeting | Stage::Leaving { .. });
+        let broken_off = !matches!(
+            self.stage,
+            ConversationStage::Greeting | ConversationStage::Leaving { .. }
+        );
         if broken_off && self.identity.password.is_some() && self.login.is_none() {
             self.login = Some(Login::Failed("no answer in time".into()));
         }
@@ -172,12 +175,12 @@ impl<'a> Conversation<'a> {
 
     /// The server hung up, or the connection broke.
     pub fn on_end(&mut self) {
-        if let Stage::Greeting = self.stage {
+        if let ConversationStage::Greeting = self.stage {
             // The old form of an error may end with the connection.
             match verdict::read_old(&self.received) {
                 Some(error) => self.first(verdict::of_error(error)),
                 // A proxy without a server, or a server that dies just now.
-                None if self.total == 0 => self.first(Answer::Silent { connected: true }),
+                None if self.total == 0 => self.first(ProbeAnswer::Silent { connected: true }),
                 None => self.give_up("it hung up in the midst of its first message"),
             }
         } else {
@@ -193,29 +196,29 @@ impl<'a> Conversation<'a> {
         if frontend::sasl_response(scram.message(), &mut self.to_send).is_err() {
             return self.give_up("its SCRAM challenge cannot be answered");
         }
-        self.stage = Stage::Proving(scram);
+        self.stage = ConversationStage::Proving(scram);
     }
 
     /// What is to be done now.
-    pub fn step(&mut self) -> Next {
+    pub fn step(&mut self) -> ProbeStep {
         loop {
             if !self.to_send.is_empty() {
-                return Next::Send(self.to_send.split());
+                return ProbeStep::Send(self.to_send.split());
             }
-            if let Stage::Leaving { inside } = self.stage {
+            if let ConversationStage::Leaving { inside } = self.stage {
                 let mut farewell = BytesMut::new();
                 if inside {
                     frontend::terminate(&mut farewell);
                 }
-                return Next::Leave(farewell);
+                return ProbeStep::Leave(farewell);
             }
             let message = match self.message() {
                 Some(message) => message,
-                None if matches!(self.stage, Stage::Leaving { .. }) => continue,
-                None => return Next::Read,
+                None if matches!(self.stage, ConversationStage::Leaving { .. }) => continue,
+                None => return ProbeStep::Read,
             };
             if let Some(derivation) = self.on_message(message) {
-                return Next::Derive(derivation);
+                return ProbeStep::Derive(derivation);
             }
         }
     }
@@ -224,7 +227,7 @@ impl<'a> Conversation<'a> {
     /// conversation is over.
     fn message(&mut self) -> Option<Message> {
         loop {
-            let greeting = matches!(self.stage, Stage::Greeting);
+            let greeting = matches!(self.stage, ConversationStage::Greeting);
             let tag = *self.received.first()?;
             if greeting && !b"RENv".contains(&tag) {
                 // What it says is nobody's business: it may be any service.
@@ -255,7 +258,7 @@ impl<'a> Conversation<'a> {
                 }
                 b'R' if let Some(code) = self.unknown_request(length) => {
                     self.received.advance(length.saturating_add(1));
-                    self.on_request(Method::Other(code));
+                    self.on_request(AuthMethod::Other(code));
                     return None;
                 }
                 _ => match Message::parse(&mut self.received) {
@@ -284,28 +287,28 @@ impl<'a> Conversation<'a> {
                 None => self.give_up("its error cannot be read"),
             },
             Message::AuthenticationOk => self.on_welcome(),
-            Message::AuthenticationCleartextPassword => self.on_request(Method::Cleartext),
+            Message::AuthenticationCleartextPassword => self.on_request(AuthMethod::Cleartext),
             Message::AuthenticationMd5Password(body) => {
-                self.on_request(Method::Md5);
+                self.on_request(AuthMethod::Md5);
                 self.answer_md5(body.salt());
             }
             Message::AuthenticationSasl(body) => {
                 let mut mechanisms = body.mechanisms();
                 let known = mechanisms.any(|name| Ok(name == SCRAM_SHA_256));
                 if known.unwrap_or(false) {
-                    self.on_request(Method::Scram);
+                    self.on_request(AuthMethod::Scram);
                     self.begin_scram();
                 } else {
-                    self.on_request(Method::Other(10));
+                    self.on_request(AuthMethod::Other(10));
                 }
             }
             Message::AuthenticationSaslContinue(body) => return self.on_challenge(body.data()),
             Message::AuthenticationSaslFinal(body) => self.on_proof(body.data()),
-            Message::AuthenticationKerberosV5 => self.on_request(Method::Other(2)),
-            Message::AuthenticationScmCredential => self.on_request(Method::Other(6)),
-            Message::AuthenticationGss => self.on_request(Method::Other(7)),
-            Message::AuthenticationGssContinue(_) => self.on_request(Method::Other(8)),
-            Message::AuthenticationSspi => self.on_request(Method::Other(9)),
+            Message::AuthenticationKerberosV5 => self.on_request(AuthMethod::Other(2)),
+            Message::AuthenticationScmCredential => self.on_request(AuthMethod::Other(6)),
+            Message::AuthenticationGss => self.on_request(AuthMethod::Other(7)),
+            Message::AuthenticationGssContinue(_) => self.on_request(AuthMethod::Other(8)),
+            Message::AuthenticationSspi => self.on_request(AuthMethod::Other(9)),
             Message::ReadyForQuery(_) => self.on_ready(),
             Message::DataRow(row) => self.on_row(&row),
             _ => self.give_up("it sends what was not asked for"),
@@ -314,16 +317,16 @@ impl<'a> Conversation<'a> {
     }
 
     /// Notes the first answer; what comes later does not replace it.
-    fn first(&mut self, answer: Answer) {
+    fn first(&mut self, answer: ProbeAnswer) {
         self.answer.get_or_insert(answer);
-        if let Stage::Greeting = self.stage {
-            self.stage = Stage::Leaving { inside: false };
+        if let ConversationStage::Greeting = self.stage {
+            self.stage = ConversationStage::Leaving { inside: false };
         }
     }
 
     fn on_error(&mut self, error: ServerError) {
         let answer = verdict::of_error(error.clone());
-        if let Stage::Greeting = self.stage {
+        if let ConversationStage::Greeting = self.stage {
             return self.first(answer);
         }
         // Connections that are reserved, or a shutdown, show only behind the
@@ -336,22 +339,24 @@ impl<'a> Conversation<'a> {
 
     /// An authentication request that is not `Ok`: the answer that was asked
     /// for. What to do about a password is said afterwards.
-    fn on_request(&mut self, method: Method) {
-        let greeting = matches!(self.stage, Stage::Greeting);
+    fn on_request(&mut self, method: AuthMethod) {
+        let greeting = matches!(self.stage, ConversationStage::Greeting);
         if !greeting {
             return self.give_up("it asks for authentication again");
         }
-        self.first(Answer::Accepting(Proof::Authentication(method)));
+        self.first(ProbeAnswer::Accepting(Acceptance::Authentication(method)));
         if self.identity.password.is_some() {
             let why = match method {
-                Method::Md5 if !self.identity.md5 => {
+                AuthMethod::Md5 if !self.identity.md5 => {
                     "the password is asked for as MD5 and was not sent: store it as \
                      SCRAM-SHA-256, or set probe.md5"
                 }
-                Method::Md5 | Method::Scram => return,
+                AuthMethod::Md5 | AuthMethod::Scram => return,
                 // Who listens on the way would have it.
-                Method::Cleartext => "the password is asked for in clear text and was not sent",
-                Method::Trust | Method::Other(_) => "its way of authentication is not known here",
+                AuthMethod::Cleartext => "the password is asked for in clear text and was not sent",
+                AuthMethod::Trust | AuthMethod::Other(_) => {
+                    "its way of authentication is not known here"
+                }
             };
             self.login = Some(Login::Failed(why.into()));
         }
@@ -363,7 +368,7 @@ impl<'a> Conversation<'a> {
         };
         let hash = md5_hash(self.identity.user.as_bytes(), password.expose(), salt);
         let _ = frontend::password_message(hash.as_bytes(), &mut self.to_send);
-        self.stage = Stage::Authenticating(None);
+        self.stage = ConversationStage::Authenticating(None);
     }
 
     fn begin_scram(&mut self) {
@@ -374,23 +379,23 @@ impl<'a> Conversation<'a> {
         let sent =
             frontend::sasl_initial_response(SCRAM_SHA_256, scram.message(), &mut self.to_send);
         if sent.is_ok() {
-            self.stage = Stage::Authenticating(Some(scram));
+            self.stage = ConversationStage::Authenticating(Some(scram));
         }
     }
 
     /// Whether the first request has just come, and may be answered.
     fn is_asked(&self) -> bool {
-        matches!(self.stage, Stage::Leaving { inside: false }) && self.login.is_none()
+        matches!(self.stage, ConversationStage::Leaving { inside: false }) && self.login.is_none()
     }
 
     fn on_challenge(&mut self, challenge: &[u8]) -> Option<Derivation> {
-        let asked = matches!(self.stage, Stage::Authenticating(Some(_)));
+        let asked = matches!(self.stage, ConversationStage::Authenticating(Some(_)));
         if asked && rounds(challenge).is_none_or(|rounds| rounds < SCRAM_ROUNDS_MIN) {
             self.give_up("its SCRAM challenge asks for fewer than 4096 rounds");
             return None;
         }
-        match std::mem::replace(&mut self.stage, Stage::Deriving) {
-            Stage::Authenticating(Some(scram)) => Some(Derivation {
+        match std::mem::replace(&mut self.stage, ConversationStage::Deriving) {
+            ConversationStage::Authenticating(Some(scram)) => Some(Derivation {
                 scram,
                 challenge: challenge.to_vec(),
             }),
@@ -404,11 +409,11 @@ impl<'a> Conversation<'a> {
 
     fn on_proof(&mut self, proof: &[u8]) {
         let proven = match &mut self.stage {
-            Stage::Proving(scram) => scram.finish(proof).is_ok(),
+            ConversationStage::Proving(scram) => scram.finish(proof).is_ok(),
             _ => false,
         };
         if proven {
-            self.stage = Stage::Authenticating(None);
+            self.stage = ConversationStage::Authenticating(None);
         } else {
             self.give_up("it does not prove that it knows the password");
         }
@@ -416,26 +421,28 @@ impl<'a> Conversation<'a> {
 
     fn on_welcome(&mut self) {
         match self.stage {
-            Stage::Greeting => {
-                self.first(Answer::Accepting(Proof::Authentication(Method::Trust)));
-                self.stage = Stage::Settling;
+            ConversationStage::Greeting => {
+                self.first(ProbeAnswer::Accepting(Acceptance::Authentication(
+                    AuthMethod::Trust,
+                )));
+                self.stage = ConversationStage::Settling;
             }
-            Stage::Authenticating(None) => self.stage = Stage::Settling,
+            ConversationStage::Authenticating(None) => self.stage = ConversationStage::Settling,
             _ => self.give_up("it does not prove that it knows the password"),
         }
     }
 
     fn on_ready(&mut self) {
         match self.stage {
-            Stage::Settling if self.identity.password.is_some() => {
+            ConversationStage::Settling if self.identity.password.is_some() => {
                 let _ = frontend::query(QUERY, &mut self.to_send);
-                self.stage = Stage::Querying(None);
+                self.stage = ConversationStage::Querying(None);
             }
-            Stage::Settling => self.stage = Stage::Leaving { inside: true },
-            Stage::Querying(Some(in_recovery)) => {
+            ConversationStage::Settling => self.stage = ConversationStage::Leaving { inside: true },
+            ConversationStage::Querying(Some(in_recovery)) => {
                 self.end_login(Login::Queried { in_recovery });
             }
-            Stage::Querying(None) => self.give_up("its query gave no row"),
+            ConversationStage::Querying(None) => self.give_up("its query gave no row"),
             _ => self.give_up("it sends what was not asked for"),
         }
     }
@@ -451,7 +458,7 @@ impl<'a> Conversation<'a> {
             Some([Some(b"1"), Some(b"f")]) => false,
             _ => return self.give_up("its row is not what was asked for"),
         };
-        if let Stage::Querying(found @ None) = &mut self.stage {
+        if let ConversationStage::Querying(found @ None) = &mut self.stage {
             *found = Some(in_recovery);
         } else {
             self.give_up("it sends what was not asked for");
@@ -462,8 +469,8 @@ impl<'a> Conversation<'a> {
         if self.identity.password.is_some() {
             self.login.get_or_insert(login);
         }
-        let inside = matches!(self.stage, Stage::Querying(_));
-        self.stage = Stage::Leaving { inside };
+        let inside = matches!(self.stage, ConversationStage::Querying(_));
+        self.stage = ConversationStage::Leaving { inside };
     }
 
     /// What it does is none of PostgreSQL's: as a first answer that is the
@@ -471,8 +478,8 @@ impl<'a> Conversation<'a> {
     fn give_up(&mut self, why: &str) {
         let why: Rc<str> = why.into();
         match self.stage {
-            Stage::Greeting => self.first(Answer::NotPostgres(why)),
-            Stage::Leaving { .. } => {}
+            ConversationStage::Greeting => self.first(ProbeAnswer::NotPostgres(why)),
+            ConversationStage::Leaving { .. } => {}
             _ => self.end_login(Login::Failed(why)),
         }
         self.received.clear();

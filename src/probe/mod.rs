@@ -64,7 +64,7 @@ pub struct Report {
     /// probe that got one.
     pub latency: Option<Duration>,
     /// What the last probe got.
-    pub answer: Option<Answer>,
+    pub answer: Option<ProbeAnswer>,
     /// What came after it, where a password is configured.
     pub login: Option<Login>,
     /// Probes in a row that did not find it accepting; 0 while it does.
@@ -102,9 +102,9 @@ impl Health {
 
 /// What a server said, or that it said nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub enum ProbeAnswer {
     /// It accepts connections.
-    Accepting(Proof),
+    Accepting(Acceptance),
     /// It runs and has no connection left (53300).
     TooManyConnections(ServerError),
     /// 57P03: it starts.
@@ -135,9 +135,9 @@ pub enum Answer {
 
 /// How a server showed that it accepts connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Proof {
+pub enum Acceptance {
     /// It asks for this authentication, or lets us in (`trust`).
-    Authentication(Method),
+    Authentication(AuthMethod),
     /// An error that only a running server gives, such as 28000 (no entry in
     /// `pg_hba.conf`), 28P01 or 3D000.
     Error(ServerError),
@@ -145,7 +145,7 @@ pub enum Proof {
 
 /// What an authentication request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Method {
+pub enum AuthMethod {
     /// Nothing: `trust`, `peer`, a certificate.
     Trust,
     /// The password as it is.
@@ -185,7 +185,7 @@ pub enum Login {
     Failed(Rc<str>),
 }
 
-impl Answer {
+impl ProbeAnswer {
     /// Whether it proves that the server accepts connections.
     pub fn is_accepting(&self) -> bool {
         matches!(self, Self::Accepting(_))
@@ -210,7 +210,7 @@ impl Answer {
     /// The server's own error, where it sent one.
     pub fn error(&self) -> Option<&ServerError> {
         match self {
-            Self::Accepting(Proof::Error(error))
+            Self::Accepting(Acceptance::Error(error))
             | Self::TooManyConnections(error)
             | Self::StartingUp(error)
             | Self::ShuttingDown(error)

@@ -15,8 +15,8 @@ use smol::lock::Semaphore;
 use super::ask::{Asked, Desk, Question};
 use super::conn_url::{self, Host, UrlError};
 use super::conversation::Identity;
-use super::schedule::{Schedule, Tally};
-use super::{Answer, Health, MemberReport, Proof, Report, ServerError, Target};
+use super::schedule::{Schedule, ServerTally};
+use super::{Acceptance, Health, MemberReport, ProbeAnswer, Report, ServerError, Target};
 use crate::config::{LoginHost, ProbeConfig, shown};
 use crate::limits;
 use crate::reactor::{self, Instant, Timer};
@@ -246,7 +246,7 @@ impl Asking {
         match &self.server {
             Ok(server) => server.report.borrow().clone(),
             Err(error) => Report {
-                answer: Some(Answer::NoTarget(error.to_string().into())),
+                answer: Some(ProbeAnswer::NoTarget(error.to_string().into())),
                 ..Report::unknown("".into())
             },
         }
@@ -301,7 +301,7 @@ impl Drop for Server {
 
 /// Asks one server for as long as a cluster names it.
 async fn watch(inner: Weak<Inner>, server: Weak<Server>) {
-    let mut tally = Tally::NEW;
+    let mut tally = ServerTally::NEW;
     let mut due = None;
     let mut first = true;
     loop {
@@ -311,7 +311,7 @@ async fn watch(inner: Weak<Inner>, server: Weak<Server>) {
         };
         server.wanted.set(false);
         if !inner.settings.borrow().enabled {
-            (tally, due) = (Tally::NEW, None);
+            (tally, due) = (ServerTally::NEW, None);
             continue;
         }
         // Its memory is needed while it runs, and not in between.
@@ -330,7 +330,7 @@ async fn watch(inner: Weak<Inner>, server: Weak<Server>) {
 }
 
 /// One probe, with what follows from it: when it began and ended.
-async fn probe(inner: &Inner, server: &Server, tally: &mut Tally) -> (Instant, Instant) {
+async fn probe(inner: &Inner, server: &Server, tally: &mut ServerTally) -> (Instant, Instant) {
     let _turn = inner.turns.acquire().await;
     let (schedule, question) = {
         let settings = inner.settings.borrow();
@@ -350,7 +350,7 @@ async fn probe(inner: &Inner, server: &Server, tally: &mut Tally) -> (Instant, I
         let before = tally.health;
         match &asked.answer {
             // Who was not asked has not failed.
-            Answer::NoTarget(_) => *tally = Tally::NEW,
+            ProbeAnswer::NoTarget(_) => *tally = ServerTally::NEW,
             answer => tally.add(&schedule, answer.is_accepting(), began),
         }
         server.note(&asked, tally, ended);
@@ -364,7 +364,7 @@ async fn probe(inner: &Inner, server: &Server, tally: &mut Tally) -> (Instant, I
 }
 
 impl Server {
-    fn note(&self, asked: &Asked, tally: &Tally, ended: Instant) {
+    fn note(&self, asked: &Asked, tally: &ServerTally, ended: Instant) {
         let mut report = self.report.borrow_mut();
         if report.health != tally.health {
             report.since = Some(ended);
@@ -422,11 +422,11 @@ impl Inner {
     }
 }
 
-impl std::fmt::Display for Answer {
+impl std::fmt::Display for ProbeAnswer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Accepting(Proof::Authentication(method)) => write!(f, "asked for {method}"),
-            Self::Accepting(Proof::Error(error))
+            Self::Accepting(Acceptance::Authentication(method)) => write!(f, "asked for {method}"),
+            Self::Accepting(Acceptance::Error(error))
             | Self::TooManyConnections(error)
             | Self::StartingUp(error)
             | Self::ShuttingDown(error)
@@ -441,7 +441,7 @@ impl std::fmt::Display for Answer {
     }
 }
 
-impl std::fmt::Display for super::Method {
+impl std::fmt::Display for super::AuthMethod {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Trust => f.write_str("no password"),

@@ -23,7 +23,7 @@ const PAUSE_MIN: Duration = Duration::from_secs(1);
 
 /// What one server's answers add up to.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Tally {
+pub struct ServerTally {
     /// Failures in a row that count.
     pub tries: u32,
     /// What follows from them.
@@ -32,7 +32,7 @@ pub struct Tally {
     counted: Option<Instant>,
 }
 
-impl Tally {
+impl ServerTally {
     /// Before the first answer.
     pub const NEW: Self = Self {
         tries: 0,
@@ -96,7 +96,7 @@ mod tests {
     /// schedule: when each began, in seconds, and the health behind it.
     fn played(outcomes: &str, took_s: u64) -> String {
         let start = Instant::now();
-        let (mut tally, mut now, mut told) = (Tally::NEW, start, Vec::new());
+        let (mut tally, mut now, mut told) = (ServerTally::NEW, start, Vec::new());
         for outcome in outcomes.chars() {
             let ended = now + Duration::from_secs(took_s);
             tally.add(&SCHEDULE, outcome == '+', now);
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn asking_out_of_turn_makes_nothing_unhealthy_sooner() {
         let start = Instant::now();
-        let mut tally = Tally::NEW;
+        let mut tally = ServerTally::NEW;
         for tenth in 0..30 {
             let began = start + Duration::from_millis(tenth * 100);
             tally.add(&SCHEDULE, false, began);
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn one_try_may_be_all() {
-        let mut tally = Tally::NEW;
+        let mut tally = ServerTally::NEW;
         let once = Schedule {
             tries: 1,
             ..SCHEDULE

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use postgres_protocol::message::backend::ErrorFields;
 
-use super::{Answer, Proof, ServerError};
+use super::{Acceptance, ProbeAnswer, ServerError};
 use crate::limits::{PG_MESSAGE_BYTES_MAX, PG_TEXT_BYTES_MAX};
 
 /// `too_many_connections`.
@@ -57,16 +57,18 @@ const SHUTTING_DOWN: [&str; 12] = [
 ];
 
 /// What an error says of the server that sent it as its first answer.
-pub fn of_error(error: ServerError) -> Answer {
+pub fn of_error(error: ServerError) -> ProbeAnswer {
     let is_one_of = |texts: &[&str]| texts.contains(&&*error.message);
     match &*error.sqlstate {
-        TOO_MANY_CONNECTIONS => Answer::TooManyConnections(error),
-        ADMIN_SHUTDOWN => Answer::ShuttingDown(error),
-        CANNOT_CONNECT_NOW if is_one_of(&STARTING_UP) => Answer::StartingUp(error),
-        CANNOT_CONNECT_NOW if is_one_of(&SHUTTING_DOWN) => Answer::ShuttingDown(error),
-        state if has_class(state, &OF_A_RUNNING_SERVER) => Answer::Accepting(Proof::Error(error)),
+        TOO_MANY_CONNECTIONS => ProbeAnswer::TooManyConnections(error),
+        ADMIN_SHUTDOWN => ProbeAnswer::ShuttingDown(error),
+        CANNOT_CONNECT_NOW if is_one_of(&STARTING_UP) => ProbeAnswer::StartingUp(error),
+        CANNOT_CONNECT_NOW if is_one_of(&SHUTTING_DOWN) => ProbeAnswer::ShuttingDown(error),
+        state if has_class(state, &OF_A_RUNNING_SERVER) => {
+            ProbeAnswer::Accepting(Acceptance::Error(error))
+        }
         // Also what a connection pool says of a server behind it (08P01).
-        _ => Answer::NotAccepting(error),
+        _ => ProbeAnswer::NotAccepting(error),
     }
 }
 

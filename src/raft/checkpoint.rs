@@ -19,7 +19,7 @@ use crate::wire::{Value, pickle};
 
 /// A checkpoint's content.
 #[derive(Debug, Clone)]
-pub struct State {
+pub struct CheckpointState {
     /// The members as of the last entry.
     pub members: Members,
     /// Key and stored dict, in order.
@@ -30,7 +30,7 @@ pub struct State {
     pub last: StoredEntry,
 }
 
-impl State {
+impl CheckpointState {
     /// The log that begins with what is kept of the old one.
     pub fn log(&self) -> Log {
         let base = self.prev.clone().unwrap_or_else(|| self.last.clone());
@@ -43,7 +43,7 @@ impl State {
     }
 }
 
-impl State {
+impl CheckpointState {
     /// The state that a Python node's snapshot carries. `epoch`: of its last
     /// entry; the one before it can only be as high.
     pub fn of_snapshot(snapshot: Snapshot, epoch: u32) -> Self {
@@ -127,14 +127,14 @@ fn entry_value(stored: &StoredEntry) -> Value {
 }
 
 /// Reads a checkpoint's body.
-pub fn decode(body: &[u8]) -> Result<State, CheckpointError> {
+pub fn decode(body: &[u8]) -> Result<CheckpointState, CheckpointError> {
     // S15: a peer's caps are not for what we wrote ourselves.
     let value =
         pickle::decode_within(body, PickleCaps::of_own(body.len())).map_err(|_| CheckpointError)?;
     state_of(&value).ok_or(CheckpointError)
 }
 
-fn state_of(value: &Value) -> Option<State> {
+fn state_of(value: &Value) -> Option<CheckpointState> {
     let [members, data, entries] = value.as_seq()? else {
         return None;
     };
@@ -160,7 +160,7 @@ fn state_of(value: &Value) -> Option<State> {
                 .map(|[last]| last)?,
         ),
     };
-    Some(State {
+    Some(CheckpointState {
         members,
         data,
         prev,

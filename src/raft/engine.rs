@@ -18,9 +18,9 @@ use openraft::storage::Snapshot;
 use openraft::{Config, Raft, ServerState, SnapshotPolicy};
 use openraft_rt::AsyncRuntime as _;
 
-use super::checkpoint::State;
+use super::checkpoint::CheckpointState;
 use super::log::members_after;
-use super::machine::Machine;
+use super::machine::StateMachine;
 use super::network::{Network, Peers};
 use super::replica::Shared;
 use super::runtime::SmolRuntime;
@@ -66,7 +66,7 @@ pub enum Role {
 
 /// One run of openraft.
 pub struct Engine {
-    raft: Raft<TypeConfig, Machine>,
+    raft: Raft<TypeConfig, StateMachine>,
     replica: Shared,
     peers: Rc<dyn Peers>,
     alive: Rc<Cell<bool>>,
@@ -122,7 +122,7 @@ impl Engine {
             peers: peers.clone(),
             alive: alive.clone(),
         };
-        let machine = Machine {
+        let machine = StateMachine {
             replica: replica.clone(),
             name,
         };
@@ -282,7 +282,7 @@ impl Engine {
         &self,
         leader: &Address,
         install: EngineInstall,
-        state: State,
+        state: CheckpointState,
     ) -> Result<bool, Stopped> {
         let last = log_id(install.last);
         let members = membership(state.members.clone());

@@ -9,7 +9,7 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::type_config::alias::SnapshotOf;
 use openraft::{OptionalSend, storage::Snapshot};
 
-use super::checkpoint::State;
+use super::checkpoint::CheckpointState;
 use super::replica::Shared;
 use super::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig, epoch_id, log_id};
 use crate::disk::StoredEntry;
@@ -18,18 +18,18 @@ use crate::reactor::Instant;
 
 /// A snapshot as it passes through openraft. One of ours is empty: what a peer
 /// needs is encoded when it is sent.
-pub type SnapshotData = Option<Rc<State>>;
+pub type SnapshotData = Option<Rc<CheckpointState>>;
 
 /// openraft's handle of the state machine.
 #[derive(Clone)]
-pub struct Machine {
+pub struct StateMachine {
     /// The replica.
     pub replica: Shared,
     /// The cluster's name, for the log.
     pub name: Rc<str>,
 }
 
-impl Machine {
+impl StateMachine {
     fn meta(&self) -> SnapshotMeta {
         let replica = self.replica.borrow();
         SnapshotMeta {
@@ -39,7 +39,7 @@ impl Machine {
     }
 }
 
-impl RaftSnapshotBuilder<TypeConfig> for Machine {
+impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
     type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<TypeConfig, SnapshotData>> {
@@ -50,7 +50,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Machine {
     }
 }
 
-impl RaftStateMachine<TypeConfig> for Machine {
+impl RaftStateMachine<TypeConfig> for StateMachine {
     type SnapshotData = SnapshotData;
     type SnapshotBuilder = Self;
 
@@ -106,7 +106,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
             return Err(io::Error::other("a snapshot without content"));
         };
         let epoch = last.committed_leader_id().term.epoch;
-        let mut state = State::clone(&state);
+        let mut state = CheckpointState::clone(&state);
         state.last.epoch = epoch;
         let installed = {
             let mut replica = self.replica.borrow_mut();

@@ -29,7 +29,7 @@ use crate::reactor::{Instant, Timer};
 
 /// What is known of one peer while we lead.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Progress {
+pub struct PeerProgress {
     /// The last entry it is known to hold.
     pub matched: Option<EpochId>,
     /// When the newest append that it answered was sent.
@@ -47,7 +47,7 @@ pub trait Peers {
     /// Whether the peer gave us its vote of `term`.
     fn granted(&self, peer: &Address, term: Term) -> bool;
     /// What the peer holds, in our leadership of `term`.
-    fn progress(&self, peer: &Address, term: Term) -> Progress;
+    fn progress(&self, peer: &Address, term: Term) -> PeerProgress;
     /// Resolves when one of these answers may have changed.
     fn listen(&self) -> EventListener;
     /// Wakes all that listen.
@@ -65,10 +65,10 @@ pub struct Network {
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
-    type Network = Client;
+    type Network = PeerClient;
 
-    async fn new_client(&mut self, target: Address, _: &EmptyNode) -> Client {
-        Client {
+    async fn new_client(&mut self, target: Address, _: &EmptyNode) -> PeerClient {
+        PeerClient {
             network: self.clone(),
             target,
         }
@@ -76,7 +76,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 }
 
 /// openraft's client for one peer.
-pub struct Client {
+pub struct PeerClient {
     network: Network,
     target: Address,
 }
@@ -89,7 +89,7 @@ fn unreachable(why: &'static str) -> Unreachable<TypeConfig> {
     Unreachable::new(&AnyError::error(why))
 }
 
-impl Client {
+impl PeerClient {
     fn higher(&self, vote: &Vote) -> Option<Vote> {
         let seen = self.network.peers.seen_term(&self.target);
         let EpochTerm { epoch, term } = vote.leader_id.term;
@@ -118,14 +118,14 @@ impl Client {
         .await
     }
 
-    fn progress(&self, vote: &Vote) -> Progress {
+    fn progress(&self, vote: &Vote) -> PeerProgress {
         self.network
             .peers
             .progress(&self.target, vote.leader_id.term.term)
     }
 }
 
-impl RaftNetworkV2<TypeConfig> for Client {
+impl RaftNetworkV2<TypeConfig> for PeerClient {
     type SnapshotData = SnapshotData;
 
     async fn append_entries(

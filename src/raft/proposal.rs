@@ -6,13 +6,13 @@ use std::rc::Rc;
 
 use crate::wire::message::{ApplyError, ApplyOutcome};
 
-type Answer = Box<dyn FnOnce(ApplyOutcome)>;
+type ApplyCallback = Box<dyn FnOnce(ApplyOutcome)>;
 
 /// The proposer of a command. It is told once what became of the proposal: the
 /// entry it was appended as, or why it was refused. A proposal that is dropped
 /// unanswered, by an engine that is no leader any more, is refused as such.
 #[derive(Clone)]
-pub struct Responder(Rc<RefCell<Option<Answer>>>);
+pub struct Responder(Rc<RefCell<Option<ApplyCallback>>>);
 
 impl Responder {
     /// A proposer who is told by `answer`.

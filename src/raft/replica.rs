@@ -10,7 +10,7 @@ use std::rc::Rc;
 use event_listener::{Event, EventListener};
 use futures_channel::oneshot;
 
-use super::checkpoint::{self, CheckpointError, State};
+use super::checkpoint::{self, CheckpointError, CheckpointState};
 use super::log::{Log, id_of};
 use super::proposals::Held;
 use super::types::{LogId, Members, StoredMembership, log_id, membership};
@@ -329,7 +329,7 @@ impl Replica {
     }
 
     /// Replaces log and store by a leader's snapshot.
-    pub fn install(&mut self, state: State, now: Instant) {
+    pub fn install(&mut self, state: CheckpointState, now: Instant) {
         self.log = state.log();
         self.applied = self.log.commit();
         self.purged = self.log.id_at(self.applied).map(log_id);
@@ -367,14 +367,14 @@ pub fn open(
 fn history(
     recovered: &Recovered,
     members: Members,
-) -> Result<(Option<State>, Log), CheckpointError> {
+) -> Result<(Option<CheckpointState>, Log), CheckpointError> {
     let saved = recovered.checkpoint.as_ref();
     let state = saved
         .map(|saved| checkpoint::decode(&saved.body))
         .transpose()?;
     let mut log = state
         .as_ref()
-        .map_or_else(|| Log::initial(members), State::log);
+        .map_or_else(|| Log::initial(members), CheckpointState::log);
     let behind = log.last().index;
     for stored in &recovered.entries {
         if stored.entry.id.index > behind && !log.push(stored.clone()) {

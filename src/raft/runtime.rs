@@ -370,14 +370,14 @@ impl<T: 'static> mutex::Mutex<T> for SmolMutex<T> {
 /// Channels of which a receiver sees the latest value only.
 pub struct SmolWatch;
 
-struct Watched<T> {
+struct WatchedValue<T> {
     value: RefCell<T>,
     version: Cell<u64>,
     senders: Cell<usize>,
     wakers: RefCell<Vec<Waker>>,
 }
 
-impl<T> Watched<T> {
+impl<T> WatchedValue<T> {
     fn changed(&self) {
         self.version.set(self.version.get().wrapping_add(1));
         self.wake();
@@ -391,11 +391,11 @@ impl<T> Watched<T> {
 }
 
 /// The end that changes the value.
-pub struct WatchSender<T>(Rc<Watched<T>>);
+pub struct WatchSender<T>(Rc<WatchedValue<T>>);
 
 /// An end that sees the value.
 pub struct WatchReceiver<T> {
-    watched: Rc<Watched<T>>,
+    watched: Rc<WatchedValue<T>>,
     seen: u64,
 }
 
@@ -441,7 +441,7 @@ impl watch::Watch for SmolWatch {
     type Ref<'a, T: OptionalSend + 'a> = WatchRef<'a, T>;
 
     fn channel<T: OptionalSend + OptionalSync>(value: T) -> (WatchSender<T>, WatchReceiver<T>) {
-        let watched = Rc::new(Watched {
+        let watched = Rc::new(WatchedValue {
             value: RefCell::new(value),
             version: Cell::new(0),
             senders: Cell::new(1),

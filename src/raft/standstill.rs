@@ -24,8 +24,8 @@ impl Standstill {
     }
 
     /// Makes what `future` spawns, and what that spawns, part of this engine.
-    pub fn over<F: Future>(&self, future: F) -> Held<F> {
-        Held {
+    pub fn over<F: Future>(&self, future: F) -> HeldFuture<F> {
+        HeldFuture {
             future: Box::pin(future),
             held: Some(self.clone()),
         }
@@ -33,20 +33,20 @@ impl Standstill {
 }
 
 /// A future of an engine.
-pub struct Held<F> {
+pub struct HeldFuture<F> {
     future: Pin<Box<F>>,
     held: Option<Standstill>,
 }
 
 /// Lets a task share the fate of the engine that spawns it.
-pub(super) fn inherit<F: Future>(future: F) -> Held<F> {
-    Held {
+pub(super) fn inherit<F: Future>(future: F) -> HeldFuture<F> {
+    HeldFuture {
         future: Box::pin(future),
         held: CURRENT.with_borrow(Clone::clone),
     }
 }
 
-impl<F: Future> Future for Held<F> {
+impl<F: Future> Future for HeldFuture<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {

@@ -13,13 +13,13 @@ use super::Instant;
 const FAR_AWAY: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 #[derive(Default)]
-struct Waiting {
+struct WaitingTimer {
     timers: BTreeMap<(Instant, u64), Waker>,
     next_key: u64,
 }
 
 thread_local! {
-    static WAITING: RefCell<Waiting> = RefCell::default();
+    static WAITING: RefCell<WaitingTimer> = RefCell::default();
 }
 
 /// The instant for which somebody waits, the first of them.

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::scope::PgMember;
 use super::table::is_healthy;
-use super::{Cluster, Overview, Raft, Verdict, Watcher};
+use super::{ClusterOverview, Overview, Raft, Verdict, Watcher};
 use crate::limits::{JSON_BYTES_FIRST, JSON_BYTES_MAX};
 
 /// A value as JSON, unless it is beyond the cap.
@@ -96,7 +96,7 @@ pub async fn topology<E>(
     let groups = overview
         .clusters
         .iter()
-        .map(|cluster: &Cluster| RaftStatus {
+        .map(|cluster: &ClusterOverview| RaftStatus {
             cluster: &cluster.cluster,
             raft: &cluster.raft,
         });

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use super::candidacy::{self, nobody};
 use super::scope::{PgMember, Scope, is_late};
-use super::verdict::{Answer, Verdict};
+use super::verdict::{FailoverAnswer, Verdict};
 use super::words::{bytes, capital, seconds};
-use super::{Cluster, Note, Raft, notes};
+use super::{ClusterOverview, Note, Raft, notes};
 use crate::limits::FAILED_OVER_TIME;
 
 /// The reason of a verdict that rests on the vote which this witness lacks.
@@ -21,7 +21,7 @@ const NO_VOTE: &str = "no-vote";
 /// Judges a cluster and everything in it: fills `candidacy` of every member,
 /// `failover` of every scope and of the cluster, and adds notes of what does not
 /// fit together.
-pub fn judge(cluster: &mut Cluster) {
+pub fn judge(cluster: &mut ClusterOverview) {
     let raft = &cluster.raft;
     cluster.notes.extend(notes::of_store(raft));
     for scope in &mut cluster.postgresql {
@@ -52,7 +52,7 @@ pub fn judge(cluster: &mut Cluster) {
 fn without_patroni(raft: &Raft) -> Verdict {
     blind(raft).unwrap_or_else(|| {
         Verdict::new(
-            Answer::No,
+            FailoverAnswer::No,
             "no-cluster",
             "No. No Patroni cluster has written to this Raft group yet.",
         )
@@ -64,7 +64,7 @@ fn blind(raft: &Raft) -> Option<Verdict> {
     let total = raft.members.len();
     if total > 1 && raft.connected_others() == 0 {
         return Some(Verdict::new(
-            Answer::Unknown,
+            FailoverAnswer::Unknown,
             "isolated",
             "Unknown. This witness reaches none of the others; what it shows is as it last \
              heard it.",
@@ -80,7 +80,7 @@ fn blind(raft: &Raft) -> Option<Verdict> {
     if votes < raft.needed {
         return Some(match voiceless_here {
             false => Verdict::new(
-                Answer::No,
+                FailoverAnswer::No,
                 "no-quorum",
                 format!(
                     "No. Only {} of {total} Raft members are there, and {} are needed.",
@@ -92,7 +92,7 @@ fn blind(raft: &Raft) -> Option<Verdict> {
     }
     if raft.leader.is_none() {
         return Some(Verdict::new(
-            Answer::UnderWay,
+            FailoverAnswer::UnderWay,
             "no-raft-leader",
             "Not now. The Raft group has no leader; an election is under way.",
         ));
@@ -105,7 +105,7 @@ fn voiceless(raft: &Raft) -> Verdict {
     let sentence = format!("No. This witness has no vote: {why}.");
     Verdict {
         remedy: raft.remedy.clone(),
-        ..Verdict::new(Answer::No, NO_VOTE, sentence)
+        ..Verdict::new(FailoverAnswer::No, NO_VOTE, sentence)
     }
 }
 
@@ -132,7 +132,7 @@ fn verdict(raft: &Raft, scope: &Scope) -> Verdict {
     let names = names.join(" or ");
     if scope.paused {
         return Verdict::new(
-            Answer::No,
+            FailoverAnswer::No,
             "paused",
             "No. Patroni is paused and does nothing by itself.",
         );
@@ -140,12 +140,12 @@ fn verdict(raft: &Raft, scope: &Scope) -> Verdict {
     let Some(primary) = &scope.primary else {
         return match ready.is_empty() {
             false => Verdict::new(
-                Answer::UnderWay,
+                FailoverAnswer::UnderWay,
                 "no-primary",
                 format!("Not now. There is no primary; {names} can take over."),
             ),
             true => Verdict::new(
-                Answer::No,
+                FailoverAnswer::No,
                 "no-primary",
                 format!("No. There is no primary, and {}.", nobody(scope)),
             ),
@@ -165,9 +165,9 @@ fn verdict(raft: &Raft, scope: &Scope) -> Verdict {
             false => format!("then {names} can take over"),
         };
         let answer = if ready.is_empty() {
-            Answer::No
+            FailoverAnswer::No
         } else {
-            Answer::UnderWay
+            FailoverAnswer::UnderWay
         };
         return Verdict::new(
             answer,
@@ -185,7 +185,7 @@ fn verdict(raft: &Raft, scope: &Scope) -> Verdict {
     if ready.is_empty() {
         let nobody = nobody(scope);
         return Verdict::new(
-            Answer::No,
+            FailoverAnswer::No,
             "no-candidate",
             format!("No. {}.", capital(&nobody)),
         );
@@ -194,7 +194,7 @@ fn verdict(raft: &Raft, scope: &Scope) -> Verdict {
         return verdict;
     }
     Verdict::new(
-        Answer::Yes,
+        FailoverAnswer::Yes,
         "ready",
         format!(
             "Yes. If {primary} fails now, {} takes over.",
@@ -214,7 +214,7 @@ fn failed_over(scope: &Scope, primary: &str) -> Option<Verdict> {
     let before = scope.members.iter().find(|member| member.name == former);
     let why = before.and_then(|member| member.candidacy.why.as_deref());
     Some(Verdict::new(
-        Answer::UnderWay,
+        FailoverAnswer::UnderWay,
         "failed-over",
         format!(
             "Not now. {primary} took over from {former} {} ago; {former} {}.",
@@ -246,7 +246,7 @@ fn too_few_votes(raft: &Raft, scope: &Scope, primary: &str) -> Option<Verdict> {
         .map(|member| member.address.as_str())
         .collect();
     Some(Verdict::new(
-        Answer::No,
+        FailoverAnswer::No,
         "no-majority-left",
         format!(
             "No. Without {primary} only {} of {} Raft votes would be left, and {} are needed{}{}.",

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use super::scope::PgMember;
-use super::{Answer, Cluster, Overview, Scope};
+use super::{ClusterOverview, FailoverAnswer, Overview, Scope};
 
 /// What a scrape's answer is.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -131,7 +131,7 @@ fn process(overview: &Overview) -> String {
     out.text
 }
 
-type OfCluster = fn(&Cluster) -> String;
+type OfCluster = fn(&ClusterOverview) -> String;
 
 /// Families with one sample a cluster: name, kind, help, value.
 const CLUSTER: &[(&str, &str, &str, OfCluster)] = &[
@@ -139,7 +139,7 @@ const CLUSTER: &[(&str, &str, &str, OfCluster)] = &[
         "pg_witness_failover_possible",
         "gauge",
         "1 if a failover would work now; 0 if not, or if it cannot be known.",
-        |c| u8::from(c.failover.answer == Answer::Yes).to_string(),
+        |c| u8::from(c.failover.answer == FailoverAnswer::Yes).to_string(),
     ),
     (
         "pg_witness_raft_voter",
@@ -309,7 +309,7 @@ const SCOPE: &[(&str, &str, OfScope)] = &[
     (
         "pg_witness_patroni_failover_possible",
         "1 if a failover of this PostgreSQL cluster would work now.",
-        |s| Some(u8::from(s.failover.answer == Answer::Yes).to_string()),
+        |s| Some(u8::from(s.failover.answer == FailoverAnswer::Yes).to_string()),
     ),
     (
         "pg_witness_patroni_leader_key_held",
@@ -421,7 +421,7 @@ const SERVER: &[(&str, &str, OfServer)] = &[
     ),
 ];
 
-fn scopes(overview: &Overview) -> impl Iterator<Item = (&Cluster, &Scope)> {
+fn scopes(overview: &Overview) -> impl Iterator<Item = (&ClusterOverview, &Scope)> {
     let clusters = overview.clusters.iter();
     clusters.flat_map(|cluster| cluster.postgresql.iter().map(move |scope| (cluster, scope)))
 }

@@ -31,8 +31,10 @@ mod verdict;
 pub mod words;
 
 pub use crate::reason::{Level, Remedy};
-pub use overview::{Cluster, Counters, Disk, Note, Overview, Raft, RaftMember, Watcher};
-pub use probe::Probe;
+pub use overview::{
+    ClusterOverview, CountersOverview, DiskOverview, Note, Overview, Raft, RaftMember, Watcher,
+};
+pub use probe::ProbeOverview;
 pub use scope::{Candidacy, PgMember, Scope, Sync, SyncMode};
-pub use verdict::{Answer, Verdict};
+pub use verdict::{FailoverAnswer, Verdict};
 pub use words::shown;

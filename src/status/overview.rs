@@ -14,7 +14,7 @@ pub struct Overview {
     /// The process and the machine.
     pub watcher: Watcher,
     /// Every cluster, or those asked for.
-    pub clusters: Vec<Cluster>,
+    pub clusters: Vec<ClusterOverview>,
 }
 
 /// Our own condition, of the process.
@@ -42,7 +42,7 @@ pub struct Watcher {
 /// One Raft group and the PostgreSQL clusters whose keys it holds.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Cluster {
+pub struct ClusterOverview {
     /// Its configured name.
     pub cluster: String,
     /// Whether a failover would work now; of several PostgreSQL clusters the
@@ -107,15 +107,15 @@ pub struct Raft {
     /// Whether a majority of votes would be left if any one member went.
     pub survives_one_more_loss: bool,
     /// Since the start or the last rebuild.
-    pub counters: Counters,
+    pub counters: CountersOverview,
     /// What its folder's device does.
-    pub disk: Disk,
+    pub disk: DiskOverview,
 }
 
 /// What was counted; a rebuild of the engine begins some of them anew.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Counters {
+pub struct CountersOverview {
     /// Committed entries that harm the Python nodes.
     pub poison_entries: u64,
     /// Keys expired.
@@ -137,7 +137,7 @@ pub struct Counters {
 /// What is known of the disk, since the folder was opened.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Disk {
+pub struct DiskOverview {
     /// Bytes written, in sectors of 512 bytes, since midnight UTC.
     pub sectors_today: u64,
     /// Bytes written.

@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::field::{Object, count};
-use super::scope::{Key, PgMember, Requested, Scope, Sync, SyncMode, is_late};
+use super::scope::{KeyLife, PgMember, Requested, Scope, Sync, SyncMode, is_late};
 use super::words::shown;
 use crate::limits::{STATUS_MEMBERS_MAX, STATUS_SCOPES_MAX};
 
 /// One row of the store.
 #[derive(Debug, Clone, Copy)]
-pub struct Row<'a> {
+pub struct StoreRow<'a> {
     /// The whole key.
     pub key: &'a str,
     /// What the writer stored under it.
@@ -28,14 +28,14 @@ pub struct Row<'a> {
 
 /// The keys of one scope.
 #[derive(Default)]
-struct Keys<'a> {
+struct ScopeKeys<'a> {
     /// Those of [`WORDS`].
-    words: BTreeMap<&'static str, Row<'a>>,
+    words: BTreeMap<&'static str, StoreRow<'a>>,
     /// Those of the members, by name.
-    members: BTreeMap<&'a str, Row<'a>>,
+    members: BTreeMap<&'a str, StoreRow<'a>>,
 }
 
-impl<'a> Keys<'a> {
+impl<'a> ScopeKeys<'a> {
     fn value(&self, word: &str) -> Option<&'a str> {
         self.words.get(word).map(|row| row.value)
     }
@@ -55,8 +55,8 @@ const WORDS: [&str; 9] = [
 ];
 
 /// The scopes in a store, at most [`STATUS_SCOPES_MAX`], by path.
-pub fn scopes<'a>(rows: impl Iterator<Item = Row<'a>>) -> Vec<Scope> {
-    let mut paths: BTreeMap<&str, Keys<'_>> = BTreeMap::new();
+pub fn scopes<'a>(rows: impl Iterator<Item = StoreRow<'a>>) -> Vec<Scope> {
+    let mut paths: BTreeMap<&str, ScopeKeys<'_>> = BTreeMap::new();
     for row in rows {
         let member = row.key.rsplit_once("/members/");
         if let Some((path, name)) = member.filter(|(_, name)| !name.contains('/')) {
@@ -81,9 +81,9 @@ fn ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-impl Row<'_> {
-    fn life(&self) -> Key {
-        Key {
+impl StoreRow<'_> {
+    fn life(&self) -> KeyLife {
+        KeyLife {
             age_ms: ms(self.age),
             expires_in_ms: self.remaining.map(ms),
         }
@@ -96,7 +96,7 @@ pub fn name_of(path: &str) -> &str {
     path.split_once('/').map_or(path, |(_, scope)| scope)
 }
 
-fn scope(path: &str, keys: &Keys<'_>) -> Scope {
+fn scope(path: &str, keys: &ScopeKeys<'_>) -> Scope {
     let value = |word: &str| keys.value(word);
     let object = |word| value(word).and_then(Object::parse);
     let config = &object("config").unwrap_or_default();
@@ -107,7 +107,7 @@ fn scope(path: &str, keys: &Keys<'_>) -> Scope {
         scope: shown(name_of(path)),
         path: shown(path),
         primary: leader.map(|row| shown(row.value)),
-        leader_key: leader.map(Row::life),
+        leader_key: leader.map(StoreRow::life),
         lsn: status
             .get(&["optime"])
             .or_else(|| value("optime/leader")?.parse().ok()),
@@ -143,7 +143,7 @@ fn scope(path: &str, keys: &Keys<'_>) -> Scope {
     scope
 }
 
-fn member(scope: &Scope, name: &str, row: &Row<'_>) -> PgMember {
+fn member(scope: &Scope, name: &str, row: &StoreRow<'_>) -> PgMember {
     let json = &Object::parse(row.value).unwrap_or_default();
     let text = |key| json.get::<String>(&[key]).map(|text| shown(&text));
     let name = shown(name);
@@ -191,7 +191,7 @@ pub fn gone(name: &str, conn_url: Option<&str>, age: Duration) -> PgMember {
         raw_state: "gone".into(),
         host,
         port,
-        key: Key {
+        key: KeyLife {
             age_ms: ms(age),
             expires_in_ms: None,
         },
@@ -321,7 +321,7 @@ mod tests {
                 "role":"replica","version":"4.1.5","timeline":1,"tags":{{"zone":"a"}}}}"#
         );
         let keys: Vec<_> = (0..20).map(|n| format!("/service/s/members/{n}")).collect();
-        let row = |key| Row {
+        let row = |key| StoreRow {
             key,
             value: &json,
             age: Duration::ZERO,

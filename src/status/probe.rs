@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::probe::{Answer, Login, Report};
+use crate::probe::{Login, ProbeAnswer, Report};
 
 /// What the probe of a server got.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Probe {
+pub struct ProbeOverview {
     /// `healthy`, `suspect`, `unhealthy` or `unknown`.
     pub health: &'static str,
     /// `accepting`, `refused`, `silent` ...; none before the first answer.
@@ -32,15 +32,15 @@ pub struct Probe {
     pub stale: bool,
 }
 
-impl Probe {
+impl ProbeOverview {
     /// What a report says; older than `fresh` it is marked as old.
     pub fn of(report: &Report, fresh: Duration) -> Self {
         let age = report.asked.map(|at| at.elapsed());
         let answer = report.answer.as_ref();
-        let error = answer.and_then(Answer::error);
+        let error = answer.and_then(ProbeAnswer::error);
         Self {
             health: report.health.as_str(),
-            answer: answer.map(Answer::as_str),
+            answer: answer.map(ProbeAnswer::as_str),
             target: report.target.to_string(),
             age_ms: age.map(|age| count(age.as_millis())),
             latency_us: report.latency.map(|took| count(took.as_micros())),
@@ -49,9 +49,9 @@ impl Probe {
             message: error
                 .map(|error| error.message.to_string())
                 .or_else(|| match answer? {
-                    Answer::Unreachable(why) | Answer::NotPostgres(why) | Answer::NoTarget(why) => {
-                        Some(why.to_string())
-                    }
+                    ProbeAnswer::Unreachable(why)
+                    | ProbeAnswer::NotPostgres(why)
+                    | ProbeAnswer::NoTarget(why) => Some(why.to_string()),
                     _ => None,
                 }),
             in_recovery: match &report.login {

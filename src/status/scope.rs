@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::probe::Probe;
+use super::probe::ProbeOverview;
 use super::verdict::Verdict;
 
 /// One PostgreSQL cluster as Patroni describes it: a field for each key of the status's
@@ -22,7 +22,7 @@ pub struct Scope {
     /// Who holds the leader key.
     pub primary: Option<String>,
     /// The leader key, if somebody holds it.
-    pub leader_key: Option<Key>,
+    pub leader_key: Option<KeyLife>,
     /// The primary's timeline.
     pub timeline: Option<u64>,
     /// The position in the write-ahead log that the primary last reported.
@@ -71,7 +71,7 @@ pub struct Scope {
 /// A key's life.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Key {
+pub struct KeyLife {
     /// How long ago it was written, in milliseconds.
     pub age_ms: u64,
     /// How long it still lives, in milliseconds.
@@ -140,7 +140,7 @@ pub struct PgMember {
     /// primary.
     pub lag_bytes: Option<u64>,
     /// Its own key.
-    pub key: Key,
+    pub key: KeyLife,
     /// Whether it has not refreshed its key for so long that it may be gone.
     pub stale: bool,
     /// Whether its key is gone: it expired, or was deleted. `key` then counts from
@@ -159,7 +159,7 @@ pub struct PgMember {
     /// Whether it could take over now.
     pub candidacy: Candidacy,
     /// What the probe got.
-    pub probe: Option<Probe>,
+    pub probe: Option<ProbeOverview>,
     /// Whether what it wrote can be read.
     #[serde(skip)]
     pub readable: bool,

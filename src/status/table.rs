@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::scope::{PgMember, Scope, SyncMode};
 use super::words::{bytes, seconds};
-use super::{Answer, Cluster, Level, Overview, Raft, Remedy, Verdict};
+use super::{ClusterOverview, FailoverAnswer, Level, Overview, Raft, Remedy, Verdict};
 
 /// The widest line, in characters, but for sentences and notes.
 pub const WIDTH: usize = 80;
@@ -27,9 +27,9 @@ impl Style {
 
     fn verdict(self, verdict: &Verdict) -> String {
         let code = match verdict.answer {
-            Answer::Yes => "1;32",
-            Answer::Unknown | Answer::UnderWay => "1;33",
-            Answer::No => "1;31",
+            FailoverAnswer::Yes => "1;32",
+            FailoverAnswer::Unknown | FailoverAnswer::UnderWay => "1;33",
+            FailoverAnswer::No => "1;31",
         };
         self.paint(code, &verdict.sentence)
     }
@@ -162,7 +162,7 @@ pub fn status(overview: &Overview, style: Style) -> impl Iterator<Item = String>
     }))
 }
 
-fn cluster_text(cluster: &Cluster, style: Style, out: &mut String) {
+fn cluster_text(cluster: &ClusterOverview, style: Style, out: &mut String) {
     let mut sentence = String::new();
     wrap(
         "",
@@ -369,7 +369,7 @@ pub fn topology(overview: &Overview, style: Style) -> impl Iterator<Item = Strin
     clusters.map(move |cluster| topology_of(cluster, style))
 }
 
-fn topology_of(cluster: &Cluster, style: Style) -> String {
+fn topology_of(cluster: &ClusterOverview, style: Style) -> String {
     let mut out = format!("{}\n", cluster.cluster);
     let mut table = Columns::new(&["", "NAME", "ADDRESS", "STATE"], &[]);
     let raft = &cluster.raft;
@@ -449,7 +449,7 @@ pub fn health(overview: &Overview, style: Style) -> impl Iterator<Item = String>
     }))
 }
 
-fn health_of(cluster: &Cluster, style: Style) -> String {
+fn health_of(cluster: &ClusterOverview, style: Style) -> String {
     let mut out = format!("{}\n", cluster.cluster);
     let mut table = Columns::new(&["SERVER", "ASKED", "ANSWER", "TOOK", "SAID"], &[3]);
     for member in cluster.postgresql.iter().flat_map(|scope| &scope.members) {

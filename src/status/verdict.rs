@@ -9,7 +9,7 @@ use super::Remedy;
 /// Whether a failover would work now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Answer {
+pub enum FailoverAnswer {
     /// It would.
     Yes,
     /// We cannot know.
@@ -21,7 +21,7 @@ pub enum Answer {
     No,
 }
 
-impl Answer {
+impl FailoverAnswer {
     /// As JSON has it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -33,7 +33,7 @@ impl Answer {
     }
 }
 
-impl fmt::Display for Answer {
+impl fmt::Display for FailoverAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -44,7 +44,7 @@ impl fmt::Display for Answer {
 #[serde(rename_all = "kebab-case")]
 pub struct Verdict {
     /// In one word.
-    pub answer: Answer,
+    pub answer: FailoverAnswer,
     /// Why, in one hyphenated word that does not change between versions.
     pub reason: &'static str,
     /// A plain sentence.
@@ -55,7 +55,7 @@ pub struct Verdict {
 
 impl Verdict {
     /// A verdict.
-    pub fn new(answer: Answer, reason: &'static str, sentence: impl Into<String>) -> Self {
+    pub fn new(answer: FailoverAnswer, reason: &'static str, sentence: impl Into<String>) -> Self {
         Self {
             answer,
             reason,

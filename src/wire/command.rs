@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::pickle::{self, Encode, Writer};
+use super::pickle::{self, Encode, PickleWriter};
 use super::value::{Str, Value};
 use crate::address::Address;
 
@@ -148,9 +148,9 @@ fn call(function: i64, args: &[&Value], kwargs: &[(&str, Value)]) -> Arc<[u8]> {
     })
 }
 
-fn build(kind: u8, body: &dyn Fn(&mut Writer<'_>)) -> Arc<[u8]> {
+fn build(kind: u8, body: &dyn Fn(&mut PickleWriter<'_>)) -> Arc<[u8]> {
     let mut bytes = vec![kind];
-    let mut writer = Writer::start(&mut bytes);
+    let mut writer = PickleWriter::start(&mut bytes);
     body(&mut writer);
     writer.stop();
     bytes.into()

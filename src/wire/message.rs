@@ -29,7 +29,7 @@ pub enum Hello {
     /// A client that follows the log without a vote: `patronictl`.
     ReadOnly,
     /// A request; more may follow on the same connection.
-    Utility(utility::Request),
+    Utility(utility::UtilityRequest),
 }
 
 impl Hello {
@@ -47,7 +47,7 @@ impl Hello {
                 },
                 None => Err(MessageError::Field("address")),
             },
-            Value::List(items) => Ok(Self::Utility(utility::Request::from_items(items))),
+            Value::List(items) => Ok(Self::Utility(utility::UtilityRequest::from_items(items))),
             _ => Err(MessageError::NotHello),
         }
     }

@@ -49,9 +49,9 @@ fn dicts_eq(a: &[(Value, Value)], b: &[(Value, Value)]) -> bool {
             found.is_some_and(|(_, other)| value.py_eq(other))
         });
     }
-    let index: HashMap<Key, &Value> = b.iter().map(|(k, v)| (Key(k.clone()), v)).collect();
+    let index: HashMap<DictKey, &Value> = b.iter().map(|(k, v)| (DictKey(k.clone()), v)).collect();
     a.iter().all(|(key, value)| {
-        let found = index.get(&Key(key.clone()));
+        let found = index.get(&DictKey(key.clone()));
         found.is_some_and(|other| value.py_eq(other))
     })
 }
@@ -63,8 +63,9 @@ fn sets_eq(a: &[Value], b: &[Value]) -> bool {
     if a.len() < INDEXED_FROM {
         return a.iter().all(|item| b.iter().any(|other| item.py_eq(other)));
     }
-    let index: HashMap<Key, ()> = b.iter().map(|item| (Key(item.clone()), ())).collect();
-    a.iter().all(|item| index.contains_key(&Key(item.clone())))
+    let index: HashMap<DictKey, ()> = b.iter().map(|item| (DictKey(item.clone()), ())).collect();
+    a.iter()
+        .all(|item| index.contains_key(&DictKey(item.clone())))
 }
 
 /// `==` of two numbers; none if either is no number.
@@ -141,9 +142,9 @@ pub(super) fn signed(mut magnitude: Vec<u8>, negative: bool) -> Value {
 /// A value as a dict key or a set's item. Two NaN of the same bits count as one
 /// key (Python goes by identity, which a pickle need not preserve).
 #[derive(Debug, Clone)]
-pub(crate) struct Key(pub Value);
+pub(crate) struct DictKey(pub Value);
 
-impl Key {
+impl DictKey {
     /// Whether Python could hash the value.
     pub(crate) fn is_hashable(value: &Value) -> bool {
         match value {
@@ -187,15 +188,15 @@ impl Key {
     }
 }
 
-impl PartialEq for Key {
+impl PartialEq for DictKey {
     fn eq(&self, other: &Self) -> bool {
         Self::same(&self.0, &other.0)
     }
 }
 
-impl Eq for Key {}
+impl Eq for DictKey {}
 
-impl Hash for Key {
+impl Hash for DictKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         Self::digest(&self.0, state);
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::fernet::{Key, TokenError};
 use super::frame::{self, FrameBuffer, FrameError, Inflater};
 use super::message::Hello;
-use super::pickle::{self, Decoder, Encode, PickleError, Writer};
+use super::pickle::{self, Decoder, Encode, PickleError, PickleWriter};
 use super::value::Value;
 use crate::limits::{
     FRAME_BYTES_MAX, HELLO_BYTES_MAX, HELLO_VALUES_MAX, KEPT_BUFFER_BYTES_MAX, PASSWORDS_MAX,
@@ -419,7 +419,7 @@ struct Wrapped<'a, T: ?Sized> {
 }
 
 impl<T: Encode + ?Sized> Encode for Wrapped<'_, T> {
-    fn encode(&self, writer: &mut Writer<'_>) {
+    fn encode(&self, writer: &mut PickleWriter<'_>) {
         writer.bytes(self.key);
         self.message.encode(writer);
         writer.pair();
@@ -430,7 +430,7 @@ impl<T: Encode + ?Sized> Encode for Wrapped<'_, T> {
 struct Raw<'a>(&'a [u8]);
 
 impl Encode for Raw<'_> {
-    fn encode(&self, writer: &mut Writer<'_>) {
+    fn encode(&self, writer: &mut PickleWriter<'_>) {
         writer.bytes(self.0);
     }
 }

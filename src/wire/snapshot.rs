@@ -14,7 +14,7 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 
 use super::message::entry_from_value;
-use super::pickle::{self, Encode, PickleCaps, PickleError, Writer};
+use super::pickle::{self, Encode, PickleCaps, PickleError, PickleWriter};
 use super::value::Value;
 use crate::address::Address;
 use crate::ids::Entry;
@@ -149,7 +149,7 @@ pub fn encode<'a>(
     members: &[Address],
 ) -> Vec<u8> {
     let mut pickled = Vec::new();
-    let mut w = Writer::start(&mut pickled);
+    let mut w = PickleWriter::start(&mut pickled);
     w.mark();
     w.dict();
     w.str(CODE_VERSION);

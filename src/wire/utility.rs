@@ -4,7 +4,7 @@
 use std::fmt::{self, Write as _};
 
 use super::error::MessageError;
-use super::pickle::{Encode, Writer};
+use super::pickle::{Encode, PickleWriter};
 use super::value::Value;
 use crate::address::Address;
 use crate::ids::Term;
@@ -13,15 +13,15 @@ use crate::limits::ENTRIES_MAX;
 /// A request as it came; never refused, so that every list gets an answer (a
 /// Python node dies of an unknown one, H2).
 #[derive(Debug, Clone, PartialEq)]
-pub enum Request {
+pub enum UtilityRequest {
     /// Who is in the cluster. Only Patroni's nodes serve it.
     Members,
     /// How the node is.
     Status,
     /// Add a member.
-    Add(Target),
+    Add(MemberTarget),
     /// Remove a member.
-    Remove(Target),
+    Remove(MemberTarget),
     /// Enable a version of the replicated code; Patroni knows only 0.
     SetVersion(i64),
     /// Hand leadership over, to the named member or the best one
@@ -33,7 +33,7 @@ pub enum Request {
 
 /// The member that a request is about.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Target {
+pub enum MemberTarget {
     /// As it should be.
     Address(Address),
     /// What every `patronictl` run sends: `['add', None]`.
@@ -42,7 +42,7 @@ pub enum Target {
     Odd(String),
 }
 
-impl Target {
+impl MemberTarget {
     fn from_value(value: Option<&Value>) -> Self {
         match value {
             Some(Value::None) => Self::None,
@@ -75,7 +75,7 @@ impl Target {
     }
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for MemberTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(address) => address.fmt(f),
@@ -85,7 +85,7 @@ impl fmt::Display for Target {
     }
 }
 
-impl Request {
+impl UtilityRequest {
     /// Reads a request that follows another on the same connection.
     ///
     /// # Errors
@@ -103,8 +103,8 @@ impl Request {
         match word {
             Some("members") => Self::Members,
             Some("status") => Self::Status,
-            Some("add") => Self::Add(Target::from_value(argument)),
-            Some("remove") => Self::Remove(Target::from_value(argument)),
+            Some("add") => Self::Add(MemberTarget::from_value(argument)),
+            Some("remove") => Self::Remove(MemberTarget::from_value(argument)),
             Some("set_version") => match argument.and_then(Value::as_int) {
                 Some(version) => Self::SetVersion(version),
                 None => Self::Unknown,
@@ -143,13 +143,13 @@ impl Request {
 /// The answer to `set_version`, of which only version 0 can succeed.
 pub fn set_version_reply(version: i64) -> String {
     if version == 0 {
-        return Request::SetVersion(0).outcome(true);
+        return UtilityRequest::SetVersion(0).outcome(true);
     }
     format!("wrong version, current version is 0, requested version is {version}")
 }
 
-impl Encode for Request {
-    fn encode(&self, w: &mut Writer<'_>) {
+impl Encode for UtilityRequest {
+    fn encode(&self, w: &mut PickleWriter<'_>) {
         w.list();
         match self {
             Self::Members => w.str("members"),
@@ -172,12 +172,12 @@ impl Encode for Request {
     }
 }
 
-fn write_target(w: &mut Writer<'_>, word: &str, target: &Target) {
+fn write_target(w: &mut PickleWriter<'_>, word: &str, target: &MemberTarget) {
     w.str(word);
     match target {
-        Target::Address(address) => w.str(address.as_str()),
-        Target::None => w.none(),
-        Target::Odd(text) => w.str(text),
+        MemberTarget::Address(address) => w.str(address.as_str()),
+        MemberTarget::None => w.none(),
+        MemberTarget::Odd(text) => w.str(text),
     }
 }
 
@@ -224,7 +224,7 @@ impl MembersReply {
 }
 
 impl Encode for MembersReply {
-    fn encode(&self, w: &mut Writer<'_>) {
+    fn encode(&self, w: &mut PickleWriter<'_>) {
         w.list();
         for member in &self.0 {
             w.dict();
@@ -242,7 +242,7 @@ impl Encode for MembersReply {
 
 /// What a node is, as `status` counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum NodeState {
     /// 0
     Follower,
     /// 1
@@ -276,7 +276,7 @@ pub struct StatusReply {
     /// The node itself; none for a read-only one.
     pub this: Option<Address>,
     /// What it is.
-    pub state: State,
+    pub state: NodeState,
     /// Whom it takes for the leader.
     pub leader: Option<Address>,
     /// Whether it is connected to a majority (>= 0.3.11).
@@ -349,9 +349,9 @@ impl StatusReply {
             version: text(value.get("version")).unwrap_or_default().to_owned(),
             this: address(value.get("self")),
             state: match code("state") {
-                1 => State::Candidate,
-                2 => State::Leader,
-                _ => State::Follower,
+                1 => NodeState::Candidate,
+                2 => NodeState::Leader,
+                _ => NodeState::Follower,
             },
             leader: address(value.get("leader")),
             has_quorum: value.get("has_quorum").is_some_and(Value::truthy),
@@ -374,8 +374,8 @@ const PARTNERS_MAX: usize = 64;
 
 impl Encode for StatusReply {
     /// Addresses are plain text: who reads a status only prints it (spec 3.8).
-    fn encode(&self, w: &mut Writer<'_>) {
-        let entry = |w: &mut Writer<'_>, name: &str, number: u64| {
+    fn encode(&self, w: &mut PickleWriter<'_>) {
+        let entry = |w: &mut PickleWriter<'_>, name: &str, number: u64| {
             w.str(name);
             w.uint(number);
         };
@@ -389,9 +389,9 @@ impl Encode for StatusReply {
         write_address(w, self.this.as_ref());
         w.str("state");
         w.int(match self.state {
-            State::Follower => 0,
-            State::Candidate => 1,
-            State::Leader => 2,
+            NodeState::Follower => 0,
+            NodeState::Candidate => 1,
+            NodeState::Leader => 2,
         });
         w.str("leader");
         write_address(w, self.leader.as_ref());
@@ -435,7 +435,7 @@ impl Encode for StatusReply {
     }
 }
 
-fn write_address(w: &mut Writer<'_>, address: Option<&Address>) {
+fn write_address(w: &mut PickleWriter<'_>, address: Option<&Address>) {
     match address {
         Some(address) => w.str(address.as_str()),
         None => w.none(),

@@ -42,7 +42,7 @@ use pg_witness::links::resolve;
 use pg_witness::member::Member;
 use pg_witness::reactor::{self, TcpListener, Timer};
 use pg_witness::wire::message::{Append, AppendBody, Hello, Message};
-use pg_witness::wire::utility::{State, StatusReply};
+use pg_witness::wire::utility::{NodeState, StatusReply};
 use pg_witness::wire::{Session, Value, command};
 use smol::io::AsyncWriteExt;
 use smol::net::TcpStream;
@@ -456,7 +456,7 @@ fn status(me: &Address) -> StatusReply {
     StatusReply {
         version: "0.3.14".into(),
         this: Some(me.clone()),
-        state: State::Follower,
+        state: NodeState::Follower,
         leader: None,
         has_quorum: true,
         partners: Vec::new(),

@@ -8,7 +8,7 @@ use pg_witness::address::Address;
 use pg_witness::config::ClusterConfig;
 use pg_witness::ids::Entry;
 use pg_witness::wire::message::Message;
-use pg_witness::wire::utility::State;
+use pg_witness::wire::utility::NodeState;
 
 use crate::fake::{Fake, fresh_status, id, noop, set, term};
 use crate::rig::{Rig, Running, addresses, during, run, until};
@@ -21,7 +21,7 @@ pub fn lived(fake: &Fake, leader: &Address, t: u64, commit: u64) {
     status.log_len = commit;
     status.leader = Some(leader.clone());
     if fake.address == *leader {
-        status.state = State::Leader;
+        status.state = NodeState::Leader;
     }
     *fake.status.borrow_mut() = Some(status);
 }
@@ -82,7 +82,7 @@ fn an_old_commit_proves_nothing() {
                 .into_iter()
                 .any(|m| matches!(m, Message::ResponseVote { .. }));
             assert!(!voted);
-            assert_eq!(witness.status().await.unwrap().state, State::Follower);
+            assert_eq!(witness.status().await.unwrap().state, NodeState::Follower);
         })
         .await;
     });
@@ -261,7 +261,7 @@ fn a_stale_past_is_set_aside() {
                 s.commit_idx == 1 && s.log_len == 1
             })
             .await;
-        assert_ne!(status.state, State::Leader);
+        assert_ne!(status.state, NodeState::Leader);
         assert_eq!(stale(&config).len(), 1, "{:?}", stale(&config));
 
         // Amnesic, although the configuration says `bootstrap: new`.

@@ -11,7 +11,7 @@ use pg_witness::links::budget::cpu::Account;
 use pg_witness::links::connection::{Closed, Connection};
 use pg_witness::reactor::{self, Instant, TcpListener, Timer};
 use pg_witness::wire::message::Hello;
-use pg_witness::wire::utility::Request;
+use pg_witness::wire::utility::UtilityRequest;
 use pg_witness::wire::{Session, Value, frame};
 use rustix::time::{ClockId, clock_gettime};
 use smol::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -62,7 +62,7 @@ fn serve(connection: Rc<Connection>, handle: impl Fn(&Connection) + 'static) -> 
 /// `status`, so many times.
 fn questions(count: usize) -> Vec<u8> {
     let mut one = Vec::new();
-    let mut session = Session::dial(Hello::Utility(Request::Status), None, [0; 32]);
+    let mut session = Session::dial(Hello::Utility(UtilityRequest::Status), None, [0; 32]);
     session
         .start(&mut pg_witness::wire::Codec::new(), 0, &mut one)
         .unwrap();
@@ -288,7 +288,7 @@ fn a_reader_gets_no_more_memory_than_a_command_takes() {
         })
         .await;
         witness.shows("no reader", |s| s.readonly.is_empty()).await;
-        let _: Option<Value> = witness.ask(Request::Members).await;
+        let _: Option<Value> = witness.ask(UtilityRequest::Members).await;
     });
 }
 

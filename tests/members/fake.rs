@@ -17,7 +17,9 @@ use pg_witness::reactor::{self, Instant, TcpListener, TcpStream};
 use pg_witness::wire::message::{
     Append, AppendBody, ApplyOutcome, Hello, Message, NextNodeIdx, SnapshotChunk,
 };
-use pg_witness::wire::utility::{MemberStatus, MembersReply, Request, State, StatusReply, Target};
+use pg_witness::wire::utility::{
+    MemberStatus, MemberTarget, MembersReply, NodeState, StatusReply, UtilityRequest,
+};
 use pg_witness::wire::value::Str;
 use pg_witness::wire::{Key, Session, Value, command};
 
@@ -75,7 +77,7 @@ pub fn fresh_status(me: &Address) -> StatusReply {
     StatusReply {
         version: "0.3.14".into(),
         this: Some(me.clone()),
-        state: State::Follower,
+        state: NodeState::Follower,
         leader: None,
         has_quorum: true,
         partners: Vec::new(),
@@ -310,15 +312,15 @@ impl Fake {
         self.linked.notify(usize::MAX);
     }
 
-    fn on_utility(&self, connection: &Connection, request: &Request) {
+    fn on_utility(&self, connection: &Connection, request: &UtilityRequest) {
         match request {
-            Request::Status => {
+            UtilityRequest::Status => {
                 self.asked.set(self.asked.get() + 1);
                 if let Some(status) = &*self.status.borrow() {
                     connection.send(status);
                 }
             }
-            Request::Members => {
+            UtilityRequest::Members => {
                 self.looked_at.set(self.looked_at.get() + 1);
                 let status = self.status.borrow();
                 let leader = status.as_ref().and_then(|s| s.leader.clone());
@@ -334,7 +336,7 @@ impl Fake {
                 });
                 connection.send(&MembersReply(all.collect()));
             }
-            Request::Add(Target::Address(address)) => {
+            UtilityRequest::Add(MemberTarget::Address(address)) => {
                 self.added.borrow_mut().push(address.clone());
                 connection.send(&Value::str(&request.outcome(true)));
             }

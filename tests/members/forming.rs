@@ -8,7 +8,7 @@ use pg_witness::disk::Worker;
 use pg_witness::ids::Entry;
 use pg_witness::kv::{Call, call_of};
 use pg_witness::wire::message::ApplyOutcome;
-use pg_witness::wire::utility::{Request, State, Target};
+use pg_witness::wire::utility::{MemberTarget, NodeState, UtilityRequest};
 use pg_witness::wire::{Value, command};
 
 use crate::fake::{Fake, set};
@@ -90,7 +90,7 @@ fn a_lone_joiner_waits() {
         crate::rig::during(Duration::from_secs(3), async || {
             let status = alone.status().await.unwrap();
             assert_eq!(status.raft_term.get(), 0);
-            assert_eq!(status.state, State::Follower);
+            assert_eq!(status.state, NodeState::Follower);
             assert_eq!(status.leader, None);
         })
         .await;
@@ -187,7 +187,7 @@ fn members_come_and_go() {
         all_apply(&[first, second, third, &late], id.index.get()).await;
 
         // Removed it says so, is left alone, and does not campaign.
-        let request = || Request::Remove(Target::Address(d.clone()));
+        let request = || UtilityRequest::Remove(MemberTarget::Address(d.clone()));
         let reply = first.ask(request()).await.unwrap();
         let wanted = request().outcome(true);
         assert_eq!(reply.as_str(), Some(wanted.as_str()));
@@ -197,7 +197,7 @@ fn members_come_and_go() {
         let term = late.status().await.unwrap().raft_term;
         crate::rig::during(Duration::from_secs(2), async || {
             let status = late.status().await.unwrap();
-            assert!(status.raft_term <= term && status.state == State::Follower);
+            assert!(status.raft_term <= term && status.state == NodeState::Follower);
         })
         .await;
         let id = client.write(set("z", 60.0)).await;
@@ -216,9 +216,9 @@ fn leadership_is_transferred() {
         let id = client.write(set("x", 60.0)).await;
         all_apply(&[a, b, c], id.index.get()).await;
         let heir = trio.iter().find(|m| m.address != leader.address).unwrap();
-        let request = Request::Transfer(Some(heir.address.clone()));
+        let request = UtilityRequest::Transfer(Some(heir.address.clone()));
         leader.ask(request).await.unwrap();
-        heir.shows("itself as leader", |s| s.state == State::Leader)
+        heir.shows("itself as leader", |s| s.state == NodeState::Leader)
             .await;
         let next = leader_of(&[a, b, c]).await;
         assert_eq!(next.address, heir.address);

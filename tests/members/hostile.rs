@@ -14,7 +14,7 @@ use pg_witness::wire::message::{
     SnapshotChunk,
 };
 use pg_witness::wire::snapshot::Snapshot;
-use pg_witness::wire::utility::{Request, State};
+use pg_witness::wire::utility::{NodeState, UtilityRequest};
 use pg_witness::wire::value::Str;
 use pg_witness::wire::{Key, Value, command};
 use rand::rngs::SmallRng;
@@ -349,7 +349,7 @@ fn a_leader_that_contradicts_what_is_committed() {
             };
             assert!(silent(&a) && silent(&b));
             let status = witness.status().await.unwrap();
-            assert_eq!((status.state, status.commit_idx), (State::Follower, 3));
+            assert_eq!((status.state, status.commit_idx), (NodeState::Follower, 3));
         })
         .await;
         assert_eq!(witness.logged("DIVERGED").len(), 1);
@@ -641,7 +641,7 @@ fn anything_that_can_be_said() {
                     pg_witness::reactor::Timer::after(Duration::from_millis(5)).await;
                 }
                 if step % 500 == 0 {
-                    witness.ask(Request::Members).await.unwrap();
+                    witness.ask(UtilityRequest::Members).await.unwrap();
                 }
             }
             let status = witness.shows("itself", |_| true).await;

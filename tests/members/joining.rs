@@ -8,7 +8,7 @@ use pg_witness::address::Address;
 use pg_witness::config::{Bootstrap, ClusterConfig};
 use pg_witness::reason::Reason;
 use pg_witness::wire::message::{ApplyOutcome, Message};
-use pg_witness::wire::utility::State;
+use pg_witness::wire::utility::NodeState;
 
 use crate::amnesia::lived;
 use crate::fake::{Fake, fresh_status, id, noop, set, term};
@@ -384,7 +384,7 @@ fn a_frozen_leader_that_keeps_its_term_costs_no_log() {
         b.plain.answers.set(false);
         b.follow();
         witness
-            .shows("itself as leader", |s| s.state == State::Leader)
+            .shows("itself as leader", |s| s.state == NodeState::Leader)
             .await;
         b.hang_up();
         let asked = a.asked.get();

@@ -9,7 +9,7 @@ use pg_witness::config::ClusterConfig;
 use pg_witness::limits;
 use pg_witness::reactor::Instant;
 use pg_witness::wire::message::Message;
-use pg_witness::wire::utility::State;
+use pg_witness::wire::utility::NodeState;
 
 use crate::amnesia::lived;
 use crate::fake::{Fake, fresh_status, id, noop};
@@ -65,7 +65,7 @@ async fn keeps_to_itself(witness: &Running, a: &Fake, b: &Fake) {
     })
     .await;
     let status = witness.shows("its own log", |s| s.commit_idx == 6).await;
-    assert_eq!(status.state, State::Follower);
+    assert_eq!(status.state, NodeState::Follower);
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn one_node_that_is_behind_is_taught_at_once() {
         lived(&fake_a, &a, 3, 4);
         if let Some(status) = fake_a.status.borrow_mut().as_mut() {
             status.leader = None;
-            status.state = State::Follower;
+            status.state = NodeState::Follower;
         }
         fake_a.drain();
         let _witness = rig.start(config).await;

@@ -9,7 +9,7 @@ use pg_witness::address::Address;
 use pg_witness::config::{PlacementConfig, VotePolicy, ZonePolicy};
 use pg_witness::wire::Value;
 use pg_witness::wire::message::Message;
-use pg_witness::wire::utility::State;
+use pg_witness::wire::utility::NodeState;
 
 use crate::amnesia::lived;
 use crate::fake::{Fake, id, noop, set_to};
@@ -123,12 +123,12 @@ fn a_shared_zone_ends_its_leadership_and_its_vote() {
         client.write(member("pg2", "b")).await;
         during(Duration::from_secs(2), async || {
             let status = witness.status().await.unwrap();
-            assert_eq!(status.state, State::Leader);
+            assert_eq!(status.state, NodeState::Leader);
         })
         .await;
         client.write(member("pg1", "a")).await;
         witness
-            .shows("that it does not lead", |s| s.state != State::Leader)
+            .shows("that it does not lead", |s| s.state != NodeState::Leader)
             .await;
         let (a_heard, b_heard) = (a.drain(), b.drain());
         drop((a_heard, b_heard));
@@ -140,7 +140,7 @@ fn a_shared_zone_ends_its_leadership_and_its_vote() {
                 assert!(!campaigns(&fake.drain()), "it asks for votes");
             }
             let status = witness.status().await.unwrap();
-            assert_eq!((status.state, status.leader), (State::Follower, None));
+            assert_eq!((status.state, status.leader), (NodeState::Follower, None));
         })
         .await;
         refuses_its_vote(&a, witness.status().await.unwrap().raft_term.get() + 10).await;
@@ -168,7 +168,7 @@ fn a_shared_zone_is_only_told_where_that_is_the_policy() {
         client.write(member("pg2", "b")).await;
         during(Duration::from_secs(2), async || {
             let status = witness.status().await.unwrap();
-            assert_eq!(status.state, State::Leader);
+            assert_eq!(status.state, NodeState::Leader);
         })
         .await;
         assert_eq!(witness.logged("shares zone a").len(), 1);

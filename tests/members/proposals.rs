@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pg_witness::config::{ClusterConfig, Timing};
 use pg_witness::reactor::Instant;
-use pg_witness::wire::utility::State;
+use pg_witness::wire::utility::NodeState;
 
 use crate::fake::{Fake, fresh_status, set};
 use crate::rig::{Rig, addresses, quick, run, until};
@@ -35,7 +35,7 @@ fn an_expiry_that_the_engine_refused_is_proposed_again() {
             node.dial(w).await;
         }
         witness
-            .shows("itself as leader", |s| s.state == State::Leader)
+            .shows("itself as leader", |s| s.state == NodeState::Leader)
             .await;
         let client = Fake::client(&witness.address).await;
         let ttl = LEASE + Duration::from_secs(2);

@@ -8,7 +8,7 @@ use pg_witness::config::{ClusterConfig, PlacementConfig, Timing};
 use pg_witness::limits::TALLY_MEMBER_LINES;
 use pg_witness::reactor::Instant;
 use pg_witness::wire::message::{ApplyOutcome, Message};
-use pg_witness::wire::utility::State;
+use pg_witness::wire::utility::NodeState;
 
 use crate::fake::{Fake, set};
 use crate::rig::{Rig, Running, addresses, during, quick, run, until};
@@ -45,7 +45,7 @@ pub async fn leading_with(
         follower.dial(w).await;
     }
     witness
-        .shows("itself as leader", |s| s.state == State::Leader)
+        .shows("itself as leader", |s| s.state == NodeState::Leader)
         .await;
     (witness, followers)
 }
@@ -65,7 +65,7 @@ fn a_leader_without_majority_stops_claiming_to_lead() {
         }
         let silent = Instant::now();
         let status = witness
-            .shows("that it does not lead", |s| s.state != State::Leader)
+            .shows("that it does not lead", |s| s.state != NodeState::Leader)
             .await;
         let took = silent.elapsed();
         assert_eq!(status.leader, None);
@@ -85,7 +85,7 @@ fn a_leader_without_majority_stops_claiming_to_lead() {
                 assert!(heard <= stopped, "an append after the end");
             }
             let status = witness.status().await.unwrap();
-            assert_ne!(status.state, State::Leader);
+            assert_ne!(status.state, NodeState::Leader);
             assert_eq!(status.leader, None);
         })
         .await;
@@ -101,7 +101,7 @@ fn a_leader_without_majority_stops_claiming_to_lead() {
             }
         }
         witness
-            .shows("itself as leader", |s| s.state == State::Leader)
+            .shows("itself as leader", |s| s.state == NodeState::Leader)
             .await;
         let client = Fake::client(&witness.address).await;
         client.write(set("z", 60.0)).await;
@@ -119,7 +119,7 @@ fn one_follower_is_majority_enough() {
             if !a.is_linked() {
                 a.dial(&witness.address).await;
             }
-            assert_eq!(witness.status().await.unwrap().state, State::Leader);
+            assert_eq!(witness.status().await.unwrap().state, NodeState::Leader);
         })
         .await;
         assert_eq!(witness.status().await.unwrap().raft_term, term);
@@ -171,13 +171,13 @@ fn a_witness_without_links_does_not_raise_its_term() {
             fake.hang_up();
         }
         witness
-            .shows("that it does not lead", |s| s.state != State::Leader)
+            .shows("that it does not lead", |s| s.state != NodeState::Leader)
             .await;
         let term = witness.status().await.unwrap().raft_term;
         during(Duration::from_secs(4), async || {
             let status = witness.status().await.unwrap();
             assert_eq!(status.raft_term, term);
-            assert_eq!(status.state, State::Follower);
+            assert_eq!(status.state, NodeState::Follower);
         })
         .await;
         // One that grants is enough again.
@@ -185,7 +185,7 @@ fn a_witness_without_links_does_not_raise_its_term() {
         a.plain.answers.set(true);
         a.dial(&witness.address).await;
         until("leading again", async || {
-            witness.status().await.unwrap().state == State::Leader
+            witness.status().await.unwrap().state == NodeState::Leader
         })
         .await;
     });

@@ -15,7 +15,7 @@ use pg_witness::disk::{Faults, Worker};
 use pg_witness::links::utility_client::ask;
 use pg_witness::member::{Member, offline};
 use pg_witness::reactor::{self, Instant};
-use pg_witness::wire::utility::{MembersReply, Request, State, StatusReply};
+use pg_witness::wire::utility::{MembersReply, NodeState, StatusReply, UtilityRequest};
 use pg_witness::wire::{Key, Value};
 
 /// Longest that anything here may take, on a busy machine.
@@ -204,12 +204,12 @@ impl Running {
     }
 
     /// Asks it, as an operator would.
-    pub async fn ask(&self, request: Request) -> Option<Value> {
+    pub async fn ask(&self, request: UtilityRequest) -> Option<Value> {
         ask(&self.address, &self.keys, request, Duration::from_secs(15)).await
     }
 
     pub async fn status(&self) -> Option<StatusReply> {
-        StatusReply::decode(&self.ask(Request::Status).await?).ok()
+        StatusReply::decode(&self.ask(UtilityRequest::Status).await?).ok()
     }
 
     /// Waits until its status satisfies `wanted`.
@@ -245,7 +245,7 @@ impl Running {
 
     /// The members as it tells them.
     pub async fn members(&self) -> Vec<Address> {
-        let reply = self.ask(Request::Members).await.unwrap();
+        let reply = self.ask(UtilityRequest::Members).await.unwrap();
         let mut members: Vec<Address> = MembersReply::decode(&reply)
             .unwrap()
             .0
@@ -290,7 +290,7 @@ pub async fn leader_of<'a>(members: &[&'a Running]) -> &'a Running {
         let all = first.is_some() && named.iter().all(|name| *name == first);
         let leader = members.iter().find(|m| Some(&m.address) == first.as_ref());
         if let Some(leader) = leader.filter(|_| all) {
-            let leads = leader.status().await.map(|s| s.state) == Some(State::Leader);
+            let leads = leader.status().await.map(|s| s.state) == Some(NodeState::Leader);
             *found.borrow_mut() = leads.then_some(*leader);
         }
         found.borrow().is_some()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pg_witness::address::Address;
 use pg_witness::reactor::Instant;
 use pg_witness::wire::message::Message;
-use pg_witness::wire::utility::State;
+use pg_witness::wire::utility::NodeState;
 
 use crate::amnesia::lived;
 use crate::fake::{Fake, id, noop, set, term};
@@ -79,7 +79,7 @@ fn a_full_disk_ends_no_link_and_no_other_cluster() {
             b.ask_vote(next, id(9, 1));
             next += 1;
             assert!(!promised(&a) && !promised(&b));
-            assert_eq!(witness.status().await.unwrap().state, State::Follower);
+            assert_eq!(witness.status().await.unwrap().state, NodeState::Follower);
             // The cluster beside it goes on.
             let at = c.plain.commit.get() + 1;
             c.append(1, id(at, 1), &[noop(at + 1, 1)], at);
@@ -164,7 +164,10 @@ fn a_follower_waits_for_a_slow_sync() {
             sent += 1;
             assert!(!promised(&a), "{:?}", begun.elapsed());
             let status = witness.status().await.unwrap();
-            assert_eq!((status.state, status.raft_term), (State::Follower, before));
+            assert_eq!(
+                (status.state, status.raft_term),
+                (NodeState::Follower, before)
+            );
             pg_witness::reactor::Timer::after(Duration::from_millis(100)).await;
         }
         // Its leader falls silent: what came waits for the disk still.
@@ -220,7 +223,7 @@ fn a_campaign_waits_for_its_sync_and_for_the_votes() {
         a.follow();
         b.follow();
         let leads = witness
-            .shows("that it leads", |status| status.state == State::Leader)
+            .shows("that it leads", |status| status.state == NodeState::Leader)
             .await;
         assert!(begun.elapsed() >= slow);
         assert_eq!(leads.raft_term.get(), before.get() + 1);
@@ -248,7 +251,7 @@ fn a_leader_commits_by_its_peers_while_its_disk_is_slow() {
                 assert!(silence < Duration::from_secs(1), "{silence:?}");
             }
             let status = witness.status().await.unwrap();
-            assert_eq!((status.state, status.raft_term), (State::Leader, term));
+            assert_eq!((status.state, status.raft_term), (NodeState::Leader, term));
             pg_witness::reactor::Timer::after(Duration::from_millis(50)).await;
         }
         rig.faults.delay_syncs(Duration::ZERO);

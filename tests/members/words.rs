@@ -9,8 +9,8 @@ use pg_witness::ids::Entry;
 use pg_witness::member::offline::{self, Adopted};
 use pg_witness::reason::Reason;
 use pg_witness::secret::Secret;
-use pg_witness::status::{Answer, Cluster, Overview, Watcher, metrics};
-use pg_witness::wire::utility::{Request, State, StatusReply, Target};
+use pg_witness::status::{ClusterOverview, FailoverAnswer, Overview, Watcher, metrics};
+use pg_witness::wire::utility::{MemberTarget, NodeState, StatusReply, UtilityRequest};
 use pg_witness::wire::{Key, Value};
 
 use crate::fake::{Fake, id, noop, set, set_to};
@@ -21,14 +21,14 @@ fn leader_key(name: &str) -> Arc<[u8]> {
     set_to("/service/main/leader", Value::str(name), 30.0)
 }
 
-fn condition(witness: &Running) -> Cluster {
+fn condition(witness: &Running) -> ClusterOverview {
     witness.member.condition(&[], Duration::from_secs(60))
 }
 
 /// A witness without partners, which leads.
 async fn alone(rig: &Rig, w: &Address) -> Running {
     let witness = rig.start(rig.voter(w, &[])).await;
-    let leads = |status: &StatusReply| status.state == State::Leader;
+    let leads = |status: &StatusReply| status.state == NodeState::Leader;
     witness.shows("that it leads", leads).await;
     witness
 }
@@ -76,7 +76,10 @@ fn one_that_has_diverged_says_so_and_no_election() {
         assert_eq!((raft.state, raft.votes), ("diverged", false));
         assert_eq!(raft.reason, Some("diverged"));
         let verdict = &cluster.failover;
-        assert_eq!((verdict.answer, verdict.reason), (Answer::No, "no-vote"));
+        assert_eq!(
+            (verdict.answer, verdict.reason),
+            (FailoverAnswer::No, "no-vote")
+        );
         assert!(verdict.sentence.contains("it has diverged"), "{verdict:?}");
         let remedy = verdict.remedy.as_ref().unwrap().to_string();
         assert!(remedy.contains(" reset "), "{remedy}");
@@ -174,7 +177,7 @@ fn a_failover_names_both_primaries() {
         // A failover that has just gone well is no red "there is no replica".
         let verdict = &cluster.failover;
         let told = (verdict.answer, verdict.reason);
-        assert_eq!(told, (Answer::UnderWay, "failed-over"));
+        assert_eq!(told, (FailoverAnswer::UnderWay, "failed-over"));
         let sentence = "Not now. pg2 took over from pg1 ";
         assert!(verdict.sentence.starts_with(sentence), "{verdict:?}");
         let overview = Overview {
@@ -267,8 +270,8 @@ fn a_change_of_the_members_names_who_asked() {
         let rig = Rig::new();
         let [w, added]: [Address; 2] = addresses();
         let witness = alone(&rig, &w).await;
-        let target = Target::Address(added.clone());
-        witness.ask(Request::Add(target)).await.unwrap();
+        let target = MemberTarget::Address(added.clone());
+        witness.ask(UtilityRequest::Add(target)).await.unwrap();
         let asked = format!("asks to add {added}, from no member's host");
         assert_eq!(witness.logged(&asked).len(), 1);
         let line = format!("new member {added}; 2 members");
@@ -285,7 +288,7 @@ fn a_voter_is_not_adopted() {
         let voter = rig.voter(&w, &[]);
         let witness = rig.start(voter.clone()).await;
         witness
-            .shows("that it leads", |s| s.state == State::Leader)
+            .shows("that it leads", |s| s.state == NodeState::Leader)
             .await;
         witness.stop().await;
         let adopted = offline::adopt(&voter, &rig.worker).await.unwrap();

@@ -15,7 +15,7 @@ use pg_witness::kv::Call;
 use pg_witness::secret::Secret;
 use pg_witness::wire::message::{AppendEntries, Hello};
 use pg_witness::wire::pickle::Encode;
-use pg_witness::wire::utility::{MembersReply, Request, StatusReply};
+use pg_witness::wire::utility::{MembersReply, StatusReply, UtilityRequest};
 use pg_witness::wire::{Codec, Key, Message, Session, Snapshot, Value, command, pickle};
 use serde_json::json;
 
@@ -87,7 +87,7 @@ fn main() {
 /// What no Python node has sent.
 fn ours(emitter: &mut Emitter) {
     emitter.frames(&Message::Keepalive, "{'type': 'keepalive'}");
-    emitter.frames(&Hello::Utility(Request::Status), "['status']");
+    emitter.frames(&Hello::Utility(UtilityRequest::Status), "['status']");
     for add in [true, false] {
         let address = "10.0.0.3:5010".parse().unwrap();
         let word = if add { "add" } else { "rem" };

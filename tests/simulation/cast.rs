@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use pg_witness::address::Address;
-use pg_witness::reactor::simulated::nodes::Nodes;
+use pg_witness::reactor::simulated::nodes::Processes;
 use rand::RngExt as _;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom as _;
@@ -88,7 +88,7 @@ impl Cast {
     /// Draws them, of this kind or of any. Witnesses have the highest addresses, as the
     /// README wants it: so they dial, and no attempt of a PySyncObj node that is lost
     /// keeps them apart for two minutes (H22).
-    pub fn draw(kind: Option<Kind>, rng: &mut SmallRng, nodes: &mut Nodes) -> Self {
+    pub fn draw(kind: Option<Kind>, rng: &mut SmallRng, nodes: &mut Processes) -> Self {
         use Kind::{OneDataNode, TwoDataNodes, Witnesses};
         let drawn = [
             TwoDataNodes,

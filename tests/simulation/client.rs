@@ -17,7 +17,7 @@ use pg_witness::links::connection::Connection;
 use pg_witness::links::{resolve, utility_client};
 use pg_witness::reactor::{self, Timer, draw, rng, simulated};
 use pg_witness::wire::message::{Append, AppendBody, ApplyOutcome, Hello, Message, NextNodeIdx};
-use pg_witness::wire::utility::{Request, State, Target};
+use pg_witness::wire::utility::{MemberTarget, NodeState, UtilityRequest};
 use pg_witness::wire::{Session, Value, command};
 use rand::RngExt as _;
 
@@ -144,11 +144,11 @@ pub async fn run(reader: Rc<Reader>, members: Vec<Address>) {
 pub async fn change_members(members: Vec<Address>, who: Address, add: bool) {
     loop {
         if let Some(leader) = find_leader(&members).await {
-            let target = Target::Address(who.clone());
+            let target = MemberTarget::Address(who.clone());
             let request = if add {
-                Request::Add(target)
+                UtilityRequest::Add(target)
             } else {
-                Request::Remove(target)
+                UtilityRequest::Remove(target)
             };
             let done = request.outcome(true);
             let answer = utility_client::ask(&leader, &[], request, CHANGE_TIME).await;
@@ -163,7 +163,7 @@ pub async fn change_members(members: Vec<Address>, who: Address, add: bool) {
 async fn find_leader(members: &[Address]) -> Option<Address> {
     for member in members {
         let status = utility_client::ask_status(member, &[], STATUS_TIME).await;
-        if status.is_ok_and(|status| status.state == State::Leader) {
+        if status.is_ok_and(|status| status.state == NodeState::Leader) {
             return Some(member.clone());
         }
     }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use pg_witness::address::Address;
 use pg_witness::disk::SimulatedDisk;
-use pg_witness::reactor::simulated::nodes::Nodes;
+use pg_witness::reactor::simulated::nodes::Processes;
 
 use crate::faults::LostFile;
 
@@ -40,7 +40,7 @@ pub trait Node {
     fn address(&self) -> &Address;
 
     /// Starts its process on its host.
-    fn start(&self, nodes: &mut Nodes);
+    fn start(&self, nodes: &mut Processes);
 
     /// What is seen of it; none while no process runs.
     fn view(&self) -> Option<View>;

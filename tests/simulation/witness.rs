@@ -10,7 +10,7 @@ use pg_witness::config::{
 };
 use pg_witness::disk::{SimulatedDisk, Standing, Worker};
 use pg_witness::member::{Member, offline};
-use pg_witness::reactor::simulated::nodes::Nodes;
+use pg_witness::reactor::simulated::nodes::Processes;
 use pg_witness::reactor::{self, Timer, simulated};
 use pg_witness::wire::Value;
 
@@ -81,7 +81,7 @@ impl Witness {
     }
 
     /// Makes its vote count, as the operator's word does.
-    pub fn adopt(&self, nodes: &mut Nodes) {
+    pub fn adopt(&self, nodes: &mut Processes) {
         let (config, disk) = (self.config.clone(), self.disk.clone());
         let task = nodes.spawn(self.host(), async move {
             let (worker, work) = Worker::simulated(disk);
@@ -109,7 +109,7 @@ impl Node for Witness {
         &self.config.self_addr
     }
 
-    fn start(&self, nodes: &mut Nodes) {
+    fn start(&self, nodes: &mut Processes) {
         let config = ClusterConfig {
             bootstrap: Bootstrap::Unset,
             ..self.config.clone()

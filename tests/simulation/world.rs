@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use pg_witness::address::Address;
 use pg_witness::disk::Backup;
-use pg_witness::reactor::simulated::nodes::Nodes;
+use pg_witness::reactor::simulated::nodes::Processes;
 use pg_witness::reactor::simulated::{self, network};
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom as _;
@@ -85,7 +85,7 @@ pub struct World {
     plan: Plan,
     /// Of the faults: what the members draw does not change them.
     rng: SmallRng,
-    nodes: Nodes,
+    nodes: Processes,
     members: Vec<Box<dyn Node>>,
     /// The one that comes and goes.
     third: Option<usize>,
@@ -116,7 +116,7 @@ impl World {
     /// Members that are drawn, started in any order.
     fn begin(plan: Plan) -> Self {
         let mut rng = SmallRng::seed_from_u64(plan.seed);
-        let mut nodes = Nodes::begin(plan.seed);
+        let mut nodes = Processes::begin(plan.seed);
         let cast = Cast::draw(plan.kind, &mut rng, &mut nodes);
         let addresses: Vec<Address> = cast
             .members

@@ -5,7 +5,7 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use super::packet::{Answer, Ask, Datagram, Hosts, Mac, Question, Say};
+use super::packet::{Ask, ClientMessage, Datagram, Hosts, Mac, Say, ServerMessage};
 
 /// First and longest pause between two questions to everybody. The longest is
 /// shorter than the standard's 64 s: after a power cut the whole building starts,
@@ -61,7 +61,7 @@ pub enum Do {
 }
 
 #[derive(Debug, Clone)]
-struct Held {
+struct HeldLease {
     lease: Lease,
     renew: Instant,
     rebind: Instant,
@@ -69,26 +69,26 @@ struct Held {
 }
 
 #[derive(Debug, Clone)]
-enum State {
+enum LeaseState {
     /// Asking who has an address for us.
     Selecting,
     /// Asking for the one that was offered.
-    Requesting(Box<Answer>),
+    Requesting(Box<ServerMessage>),
     /// Asking whether the one of before is still ours: the link was away.
-    Confirming(Held),
+    Confirming(HeldLease),
     /// At rest until it is time to renew.
-    Bound(Held),
+    Bound(HeldLease),
     /// Asking its server for more time.
-    Renewing(Held),
+    Renewing(HeldLease),
     /// Asking any server.
-    Rebinding(Held),
+    Rebinding(HeldLease),
 }
 
 /// The client of one interface.
 pub struct Client {
     mac: Mac,
     hostname: String,
-    state: State,
+    state: LeaseState,
     xid: u32,
     /// Since when there is no lease, for `secs`.
     began: Instant,
@@ -110,7 +110,7 @@ impl Client {
         Self {
             mac,
             hostname: hostname.chars().take(63).collect(),
-            state: State::Selecting,
+            state: LeaseState::Selecting,
             xid: random(),
             began: now,
             asked: 0,
@@ -128,13 +128,13 @@ impl Client {
     pub fn on_link(&mut self, now: Instant) -> Vec<Do> {
         let mut done = Vec::new();
         let state = match self.held() {
-            Some(held) if now < held.end => State::Confirming(held.clone()),
+            Some(held) if now < held.end => LeaseState::Confirming(held.clone()),
             // It ran out meanwhile.
             Some(_) => {
                 done.push(Do::HaveNone);
-                State::Selecting
+                LeaseState::Selecting
             }
-            None => State::Selecting,
+            None => LeaseState::Selecting,
         };
         self.turn(now, state);
         done.extend(self.on_time(now));
@@ -147,29 +147,29 @@ impl Client {
         while self.next <= now {
             let patient = self.asked < REQUESTS_MAX;
             match self.state.clone() {
-                State::Selecting => done.push(self.discover(now)),
-                State::Requesting(offer) if patient => done.push(self.request(now, &offer)),
-                State::Requesting(_) => self.turn(now, State::Selecting),
-                State::Confirming(held) if patient => done.push(self.confirm(now, &held)),
+                LeaseState::Selecting => done.push(self.discover(now)),
+                LeaseState::Requesting(offer) if patient => done.push(self.request(now, &offer)),
+                LeaseState::Requesting(_) => self.turn(now, LeaseState::Selecting),
+                LeaseState::Confirming(held) if patient => done.push(self.confirm(now, &held)),
                 // No server speaks; the lease is still ours (section 3.2).
-                State::Confirming(held) => {
+                LeaseState::Confirming(held) => {
                     self.next = held.renew;
-                    self.state = State::Bound(held);
+                    self.state = LeaseState::Bound(held);
                 }
-                State::Bound(held) => self.turn(now, State::Renewing(held)),
-                State::Renewing(held) if now >= held.rebind => {
-                    self.turn(now, State::Rebinding(held));
+                LeaseState::Bound(held) => self.turn(now, LeaseState::Renewing(held)),
+                LeaseState::Renewing(held) if now >= held.rebind => {
+                    self.turn(now, LeaseState::Rebinding(held));
                 }
-                State::Renewing(held) => {
+                LeaseState::Renewing(held) => {
                     self.next = next_renewal(now, held.rebind);
                     let bytes = self.extend(now, &held);
                     done.push(Do::Unicast(held.lease.server, bytes));
                 }
-                State::Rebinding(held) if now >= held.end => {
+                LeaseState::Rebinding(held) if now >= held.end => {
                     done.push(Do::HaveNone);
                     self.start_anew(now);
                 }
-                State::Rebinding(held) => {
+                LeaseState::Rebinding(held) => {
                     self.next = next_renewal(now, held.end);
                     let bytes = self.extend(now, &held);
                     done.push(Do::Broadcast(bytes));
@@ -181,20 +181,24 @@ impl Client {
 
     /// A datagram came.
     pub fn on_datagram(&mut self, now: Instant, bytes: &[u8]) -> Vec<Do> {
-        let Some(answer) = Answer::decode(bytes, self.mac) else {
+        let Some(answer) = ServerMessage::decode(bytes, self.mac) else {
             return Vec::new();
         };
         if answer.xid != self.xid {
             return Vec::new();
         }
         let asks = match (&self.state, answer.say) {
-            (State::Selecting, Say::Offer) if answer.server.is_some() => {
-                self.turn(now, State::Requesting(Box::new(answer)));
+            (LeaseState::Selecting, Say::Offer) if answer.server.is_some() => {
+                self.turn(now, LeaseState::Requesting(Box::new(answer)));
                 return self.on_time(now);
             }
-            (State::Requesting(offer), _) => answer.server.is_none_or(|s| Some(s) == offer.server),
-            (State::Selecting | State::Bound(_), _) => false,
-            (State::Confirming(_) | State::Renewing(_) | State::Rebinding(_), _) => true,
+            (LeaseState::Requesting(offer), _) => {
+                answer.server.is_none_or(|s| Some(s) == offer.server)
+            }
+            (LeaseState::Selecting | LeaseState::Bound(_), _) => false,
+            (LeaseState::Confirming(_) | LeaseState::Renewing(_) | LeaseState::Rebinding(_), _) => {
+                true
+            }
         };
         match answer.say {
             Say::Ack if asks => self.bind(now, answer),
@@ -209,19 +213,19 @@ impl Client {
         }
     }
 
-    fn held(&self) -> Option<&Held> {
+    fn held(&self) -> Option<&HeldLease> {
         match &self.state {
-            State::Confirming(held)
-            | State::Bound(held)
-            | State::Renewing(held)
-            | State::Rebinding(held) => Some(held),
-            State::Selecting | State::Requesting(_) => None,
+            LeaseState::Confirming(held)
+            | LeaseState::Bound(held)
+            | LeaseState::Renewing(held)
+            | LeaseState::Rebinding(held) => Some(held),
+            LeaseState::Selecting | LeaseState::Requesting(_) => None,
         }
     }
 
-    fn bind(&mut self, now: Instant, answer: Answer) -> Vec<Do> {
+    fn bind(&mut self, now: Instant, answer: ServerMessage) -> Vec<Do> {
         let offered = match &self.state {
-            State::Requesting(offer) => offer.server,
+            LeaseState::Requesting(offer) => offer.server,
             _ => self.held().map(|held| held.lease.server),
         };
         let Some(server) = answer.server.or(offered) else {
@@ -250,7 +254,7 @@ impl Client {
             ntp: answer.ntp,
             server,
         };
-        let held = Held {
+        let held = HeldLease {
             lease: lease.clone(),
             renew: after(if lease_s == FOR_EVER {
                 FOR_EVER
@@ -266,7 +270,7 @@ impl Client {
         };
         self.next = held.renew;
         self.asked = 0;
-        self.state = State::Bound(held);
+        self.state = LeaseState::Bound(held);
         match had {
             Some(had) if had == lease => Vec::new(),
             _ => vec![Do::Have(lease)],
@@ -275,17 +279,17 @@ impl Client {
 
     fn start_anew(&mut self, now: Instant) {
         self.began = now;
-        self.turn(now, State::Selecting);
+        self.turn(now, LeaseState::Selecting);
     }
 
-    fn turn(&mut self, now: Instant, state: State) {
+    fn turn(&mut self, now: Instant, state: LeaseState) {
         self.state = state;
         self.enter(now);
     }
 
     /// A new state begins with a question at once; an offer's keeps its number.
     fn enter(&mut self, now: Instant) {
-        if !matches!(self.state, State::Requesting(_)) {
+        if !matches!(self.state, LeaseState::Requesting(_)) {
             self.xid = (self.random)();
         }
         self.asked = 0;
@@ -302,9 +306,9 @@ impl Client {
         self.next = now + doubled + spread;
     }
 
-    fn question(&self, now: Instant, ask: Ask) -> Question<'_> {
+    fn question(&self, now: Instant, ask: Ask) -> ClientMessage<'_> {
         let secs = now.saturating_duration_since(self.began).as_secs();
-        Question {
+        ClientMessage {
             ask,
             xid: self.xid,
             secs: u16::try_from(secs).unwrap_or(u16::MAX),
@@ -321,7 +325,7 @@ impl Client {
         Do::Broadcast(self.question(now, Ask::Discover).encode())
     }
 
-    fn request(&mut self, now: Instant, offer: &Answer) -> Do {
+    fn request(&mut self, now: Instant, offer: &ServerMessage) -> Do {
         self.pause(now);
         let mut question = self.question(now, Ask::Request);
         question.address = Some(offer.address);
@@ -329,14 +333,14 @@ impl Client {
         Do::Broadcast(question.encode())
     }
 
-    fn confirm(&mut self, now: Instant, held: &Held) -> Do {
+    fn confirm(&mut self, now: Instant, held: &HeldLease) -> Do {
         self.pause(now);
         let mut question = self.question(now, Ask::Request);
         question.address = Some(held.lease.address);
         Do::Broadcast(question.encode())
     }
 
-    fn extend(&self, now: Instant, held: &Held) -> Datagram {
+    fn extend(&self, now: Instant, held: &HeldLease) -> Datagram {
         let mut question = self.question(now, Ask::Request);
         question.ciaddr = held.lease.address;
         question.encode()
@@ -440,7 +444,7 @@ mod tests {
             assert!(matches!(rig.step()[..], [Do::Broadcast(_)]));
         }
         rig.step();
-        assert!(matches!(rig.client.state, State::Selecting));
+        assert!(matches!(rig.client.state, LeaseState::Selecting));
     }
 
     #[test]
@@ -503,7 +507,7 @@ mod tests {
         for _ in 0..4 {
             rig.step();
         }
-        assert!(matches!(rig.client.state, State::Bound(_)));
+        assert!(matches!(rig.client.state, LeaseState::Bound(_)));
         // And no longer, though the link comes back only after that.
         rig.now += Duration::from_secs(7200);
         assert!(matches!(

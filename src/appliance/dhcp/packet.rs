@@ -53,7 +53,7 @@ pub enum Ask {
 
 /// A client's message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Question<'a> {
+pub struct ClientMessage<'a> {
     /// What it says.
     pub ask: Ask,
     /// Told back by the answer.
@@ -72,7 +72,7 @@ pub struct Question<'a> {
     pub hostname: &'a str,
 }
 
-impl Question<'_> {
+impl ClientMessage<'_> {
     /// Its bytes.
     pub fn encode(&self) -> Datagram {
         // Ethernet, six bytes of address, no relay yet.
@@ -140,7 +140,7 @@ pub type Hosts = heapless::Vec<Ipv4Addr, SERVERS_MAX>;
 
 /// A server's message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct ServerMessage {
     /// What it says.
     pub say: Say,
     /// The question's.
@@ -165,7 +165,7 @@ pub struct Answer {
     pub rebinding_s: Option<u32>,
 }
 
-impl Answer {
+impl ServerMessage {
     /// Reads a datagram; None for all that is no server's answer to this client.
     pub fn decode(bytes: &[u8], mac: Mac) -> Option<Self> {
         let (head, mut options) = bytes.split_at_checked(HEAD_BYTES)?;
@@ -296,7 +296,7 @@ pub(super) mod tests {
                 (58, &[1]),
             ],
         );
-        let answer = Answer::decode(&bytes, MAC).unwrap();
+        let answer = ServerMessage::decode(&bytes, MAC).unwrap();
         assert_eq!((answer.say, answer.xid), (Say::Ack, 7));
         assert_eq!(answer.address, Ipv4Addr::new(10, 0, 3, 9));
         assert_eq!(answer.prefix, Some(23));
@@ -311,15 +311,15 @@ pub(super) mod tests {
     #[test]
     fn what_is_not_for_us_is_nothing() {
         let ours = answer(2, 7, [10, 0, 3, 9], &[]);
-        assert!(Answer::decode(&ours, MAC).is_some());
-        assert_eq!(Answer::decode(&ours, [2, 0, 0, 0, 0, 8]), None);
+        assert!(ServerMessage::decode(&ours, MAC).is_some());
+        assert_eq!(ServerMessage::decode(&ours, [2, 0, 0, 0, 0, 8]), None);
         for nobody in [[0, 0, 0, 0], [127, 0, 0, 1], [224, 0, 0, 1], [255; 4]] {
-            assert_eq!(Answer::decode(&answer(2, 7, nobody, &[]), MAC), None);
+            assert_eq!(ServerMessage::decode(&answer(2, 7, nobody, &[]), MAC), None);
         }
         // A request of another client, sent to all, is no answer.
         let mut request = ours;
         request[0] = 1;
-        assert_eq!(Answer::decode(&request, MAC), None);
+        assert_eq!(ServerMessage::decode(&request, MAC), None);
     }
 
     #[test]
@@ -331,7 +331,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_question_asks_for_a_broadcast_until_it_has_an_address() {
-        let mut question = Question {
+        let mut question = ClientMessage {
             ask: Ask::Discover,
             xid: 0x0102_0304,
             secs: 3,
@@ -359,7 +359,7 @@ pub(super) mod tests {
             bytes.truncate(HEAD_BYTES);
             bytes.extend(options);
             bytes.truncate(cut);
-            if let Some(answer) = Answer::decode(&bytes, MAC) {
+            if let Some(answer) = ServerMessage::decode(&bytes, MAC) {
                 prop_assert!(answer.dns.len() <= SERVERS_MAX);
             }
         }

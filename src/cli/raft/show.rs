@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use crate::config::shown;
-use crate::wire::utility::{MembersReply, State, StatusReply};
+use crate::wire::utility::{MembersReply, NodeState, StatusReply};
 
 /// A reply to be shown.
-pub(super) enum Shown {
+pub(super) enum ShownReply {
     Status(Box<StatusReply>),
     Members(MembersReply),
     Outcome {
@@ -67,7 +67,7 @@ struct OutcomeJson<'a> {
     reply: &'a str,
 }
 
-impl Shown {
+impl ShownReply {
     /// One object and a line end.
     pub(super) fn json(&self) -> String {
         match self {
@@ -142,11 +142,11 @@ impl<'a> From<&'a MembersReply> for MembersJson<'a> {
     }
 }
 
-fn state(state: State) -> &'static str {
+fn state(state: NodeState) -> &'static str {
     match state {
-        State::Follower => "follower",
-        State::Candidate => "candidate",
-        State::Leader => "leader",
+        NodeState::Follower => "follower",
+        NodeState::Candidate => "candidate",
+        NodeState::Leader => "leader",
     }
 }
 
@@ -157,7 +157,7 @@ fn write_status(status: &StatusReply, text: &mut String) -> std::fmt::Result {
         theirs => format!("pysyncobj {}", shown(theirs)),
     };
     let leader = match (&status.leader, status.state) {
-        (_, State::Leader) => String::new(),
+        (_, NodeState::Leader) => String::new(),
         (Some(leader), _) => format!(" of {leader}"),
         (None, _) => ", no leader known".into(),
     };

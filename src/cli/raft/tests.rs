@@ -20,15 +20,23 @@ fn addr(text: &str) -> Address {
 #[test]
 fn command_lines_mean_what_help_says() {
     for (line, node, question) in [
-        ("status a:1", "a:1", Question::Status),
-        ("members [fd00::1]:2222", "fd00::1:2222", Question::Members),
-        ("add a:1 b:2", "a:1", Question::Add(addr("b:2"))),
-        ("remove a:1 [::1]:2", "a:1", Question::Remove(addr("::1:2"))),
-        ("transfer a:1", "a:1", Question::Transfer(None)),
+        ("status a:1", "a:1", RaftQuestion::Status),
+        (
+            "members [fd00::1]:2222",
+            "fd00::1:2222",
+            RaftQuestion::Members,
+        ),
+        ("add a:1 b:2", "a:1", RaftQuestion::Add(addr("b:2"))),
+        (
+            "remove a:1 [::1]:2",
+            "a:1",
+            RaftQuestion::Remove(addr("::1:2")),
+        ),
+        ("transfer a:1", "a:1", RaftQuestion::Transfer(None)),
         (
             "--json transfer a:1 b:2",
             "a:1",
-            Question::Transfer(Some(addr("b:2"))),
+            RaftQuestion::Transfer(Some(addr("b:2"))),
         ),
     ] {
         let order = parsed(line).unwrap();
@@ -59,7 +67,7 @@ fn command_lines_mean_what_help_says() {
     }
 }
 
-fn status(version: &str, state: State) -> StatusReply {
+fn status(version: &str, state: NodeState) -> StatusReply {
     StatusReply {
         version: version.into(),
         this: Some(addr("10.0.0.1:2222")),
@@ -88,15 +96,15 @@ fn status(version: &str, state: State) -> StatusReply {
 fn a_node_that_would_die_of_it_is_not_asked_to_transfer() {
     // H2
     for (version, state, allowed) in [
-        ("0.3.17", State::Leader, true),
-        ("0.3.16", State::Leader, true),
-        ("pg-witness 0.1.0", State::Leader, true),
-        ("1.0.0", State::Leader, true),
-        ("0.3.14", State::Leader, false),
-        ("0.3.11", State::Leader, false),
-        ("nonsense", State::Leader, false),
-        ("", State::Leader, false),
-        ("0.3.17", State::Follower, false),
+        ("0.3.17", NodeState::Leader, true),
+        ("0.3.16", NodeState::Leader, true),
+        ("pg-witness 0.1.0", NodeState::Leader, true),
+        ("1.0.0", NodeState::Leader, true),
+        ("0.3.14", NodeState::Leader, false),
+        ("0.3.11", NodeState::Leader, false),
+        ("nonsense", NodeState::Leader, false),
+        ("", NodeState::Leader, false),
+        ("0.3.17", NodeState::Follower, false),
     ] {
         let judged = may_transfer(&addr("a:1"), &status(version, state));
         assert_eq!(judged.is_ok(), allowed, "{version}");
@@ -105,7 +113,7 @@ fn a_node_that_would_die_of_it_is_not_asked_to_transfer() {
 
 #[test]
 fn replies_are_shown_to_people_and_programs() {
-    let shown = Shown::Status(Box::new(status("0.3.14\u{1b}[2J", State::Follower)));
+    let shown = ShownReply::Status(Box::new(status("0.3.14\u{1b}[2J", NodeState::Follower)));
     let text = shown.text();
     assert!(!text.contains('\u{1b}'), "{text:?}");
     assert!(text.lines().all(|line| line.len() <= 80), "{text}");
@@ -118,7 +126,7 @@ fn replies_are_shown_to_people_and_programs() {
     assert_eq!(json["commit-index"], 7);
     assert_eq!(json["version"], r"0.3.14\u{1b}[2J");
     assert_eq!(json["members"][0]["match-index"], 7);
-    let members = Shown::Members(MembersReply(vec![MemberStatus {
+    let members = ShownReply::Members(MembersReply(vec![MemberStatus {
         address: addr("a:1"),
         leader: true,
         connected: true,
@@ -126,7 +134,8 @@ fn replies_are_shown_to_people_and_programs() {
     assert_eq!(members.text(), "a:1  connected  leader\n");
     let json: serde_json::Value = serde_json::from_str(&members.json()).unwrap();
     assert_eq!(json["members"][0]["leader"], true);
-    let Shown::Outcome { success, why } = outcome(&Value::str("FAIL TRANSFER "), "why?") else {
+    let ShownReply::Outcome { success, why } = outcome(&Value::str("FAIL TRANSFER "), "why?")
+    else {
         panic!("no outcome");
     };
     assert_eq!((success, why.as_str()), (false, "FAIL TRANSFER: why?"));
@@ -149,8 +158,8 @@ fn only_a_member_can_be_removed() {
 
 #[test]
 fn a_version_that_could_deceive_is_shown_harmless() {
-    let status = status("0.3.17\u{202e}\u{2028}\u{1b}[2J", State::Leader);
-    let shown = Shown::Status(Box::new(status));
+    let status = status("0.3.17\u{202e}\u{2028}\u{1b}[2J", NodeState::Leader);
+    let shown = ShownReply::Status(Box::new(status));
     for text in [shown.json(), shown.text()] {
         let harmful = |c: char| crate::text::is_harmful(c) && c != '\n';
         assert!(!text.contains(harmful), "{text:?}");

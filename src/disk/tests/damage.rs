@@ -13,7 +13,7 @@ use crate::disk::{Condition, DiskError, Recovered, Standing};
 
 use super::crash::history;
 use super::rig::{Image, Rig, entry, index, vote};
-use crate::disk::simulated::{Event, SimulatedDisk};
+use crate::disk::simulated::{DiskEvent, SimulatedDisk};
 
 pub(super) const FILES: [&str; 3] = ["log-a", "log-b", "hard-state"];
 
@@ -47,7 +47,7 @@ fn a_history_cut_at_every_byte() {
     rig.open().unwrap().unwrap();
     history(&mut rig, |rig| {
         let healthy = rig.settle();
-        let mark = Event::Mark(rig.acknowledged());
+        let mark = DiskEvent::Mark(rig.acknowledged());
         rig.sim.world().events.push(mark);
         book = rig.book().to_vec();
         healthy
@@ -57,11 +57,11 @@ fn a_history_cut_at_every_byte() {
     let (mut acknowledged, mut cuts, mut damaged) = (0, 0, 0);
     for event in events {
         let (path, offset, bytes) = match event {
-            Event::Mark(place) => {
+            DiskEvent::Mark(place) => {
                 acknowledged = place;
                 continue;
             }
-            Event::Write(path, offset, bytes) => (path, offset, bytes),
+            DiskEvent::Write(path, offset, bytes) => (path, offset, bytes),
         };
         for (n, byte) in bytes.iter().enumerate() {
             let file = files.entry(path.clone()).or_default();

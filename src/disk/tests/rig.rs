@@ -9,7 +9,7 @@ use futures_channel::oneshot;
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
-use crate::disk::worker::{Job, Members, Op, Shared, round, take};
+use crate::disk::worker::{Job, Op, OpenClusters, SharedBoard, round, take};
 use crate::disk::{
     Arrival, Checkpoint, Condition, DiskError, HardState, Recovered, Standing, StoredEntry,
 };
@@ -48,7 +48,7 @@ type Waiting = oneshot::Receiver<Result<(), DiskError>>;
 /// One member over several lives.
 pub(super) struct Rig {
     pub sim: SimulatedDisk,
-    members: Members,
+    members: OpenClusters,
     life: u64,
     /// Every state asked for since the last opening, that opening's first.
     book: Vec<Image>,
@@ -95,7 +95,7 @@ impl Rig {
     pub(super) fn new(seed: u64) -> Self {
         Self {
             sim: SimulatedDisk::new(seed),
-            members: Members::new(),
+            members: OpenClusters::new(),
             life: 0,
             book: vec![Image::default()],
             acknowledged: 0,
@@ -117,7 +117,7 @@ impl Rig {
             dir: PathBuf::from(DIR),
             storage: self.sim.storage(),
             readable: |_| Ok(()),
-            shared: Arc::new(Shared::default()),
+            shared: Arc::new(SharedBoard::default()),
             done,
         };
         take(&mut self.members, job);

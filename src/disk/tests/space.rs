@@ -11,7 +11,7 @@ use crate::disk::worker::sync_files;
 use crate::disk::{Checkpoint, DiskError};
 
 use super::rig::{Rig, entry, vote};
-use crate::disk::simulated::{Event, SEGMENT, SimulatedDisk};
+use crate::disk::simulated::{DiskEvent, SEGMENT, SimulatedDisk};
 
 fn checkpoint(last: u64, body: &[u8]) -> Checkpoint {
     Checkpoint {
@@ -32,8 +32,8 @@ fn a_small_commit_is_one_block() {
         assert!(rig.settle());
         let world = rig.sim.world();
         let sizes = world.events.iter().map(|e| match e {
-            Event::Write(_, offset, bytes) => (offset % BLOCK, bytes.len()),
-            Event::Mark(_) => unreachable!(),
+            DiskEvent::Write(_, offset, bytes) => (offset % BLOCK, bytes.len()),
+            DiskEvent::Mark(_) => unreachable!(),
         });
         let sizes: Vec<_> = sizes.collect();
         assert_eq!(sizes, [(0, BLOCK)], "entry {n}");

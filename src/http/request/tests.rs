@@ -1,9 +1,9 @@
 use super::*;
 use crate::secret::Secret;
 
-fn request(text: &str) -> Request {
+fn request(text: &str) -> HttpRequest {
     let head = text.replace('\n', "\r\n") + "\r\n\r\n";
-    Request::parse(head.as_bytes()).unwrap().unwrap()
+    HttpRequest::parse(head.as_bytes()).unwrap().unwrap()
 }
 
 fn policy(host: &str, token: Option<&str>, read_only: bool) -> Policy {
@@ -33,19 +33,22 @@ fn a_head_is_read_and_what_is_odd_is_refused() {
         b"\x16\x03\x01\x02\x00\x01\x00",
         b"GET / HTTP/1.1\r\nHost: \xff\r\n\r\n",
     ] {
-        assert_eq!(Request::parse(bytes), Err(Refusal::Malformed));
+        assert_eq!(HttpRequest::parse(bytes), Err(RequestRefusal::Malformed));
     }
     let many = format!(
         "GET / HTTP/1.1\r\n{}\r\n",
         "A: b\r\n".repeat(HTTP_HEADERS_MAX + 1)
     );
-    assert_eq!(Request::parse(many.as_bytes()), Err(Refusal::Malformed));
-    assert_eq!(Request::parse(b"GET / HTTP/1.1\r\nHost"), Ok(None));
+    assert_eq!(
+        HttpRequest::parse(many.as_bytes()),
+        Err(RequestRefusal::Malformed)
+    );
+    assert_eq!(HttpRequest::parse(b"GET / HTTP/1.1\r\nHost"), Ok(None));
 }
 
 #[test]
 fn says_who_may_do_what() {
-    use Refusal::*;
+    use RequestRefusal::*;
     const GET: &str = "GET /status.json HTTP/1.1\nHost: 127.0.0.1:8272";
     const POST: &str = "POST /health-check HTTP/1.1\nHost: localhost";
     let local = || policy("127.0.0.1", None, false);
@@ -57,7 +60,7 @@ fn says_who_may_do_what() {
         policy
     };
     let both = || policy("0.0.0.0", Some("right"), true);
-    let table: Vec<(Policy, String, Result<(), Refusal>)> = vec![
+    let table: Vec<(Policy, String, Result<(), RequestRefusal>)> = vec![
         (local(), GET.into(), Ok(())),
         (local(), POST.into(), Ok(())),
         (local(), "GET / HTTP/1.1\nHost: [::1]:8272".into(), Ok(())),
@@ -228,9 +231,9 @@ fn says_who_may_do_what() {
 proptest::proptest! {
     #[test]
     fn no_bytes_stop_it(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300)) {
-        let _ = Request::parse(&bytes);
+        let _ = HttpRequest::parse(&bytes);
         let head = [b"GET /?%\xc3=%f HTTP/1.1\r\nHost: ", &*bytes, b"\r\n\r\n"].concat();
-        if let Ok(Some(request)) = Request::parse(&head) {
+        if let Ok(Some(request)) = HttpRequest::parse(&head) {
             let _ = (policy("::1", Some("t"), false).admit(&request), request.parameter("%"));
         }
     }

@@ -26,7 +26,7 @@ impl Pool {
 
 /// What one holder has of a pool; given back when it is dropped.
 #[derive(Debug)]
-pub struct Hold {
+pub struct Reservation {
     pool: Rc<Pool>,
     /// Bytes that are this holder's own and not the pool's.
     reserve: usize,
@@ -36,7 +36,7 @@ pub struct Hold {
     taken: usize,
 }
 
-impl Hold {
+impl Reservation {
     /// A holder of nothing yet. It has `reserve` bytes of its own, and at most
     /// `most` bytes of the pool.
     pub fn new(pool: Rc<Pool>, reserve: usize, most: usize) -> Self {
@@ -65,7 +65,7 @@ impl Hold {
     }
 }
 
-impl Drop for Hold {
+impl Drop for Reservation {
     fn drop(&mut self) {
         let used = self.pool.used.get().saturating_sub(self.taken);
         self.pool.used.set(used);
@@ -80,8 +80,8 @@ mod tests {
     fn all_together_stay_within_the_pool() {
         // S16
         let pool = Pool::new(100);
-        let mut one = Hold::new(pool.clone(), 0, 100);
-        let mut other = Hold::new(pool.clone(), 0, 100);
+        let mut one = Reservation::new(pool.clone(), 0, 100);
+        let mut other = Reservation::new(pool.clone(), 0, 100);
         assert!(one.resize(60) && other.resize(40));
         assert!(!other.resize(41) && !one.resize(61));
         assert_eq!(pool.used(), 100);
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn one_alone_cannot_have_it_all() {
         let pool = Pool::new(100);
-        let mut greedy = Hold::new(pool.clone(), 0, 25);
+        let mut greedy = Reservation::new(pool.clone(), 0, 25);
         assert!(greedy.resize(25) && !greedy.resize(26));
         assert_eq!(pool.used(), 25);
     }
@@ -103,8 +103,8 @@ mod tests {
     #[test]
     fn a_reserve_is_there_when_the_pool_is_empty() {
         let pool = Pool::new(100);
-        let mut crowd = Hold::new(pool.clone(), 0, 100);
-        let mut known = Hold::new(pool.clone(), 10, 100);
+        let mut crowd = Reservation::new(pool.clone(), 0, 100);
+        let mut known = Reservation::new(pool.clone(), 10, 100);
         assert!(crowd.resize(100));
         assert!(known.resize(10) && !known.resize(11));
         assert!(crowd.resize(50) && known.resize(60));

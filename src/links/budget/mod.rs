@@ -21,7 +21,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 
 use self::cpu::Account;
-use self::memory::{Hold, Pool};
+use self::memory::{Pool, Reservation};
 use crate::limits::{self, CpuShare};
 use crate::reactor::Instant;
 
@@ -64,13 +64,13 @@ impl Class {
     }
 
     /// The right to hold memory, as yet of nothing.
-    pub fn hold(self) -> Hold {
+    pub fn hold(self) -> Reservation {
         POOLS.with(|pools| match self {
             Self::Pending | Self::ReadOnly => {
                 let most = limits::OTHERS_MEMORY_BYTES / 4;
-                Hold::new(pools.others.clone(), 0, most)
+                Reservation::new(pools.others.clone(), 0, most)
             }
-            Self::Member => Hold::new(
+            Self::Member => Reservation::new(
                 pools.members.clone(),
                 limits::MEMBER_MEMORY_BYTES_RESERVED,
                 limits::MEMBERS_MEMORY_BYTES,

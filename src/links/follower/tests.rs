@@ -171,7 +171,7 @@ mod parse {
 }
 
 /// A verdict as the tables write it.
-fn tell(verdict: &Verdict) -> String {
+fn tell(verdict: &AppendVerdict) -> String {
     let answer = |answer: &NextNodeIdx| match (answer.reset, answer.success) {
         (true, false) => format!("reset to {}", answer.next),
         (false, true) => format!("success, next {}", answer.next),
@@ -179,10 +179,10 @@ fn tell(verdict: &Verdict) -> String {
     };
     let id = |id: &EpochId| format!("{}:{}", id.index, id.term);
     match verdict {
-        Verdict::Ignore(Ignored::StaleTerm) => "ignored, its term is over".into(),
-        Verdict::Ignore(Ignored::SecondLeader) => "ignored, a second leader".into(),
-        Verdict::Answer(say) => answer(say),
-        Verdict::Append(append) => {
+        AppendVerdict::Ignore(Ignored::StaleTerm) => "ignored, its term is over".into(),
+        AppendVerdict::Ignore(Ignored::SecondLeader) => "ignored, a second leader".into(),
+        AppendVerdict::Answer(say) => answer(say),
+        AppendVerdict::Append(append) => {
             let term = |(epoch, entry): &(u32, Entry)| EpochTerm {
                 epoch: *epoch,
                 term: entry.id.term,
@@ -197,13 +197,13 @@ fn tell(verdict: &Verdict) -> String {
                 answer(&append.answer)
             )
         }
-        Verdict::Install(install) => format!(
+        AppendVerdict::Install(install) => format!(
             "leader {} installs {}; {}",
             install.leader,
             id(&install.last),
             answer(&install.answer)
         ),
-        Verdict::Diverged(Divergence { ours, theirs }) => format!(
+        AppendVerdict::Diverged(Divergence { ours, theirs }) => format!(
             "diverged at {}: {} here, {} there",
             ours.index, ours.term, theirs.term
         ),
@@ -211,9 +211,9 @@ fn tell(verdict: &Verdict) -> String {
 }
 
 /// E1, E2, S2: what openraft asserts of an append, whatever it was made from.
-fn check_for_engine(log: &Terms, vote: &VoteView, verdict: &Verdict) {
+fn check_for_engine(log: &Terms, vote: &VoteView, verdict: &AppendVerdict) {
     match verdict {
-        Verdict::Append(append) => {
+        AppendVerdict::Append(append) => {
             assert_eq!(log.term_at(append.prev.index), Some(append.prev.term));
             let mut last = append.prev;
             for (epoch, entry) in &append.entries {
@@ -244,7 +244,7 @@ fn check_for_engine(log: &Terms, vote: &VoteView, verdict: &Verdict) {
             );
             assert_eq!(append.answer.next, last.index.next().get().cast_signed());
         }
-        Verdict::Install(install) => {
+        AppendVerdict::Install(install) => {
             assert!(install.last.index > log.commit(), "E4");
             assert!(
                 install.leader >= install.last.term && install.leader >= vote.term,
@@ -407,8 +407,8 @@ fn far_ahead(ours: &mut Terms, theirs: &Terms) {
             };
             next = until;
             let answer = match append(ours, &vote, message, true) {
-                Verdict::Answer(answer) => answer,
-                Verdict::Append(append) => {
+                AppendVerdict::Answer(answer) => answer,
+                AppendVerdict::Append(append) => {
                     carry_out(ours, &append);
                     append.answer
                 }

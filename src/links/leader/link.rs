@@ -33,7 +33,7 @@ use crate::wire::message::NextNodeIdx;
 
 /// The times of a leadership.
 #[derive(Debug, Clone, Copy)]
-pub struct Timing {
+pub struct LeadershipTiming {
     /// Between heartbeats: PySyncObj's `appendEntriesPeriod`, 0.1 s.
     pub heartbeat: Duration,
     /// A peer that owes replies and sends none for this long is disconnected;
@@ -111,7 +111,7 @@ pub(super) enum Send {
 
 /// What an answer means.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum ReplyMeaning {
     /// Nothing was asked: not counted.
     Unasked,
     /// It fits no question: the connection cannot be trusted further.
@@ -183,9 +183,9 @@ impl Link {
     // --- what the follower says -------------------------------------------
 
     /// Takes the reply that belongs to the oldest request.
-    pub(super) fn answer(&mut self, reply: &NextNodeIdx, now: Instant) -> Answer {
+    pub(super) fn answer(&mut self, reply: &NextNodeIdx, now: Instant) -> ReplyMeaning {
         let Some(inflight) = self.inflights.pop() else {
-            return Answer::Unasked; // H9 a
+            return ReplyMeaning::Unasked; // H9 a
         };
         self.heard_at = now;
         let held = match inflight.request {
@@ -196,10 +196,10 @@ impl Link {
             }
         };
         let Ok(held) = held else {
-            return Answer::OutOfStep;
+            return ReplyMeaning::OutOfStep;
         };
         let bound = self.settle_refusal(now);
-        Answer::Counted {
+        ReplyMeaning::Counted {
             sent_at: inflight.sent_at,
             held,
             bound,
@@ -550,7 +550,7 @@ impl Link {
     // --- time -------------------------------------------------------------
 
     /// The instant at which silence ends the connection.
-    pub(super) fn deadline(&self, timing: &Timing) -> Option<Instant> {
+    pub(super) fn deadline(&self, timing: &LeadershipTiming) -> Option<Instant> {
         let patient = timing.reply_timeout.saturating_mul(SNAPSHOT_PATIENCE);
         if let State::Snapshot(Transfer::Sending(sending)) = &self.state {
             return Some(sending.moved_at + patient);
@@ -564,7 +564,7 @@ impl Link {
     }
 
     /// Why the connection is at its end, if it is.
-    pub(super) fn overdue(&self, timing: &Timing, now: Instant) -> Option<CloseReason> {
+    pub(super) fn overdue(&self, timing: &LeadershipTiming, now: Instant) -> Option<CloseReason> {
         (self.deadline(timing)? <= now).then_some(CloseReason::Silent)
     }
 

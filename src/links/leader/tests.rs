@@ -10,10 +10,10 @@ mod simulation;
 
 use std::time::Duration;
 
-use super::{LogView, Timing};
+use super::{LeadershipTiming, LogView};
 use crate::ids::{EntryId, LogIndex, Term};
 
-pub(super) const TIMING: Timing = Timing {
+pub(super) const TIMING: LeadershipTiming = LeadershipTiming {
     heartbeat: Duration::from_millis(100),
     reply_timeout: Duration::from_secs(3),
 };

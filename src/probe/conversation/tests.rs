@@ -42,14 +42,14 @@ fn told(identity: &Identity, bytes: &[u8], size: usize, ends: bool) -> (Outcome,
     let mut farewell = None;
     loop {
         match conversation.step() {
-            Next::Read => match pieces.next() {
+            ProbeStep::Read => match pieces.next() {
                 Some(piece) => conversation.on_bytes(piece),
                 None if ends => conversation.on_end(),
                 None => break,
             },
-            Next::Send(_) => {}
-            Next::Derive(derivation) => conversation.derived(derivation.run()),
-            Next::Leave(bytes) => {
+            ProbeStep::Send(_) => {}
+            ProbeStep::Derive(derivation) => conversation.derived(derivation.run()),
+            ProbeStep::Leave(bytes) => {
                 farewell = Some(bytes.to_vec());
                 break;
             }
@@ -59,7 +59,7 @@ fn told(identity: &Identity, bytes: &[u8], size: usize, ends: bool) -> (Outcome,
 }
 
 /// The first answer without a password, of the same kind in any pieces.
-fn answer(bytes: &[u8], ends: bool) -> Option<Answer> {
+fn answer(bytes: &[u8], ends: bool) -> Option<ProbeAnswer> {
     let identity = who(None);
     let told = |size| told(&identity, bytes, size, ends).0.answer;
     let whole = told(usize::MAX);
@@ -70,9 +70,9 @@ fn answer(bytes: &[u8], ends: bool) -> Option<Answer> {
     whole
 }
 
-fn method(bytes: &[u8]) -> Method {
+fn method(bytes: &[u8]) -> AuthMethod {
     match answer(bytes, false) {
-        Some(Answer::Accepting(Proof::Authentication(method))) => method,
+        Some(ProbeAnswer::Accepting(Acceptance::Authentication(method))) => method,
         other => panic!("{other:?}"),
     }
 }
@@ -80,7 +80,7 @@ fn method(bytes: &[u8]) -> Method {
 #[test]
 fn the_startup_packet_is_as_the_protocol_has_it() {
     let identity = who(None);
-    let Next::Send(packet) = Conversation::new(&identity).step() else {
+    let ProbeStep::Send(packet) = Conversation::new(&identity).step() else {
         panic!("nothing is sent");
     };
     assert_eq!(
@@ -94,16 +94,16 @@ fn a_request_for_authentication_proves_that_it_accepts() {
     let scram = b"SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0";
     let welcome = [request(0, b""), message(b'Z', b"I")].concat();
     for (bytes, expected) in [
-        (welcome, Method::Trust),
-        (request(3, b""), Method::Cleartext),
-        (request(5, b"salt"), Method::Md5),
-        (request(10, scram), Method::Scram),
-        (request(10, b"OAUTHBEARER\0\0"), Method::Other(10)),
-        (request(7, b""), Method::Other(7)),
-        (request(77, b"of tomorrow"), Method::Other(77)),
+        (welcome, AuthMethod::Trust),
+        (request(3, b""), AuthMethod::Cleartext),
+        (request(5, b"salt"), AuthMethod::Md5),
+        (request(10, scram), AuthMethod::Scram),
+        (request(10, b"OAUTHBEARER\0\0"), AuthMethod::Other(10)),
+        (request(7, b""), AuthMethod::Other(7)),
+        (request(77, b"of tomorrow"), AuthMethod::Other(77)),
         (
             [message(b'N', b"\0"), request(3, b"")].concat(),
-            Method::Cleartext,
+            AuthMethod::Cleartext,
         ),
     ] {
         assert_eq!(method(&bytes), expected);
@@ -112,7 +112,7 @@ fn a_request_for_authentication_proves_that_it_accepts() {
 
 #[test]
 fn an_error_is_kept_with_its_code_and_text() {
-    let Some(Answer::StartingUp(kept)) =
+    let Some(ProbeAnswer::StartingUp(kept)) =
         answer(&error("57P03", "the database system is starting up"), true)
     else {
         panic!("another answer");
@@ -122,7 +122,7 @@ fn an_error_is_kept_with_its_code_and_text() {
     let no_fork = b"Ecould not fork new process for connection: no memory\n\0";
     assert!(matches!(
         answer(no_fork, false),
-        Some(Answer::NotAccepting(_))
+        Some(ProbeAnswer::NotAccepting(_))
     ));
 }
 
@@ -162,13 +162,16 @@ fn what_is_no_postgresql_is_told_without_its_words() {
         (b"R\xff\xff\xff\xff", false, "a length"),
         (b"E\0\0\0\x09abcd\0", false, "its error cannot be read"),
     ] {
-        let Some(Answer::NotPostgres(why)) = answer(bytes, ends) else {
+        let Some(ProbeAnswer::NotPostgres(why)) = answer(bytes, ends) else {
             panic!("{bytes:?}");
         };
         assert!(why.starts_with(expected), "{why}");
     }
     // It hung up without a word, which a server that dies does too.
-    assert_eq!(answer(b"", true), Some(Answer::Silent { connected: true }));
+    assert_eq!(
+        answer(b"", true),
+        Some(ProbeAnswer::Silent { connected: true })
+    );
     // Not even a whole message: it is silent, in the end.
     assert_eq!(answer(b"R\0\0\0\x08\0\0", false), None);
     assert_eq!(answer(b"", false), None);
@@ -179,7 +182,7 @@ fn bytes_without_end_are_not_read_to_their_end() {
     // S10
     let notices = message(b'N', &[b'x'; 1000]).repeat(1000);
     let (outcome, _) = told(&who(None), &notices, 1000, false);
-    let Some(Answer::NotPostgres(why)) = outcome.answer else {
+    let Some(ProbeAnswer::NotPostgres(why)) = outcome.answer else {
         panic!("it was believed");
     };
     assert_eq!(&*why, "it sends without end");
@@ -191,7 +194,7 @@ fn errors_behind_the_authentication_count() {
     let full = [request(0, b""), reserved].concat();
     assert!(matches!(
         answer(&full, true),
-        Some(Answer::TooManyConnections(_))
+        Some(ProbeAnswer::TooManyConnections(_))
     ));
     let unknown = [request(0, b""), error("3D000", "no such database")].concat();
     assert!(answer(&unknown, true).unwrap().is_accepting());
@@ -213,7 +216,7 @@ fn leaving_is_polite() {
 }
 
 /// What comes of a login against a server that says this whatever it is told.
-fn login(bytes: &[Vec<u8>]) -> (Option<Answer>, Login) {
+fn login(bytes: &[Vec<u8>]) -> (Option<ProbeAnswer>, Login) {
     let (outcome, _) = told(&who(Some("secret")), &bytes.concat(), 7, true);
     (outcome.answer, outcome.login.unwrap())
 }
@@ -260,7 +263,7 @@ fn asked_with(identity: &Identity, bytes: &[u8]) -> (Option<Login>, bool) {
     let mut conversation = Conversation::new(identity);
     let _startup = conversation.step();
     conversation.on_bytes(bytes);
-    let sent = matches!(conversation.step(), Next::Send(_));
+    let sent = matches!(conversation.step(), ProbeStep::Send(_));
     (conversation.outcome().login, sent)
 }
 
@@ -301,7 +304,7 @@ fn a_password_is_not_given_to_whom_it_does_not_belong() {
     let mut conversation = Conversation::new(&identity);
     let _startup = conversation.step();
     conversation.on_bytes(&request(3, b""));
-    let Next::Leave(farewell) = conversation.step() else {
+    let ProbeStep::Leave(farewell) = conversation.step() else {
         panic!("it goes on");
     };
     assert!(farewell.is_empty());

@@ -17,7 +17,7 @@ use std::time::Duration;
 use rand::RngExt as _;
 
 use super::super::{Instant, rng};
-use super::pipe::{Connection, Key, Part, Segment, Side};
+use super::pipe::{Pipe, PipeContent, PipeId, PipeSegment, PipeSide};
 
 /// Longest that a stalled segment rests after its line is whole again: Linux
 /// doubles the pause of a retransmission up to two minutes, but a member's user
@@ -83,9 +83,9 @@ impl Line {
 }
 
 /// What became of an attempt to connect.
-pub(super) enum Opened {
+pub(super) enum Dialled {
     /// It is open; which end is whose.
-    Connected(Key),
+    Connected(PipeId),
     /// There is an answer, and it is no.
     Refused,
     /// There is no answer.
@@ -94,38 +94,38 @@ pub(super) enum Opened {
 
 #[derive(Default)]
 pub(super) struct Listener {
-    pub(super) waiting: VecDeque<(Key, SocketAddr)>,
+    pub(super) waiting: VecDeque<(PipeId, SocketAddr)>,
     pub(super) waker: Option<Waker>,
 }
 
 /// Something that happens on the network by itself.
 #[derive(Clone, Copy)]
-enum Event {
+enum NetworkEvent {
     /// Segments of this end may arrive.
-    Arrival(Key, Side),
+    Arrival(PipeId, PipeSide),
     /// The user timeout of this end may be over.
-    Overdue(Key, Side),
+    Overdue(PipeId, PipeSide),
 }
 
 #[derive(Default)]
-pub(super) struct Network {
+pub(super) struct SimulatedNetwork {
     usual: Line,
     lines: BTreeMap<(IpAddr, IpAddr), Line>,
     without_power: BTreeMap<IpAddr, ()>,
     pub(super) listeners: BTreeMap<SocketAddr, Listener>,
-    connections: BTreeMap<Key, Connection>,
-    agenda: BTreeMap<(Instant, u64), Event>,
+    connections: BTreeMap<PipeId, Pipe>,
+    agenda: BTreeMap<(Instant, u64), NetworkEvent>,
     counted: u64,
     /// Whom what has happened concerns.
     wakers: Vec<Waker>,
 }
 
 thread_local! {
-    static NETWORK: RefCell<Network> = RefCell::default();
+    static NETWORK: RefCell<SimulatedNetwork> = RefCell::default();
 }
 
 /// Does something on the network, then wakes whom it concerns.
-pub(super) fn with<T>(act: impl FnOnce(&mut Network) -> T) -> T {
+pub(super) fn with<T>(act: impl FnOnce(&mut SimulatedNetwork) -> T) -> T {
     let (done, wakers) = NETWORK.with_borrow_mut(|network| {
         let done = act(network);
         (done, std::mem::take(&mut network.wakers))
@@ -145,8 +145,8 @@ pub(super) fn deliver() {
     with(|network| {
         while let Some(entry) = network.agenda.first_entry().filter(|e| e.key().0 <= now) {
             match entry.remove() {
-                Event::Arrival(key, side) => network.arrive(key, side),
-                Event::Overdue(key, side) => network.overdue(key, side),
+                NetworkEvent::Arrival(key, side) => network.arrive(key, side),
+                NetworkEvent::Overdue(key, side) => network.overdue(key, side),
             }
         }
     });
@@ -202,8 +202,16 @@ pub fn reset(one: IpAddr, other: IpAddr) {
         let wakers = &mut network.wakers;
         for connection in network.connections.values_mut() {
             if connection.is_between(one, other) {
-                connection.fail(Side::Dialler, std::io::ErrorKind::ConnectionReset, wakers);
-                connection.fail(Side::Listener, std::io::ErrorKind::ConnectionReset, wakers);
+                connection.fail(
+                    PipeSide::Dialler,
+                    std::io::ErrorKind::ConnectionReset,
+                    wakers,
+                );
+                connection.fail(
+                    PipeSide::Listener,
+                    std::io::ErrorKind::ConnectionReset,
+                    wakers,
+                );
             }
         }
     });
@@ -225,7 +233,7 @@ pub fn connections() -> usize {
     NETWORK.with_borrow(|network| network.connections.len())
 }
 
-impl Network {
+impl SimulatedNetwork {
     fn line(&self, from: IpAddr, to: IpAddr) -> &Line {
         self.lines.get(&(from, to)).unwrap_or(&self.usual)
     }
@@ -236,12 +244,12 @@ impl Network {
         from == to || !(self.line(from, to).cut || dark(&from) || dark(&to))
     }
 
-    fn schedule(&mut self, at: Instant, event: Event) {
+    fn schedule(&mut self, at: Instant, event: NetworkEvent) {
         self.counted = self.counted.wrapping_add(1);
         self.agenda.insert((at, self.counted), event);
     }
 
-    pub(super) fn connection(&mut self, key: Key) -> Option<(&mut Connection, &mut Vec<Waker>)> {
+    pub(super) fn connection(&mut self, key: PipeId) -> Option<(&mut Pipe, &mut Vec<Waker>)> {
         let connection = self.connections.get_mut(&key)?;
         Some((connection, &mut self.wakers))
     }
@@ -252,35 +260,35 @@ impl Network {
     }
 
     /// What becomes of an attempt to connect that has travelled there and back.
-    pub(super) fn open(&mut self, from: IpAddr, to: SocketAddr) -> Opened {
+    pub(super) fn open(&mut self, from: IpAddr, to: SocketAddr) -> Dialled {
         let elsewhere = self.line(from, to.ip()).leads_to;
         let to = SocketAddr::new(elsewhere.unwrap_or(to.ip()), to.port());
         let line = self.line(from, to.ip());
         let refused = line.refuses_openings;
         let lost = line.loses_openings;
         if lost || !self.passes(from, to.ip()) || !self.passes(to.ip(), from) {
-            return Opened::Lost;
+            return Dialled::Lost;
         }
         self.counted = self.counted.wrapping_add(1);
-        let key = Key(self.counted);
+        let key = PipeId(self.counted);
         let Some(listener) = self.listeners.get_mut(&to).filter(|_| !refused) else {
-            return Opened::Refused;
+            return Dialled::Refused;
         };
         if listener.waiting.len() >= BACKLOG {
-            return Opened::Lost;
+            return Dialled::Lost;
         }
         let ports = u64::from(u16::MAX - EPHEMERAL_PORT);
         let port = u16::try_from(key.0 % ports).unwrap_or_default();
         let from = SocketAddr::new(from, EPHEMERAL_PORT.saturating_add(port));
         listener.waiting.push_back((key, from));
         self.wakers.extend(listener.waker.take());
-        let connection = Connection::new(from.ip(), to.ip());
+        let connection = Pipe::new(from.ip(), to.ip());
         self.connections.insert(key, connection);
-        Opened::Connected(key)
+        Dialled::Connected(key)
     }
 
     /// Puts something on its way.
-    pub(super) fn send(&mut self, key: Key, side: Side, part: Part) {
+    pub(super) fn send(&mut self, key: PipeId, side: PipeSide, part: PipeContent) {
         let Some(connection) = self.connections.get(&key) else {
             return;
         };
@@ -290,16 +298,16 @@ impl Network {
         let Some(connection) = self.connections.get_mut(&key) else {
             return;
         };
-        let at = connection.push(side, Segment::new(part, now), now + delay);
+        let at = connection.push(side, PipeSegment::new(part, now), now + delay);
         let due = connection.watch(side);
-        self.schedule(at, Event::Arrival(key, side));
+        self.schedule(at, NetworkEvent::Arrival(key, side));
         if let Some(due) = due {
-            self.schedule(due, Event::Overdue(key, side));
+            self.schedule(due, NetworkEvent::Overdue(key, side));
         }
     }
 
     /// Lets the segments that an end has sent arrive, as far as they can.
-    pub(super) fn arrive(&mut self, key: Key, side: Side) {
+    pub(super) fn arrive(&mut self, key: PipeId, side: PipeSide) {
         let now = Instant::now();
         let Some(connection) = self.connections.get(&key) else {
             return;
@@ -315,13 +323,13 @@ impl Network {
         }
         let over = connection.is_over();
         if unknown {
-            self.send(key, side.other(), Part::Reset);
+            self.send(key, side.other(), PipeContent::Reset);
         } else if over {
             self.connections.remove(&key);
         }
     }
 
-    fn overdue(&mut self, key: Key, side: Side) {
+    fn overdue(&mut self, key: PipeId, side: PipeSide) {
         let now = Instant::now();
         let Some((connection, wakers)) = self.connection(key) else {
             return;
@@ -330,7 +338,7 @@ impl Network {
         if connection.is_over() {
             self.connections.remove(&key);
         } else if let Some(at) = again {
-            self.schedule(at, Event::Overdue(key, side));
+            self.schedule(at, NetworkEvent::Overdue(key, side));
         }
     }
 
@@ -340,7 +348,7 @@ impl Network {
         let now = Instant::now();
         let mut due = Vec::new();
         for (key, connection) in &mut self.connections {
-            for side in [Side::Dialler, Side::Listener] {
+            for side in [PipeSide::Dialler, PipeSide::Listener] {
                 if let Some(since) = connection.stalled_since(side) {
                     let waited = now.saturating_duration_since(since);
                     let most = waited.clamp(RETRANSMISSION_MIN, RETRANSMISSION_MAX);
@@ -350,12 +358,12 @@ impl Network {
             }
         }
         for (at, key, side) in due {
-            self.schedule(at, Event::Arrival(key, side));
+            self.schedule(at, NetworkEvent::Arrival(key, side));
         }
     }
 
     /// An end is gone, with the process that held it.
-    pub(super) fn close(&mut self, key: Key, side: Side, abort: bool) {
+    pub(super) fn close(&mut self, key: PipeId, side: PipeSide, abort: bool) {
         let Some((connection, _)) = self.connection(key) else {
             return;
         };

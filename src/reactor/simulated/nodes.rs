@@ -40,18 +40,18 @@ where
 }
 
 #[derive(Default)]
-struct Process {
+struct SimulatedProcess {
     executor: Rc<LocalExecutor<'static>>,
     frozen: bool,
 }
 
 /// All processes of a simulation, one a host, and its time.
-pub struct Nodes {
-    processes: BTreeMap<IpAddr, Process>,
+pub struct Processes {
+    processes: BTreeMap<IpAddr, SimulatedProcess>,
     polls: u32,
 }
 
-impl Nodes {
+impl Processes {
     /// Makes this thread a simulation of this seed, until it ends.
     #[must_use]
     pub fn begin(seed: u64) -> Self {

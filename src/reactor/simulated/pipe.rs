@@ -21,16 +21,16 @@ const PATIENCE: Duration = Duration::from_secs(924);
 
 /// The name of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key(pub(super) u64);
+pub(super) struct PipeId(pub(super) u64);
 
 /// An end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
+pub(super) enum PipeSide {
     Dialler,
     Listener,
 }
 
-impl Side {
+impl PipeSide {
     pub(super) const fn other(self) -> Self {
         match self {
             Self::Dialler => Self::Listener,
@@ -40,13 +40,13 @@ impl Side {
 }
 
 /// What a segment carries.
-pub(super) enum Part {
+pub(super) enum PipeContent {
     Data(Vec<u8>),
     End,
     Reset,
 }
 
-impl Part {
+impl PipeContent {
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Data(bytes) => bytes.len(),
@@ -56,14 +56,14 @@ impl Part {
 }
 
 /// What is on the way.
-pub(super) struct Segment {
-    part: Part,
+pub(super) struct PipeSegment {
+    part: PipeContent,
     sent: Instant,
     at: Instant,
 }
 
-impl Segment {
-    pub(super) const fn new(part: Part, sent: Instant) -> Self {
+impl PipeSegment {
+    pub(super) const fn new(part: PipeContent, sent: Instant) -> Self {
         Self {
             part,
             sent,
@@ -73,7 +73,7 @@ impl Segment {
 }
 
 /// What one end holds, and what it has sent.
-struct End {
+struct PipeEnd {
     host: IpAddr,
     /// A process holds it.
     open: bool,
@@ -84,7 +84,7 @@ struct End {
     broken: Option<io::ErrorKind>,
     user_timeout: Duration,
     /// What it has sent and the other has not received.
-    on_the_way: VecDeque<Segment>,
+    on_the_way: VecDeque<PipeSegment>,
     /// When each was sent that the other has not acknowledged, and its bytes.
     unacknowledged: VecDeque<(Instant, usize)>,
     unacknowledged_bytes: usize,
@@ -101,7 +101,7 @@ struct End {
     writer: Option<Waker>,
 }
 
-impl End {
+impl PipeEnd {
     const fn new(host: IpAddr) -> Self {
         Self {
             host,
@@ -139,34 +139,34 @@ impl End {
 }
 
 /// A connection.
-pub(super) struct Connection {
-    dialler: End,
-    listener: End,
+pub(super) struct Pipe {
+    dialler: PipeEnd,
+    listener: PipeEnd,
 }
 
-impl Connection {
+impl Pipe {
     pub(super) const fn new(dialler: IpAddr, listener: IpAddr) -> Self {
         Self {
-            dialler: End::new(dialler),
-            listener: End::new(listener),
+            dialler: PipeEnd::new(dialler),
+            listener: PipeEnd::new(listener),
         }
     }
 
-    fn both(&mut self, side: Side) -> (&mut End, &mut End) {
+    fn both(&mut self, side: PipeSide) -> (&mut PipeEnd, &mut PipeEnd) {
         match side {
-            Side::Dialler => (&mut self.dialler, &mut self.listener),
-            Side::Listener => (&mut self.listener, &mut self.dialler),
+            PipeSide::Dialler => (&mut self.dialler, &mut self.listener),
+            PipeSide::Listener => (&mut self.listener, &mut self.dialler),
         }
     }
 
-    const fn end(&self, side: Side) -> &End {
+    const fn end(&self, side: PipeSide) -> &PipeEnd {
         match side {
-            Side::Dialler => &self.dialler,
-            Side::Listener => &self.listener,
+            PipeSide::Dialler => &self.dialler,
+            PipeSide::Listener => &self.listener,
         }
     }
 
-    pub(super) const fn host(&self, side: Side) -> IpAddr {
+    pub(super) const fn host(&self, side: PipeSide) -> IpAddr {
         self.end(side).host
     }
 
@@ -177,25 +177,25 @@ impl Connection {
 
     /// Whether a process of this host holds an end.
     pub(super) fn is_held(&self, host: IpAddr) -> bool {
-        let held = |end: &End| end.open && end.host == host;
+        let held = |end: &PipeEnd| end.open && end.host == host;
         held(&self.dialler) || held(&self.listener)
     }
 
-    pub(super) const fn set_user_timeout(&mut self, side: Side, limit: Duration) {
+    pub(super) const fn set_user_timeout(&mut self, side: PipeSide, limit: Duration) {
         match side {
-            Side::Dialler => self.dialler.user_timeout = limit,
-            Side::Listener => self.listener.user_timeout = limit,
+            PipeSide::Dialler => self.dialler.user_timeout = limit,
+            PipeSide::Listener => self.listener.user_timeout = limit,
         }
     }
 
     /// Whether neither end has anything left to do.
     pub(super) fn is_over(&self) -> bool {
-        let over = |end: &End| !end.open && (end.broken.is_some() || end.on_the_way.is_empty());
+        let over = |end: &PipeEnd| !end.open && (end.broken.is_some() || end.on_the_way.is_empty());
         over(&self.dialler) && over(&self.listener)
     }
 
     /// Since when what this end has sent is stalled.
-    pub(super) fn stalled_since(&self, side: Side) -> Option<Instant> {
+    pub(super) fn stalled_since(&self, side: PipeSide) -> Option<Instant> {
         let end = self.end(side);
         // Received, and the answer did not pass.
         let unanswered = end.unacknowledged.front().filter(|_| end.received > 0);
@@ -206,7 +206,7 @@ impl Connection {
     /// Whether room was made for what waits.
     pub(super) fn read(
         &mut self,
-        side: Side,
+        side: PipeSide,
         buffer: &mut [u8],
         waker: &Waker,
     ) -> Option<(io::Result<usize>, bool)> {
@@ -233,7 +233,7 @@ impl Connection {
     /// when some can.
     pub(super) fn room(
         &mut self,
-        side: Side,
+        side: PipeSide,
         len: usize,
         waker: &Waker,
     ) -> Option<io::Result<usize>> {
@@ -253,12 +253,17 @@ impl Connection {
     }
 
     /// Puts a segment on its way; when it arrives, not before those ahead of it.
-    pub(super) fn push(&mut self, side: Side, mut segment: Segment, at: Instant) -> Instant {
+    pub(super) fn push(
+        &mut self,
+        side: PipeSide,
+        mut segment: PipeSegment,
+        at: Instant,
+    ) -> Instant {
         let (end, _) = self.both(side);
         let ahead = end.on_the_way.back().map_or(at, |ahead| ahead.at);
         segment.at = at.max(ahead);
         let at = segment.at;
-        if !matches!(segment.part, Part::Reset) {
+        if !matches!(segment.part, PipeContent::Reset) {
             end.unacknowledged_bytes += segment.part.len();
             end.unacknowledged
                 .push_back((segment.sent, segment.part.len()));
@@ -268,7 +273,7 @@ impl Connection {
     }
 
     /// When to look whether the user timeout is over, if nobody does yet.
-    pub(super) fn watch(&mut self, side: Side) -> Option<Instant> {
+    pub(super) fn watch(&mut self, side: PipeSide) -> Option<Instant> {
         let (end, _) = self.both(side);
         let (sent, _) = end.unacknowledged.front()?;
         let due = *sent + end.user_timeout;
@@ -279,7 +284,7 @@ impl Connection {
     /// and the other end takes them. Whether the other does not know the connection.
     pub(super) fn arrive(
         &mut self,
-        side: Side,
+        side: PipeSide,
         now: Instant,
         passes: bool,
         wakers: &mut Vec<Waker>,
@@ -287,12 +292,12 @@ impl Connection {
         let (from, to) = self.both(side);
         while let Some(segment) = from.on_the_way.front().filter(|first| first.at <= now) {
             let full = to.arrived.len() >= RECEIVE_BUFFER_BYTES;
-            if !passes && matches!(segment.part, Part::Reset) {
+            if !passes && matches!(segment.part, PipeContent::Reset) {
                 // Nobody sends it again.
                 from.on_the_way.pop_front();
                 continue;
             }
-            if !passes || (full && to.open && matches!(segment.part, Part::Data(_))) {
+            if !passes || (full && to.open && matches!(segment.part, PipeContent::Data(_))) {
                 from.stalled = from.stalled.or(Some(now));
                 return false;
             }
@@ -301,22 +306,22 @@ impl Connection {
                 return false;
             };
             match segment.part {
-                Part::Reset => {
+                PipeContent::Reset => {
                     to.broken = to.broken.or(Some(io::ErrorKind::ConnectionReset));
                     to.forget();
                     to.wake(wakers);
                     continue;
                 }
-                Part::Data(_) if !to.open || !to.known => {
+                PipeContent::Data(_) if !to.open || !to.known => {
                     from.forget();
                     return true;
                 }
-                Part::Data(bytes) => to.arrived.extend(bytes),
-                Part::End if !to.known => {
+                PipeContent::Data(bytes) => to.arrived.extend(bytes),
+                PipeContent::End if !to.known => {
                     from.forget();
                     return true;
                 }
-                Part::End => to.end_arrived = true,
+                PipeContent::End => to.end_arrived = true,
             }
             wakers.extend(to.reader.take());
             from.received += 1;
@@ -325,7 +330,7 @@ impl Connection {
     }
 
     /// What an end has sent and the other received is acknowledged.
-    pub(super) fn acknowledge(&mut self, side: Side, wakers: &mut Vec<Waker>) {
+    pub(super) fn acknowledge(&mut self, side: PipeSide, wakers: &mut Vec<Waker>) {
         let (end, _) = self.both(side);
         let received = end.received.min(end.unacknowledged.len());
         for (_, bytes) in end.unacknowledged.drain(..received) {
@@ -341,7 +346,7 @@ impl Connection {
     /// else when to look again.
     pub(super) fn overdue(
         &mut self,
-        side: Side,
+        side: PipeSide,
         now: Instant,
         wakers: &mut Vec<Waker>,
     ) -> Option<Instant> {
@@ -360,7 +365,7 @@ impl Connection {
     }
 
     /// An end is broken from now on.
-    pub(super) fn fail(&mut self, side: Side, kind: io::ErrorKind, wakers: &mut Vec<Waker>) {
+    pub(super) fn fail(&mut self, side: PipeSide, kind: io::ErrorKind, wakers: &mut Vec<Waker>) {
         let (end, _) = self.both(side);
         end.broken = end.broken.or(Some(kind));
         end.known = false;
@@ -370,7 +375,7 @@ impl Connection {
 
     /// The host of an end lost its power.
     pub(super) fn vanish(&mut self, host: IpAddr) {
-        for side in [Side::Dialler, Side::Listener] {
+        for side in [PipeSide::Dialler, PipeSide::Listener] {
             let (end, _) = self.both(side);
             if end.host == host {
                 end.open = false;
@@ -382,14 +387,14 @@ impl Connection {
     }
 
     /// No more is written by an end; whether that is to be told.
-    pub(super) fn end_writing(&mut self, side: Side) -> bool {
+    pub(super) fn end_writing(&mut self, side: PipeSide) -> bool {
         let (end, _) = self.both(side);
         end.open && end.broken.is_none() && !std::mem::replace(&mut end.ended, true)
     }
 
     /// An end is shut, or gone with its process: what is to be sent as the last of
     /// it. `abort`: what is on its way is not delivered any more.
-    pub(super) fn close(&mut self, side: Side, abort: bool) -> Option<Part> {
+    pub(super) fn close(&mut self, side: PipeSide, abort: bool) -> Option<PipeContent> {
         let (end, _) = self.both(side);
         let was_open = std::mem::replace(&mut end.open, false);
         let ended = std::mem::replace(&mut end.ended, true);
@@ -400,13 +405,13 @@ impl Connection {
         if abort || !end.arrived.is_empty() {
             end.forget();
             end.broken = Some(io::ErrorKind::ConnectionAborted);
-            return Some(Part::Reset);
+            return Some(PipeContent::Reset);
         }
-        (!ended).then_some(Part::End)
+        (!ended).then_some(PipeContent::End)
     }
 
     /// Who waits on an end is told that it is shut.
-    pub(super) fn wake(&mut self, side: Side, wakers: &mut Vec<Waker>) {
+    pub(super) fn wake(&mut self, side: PipeSide, wakers: &mut Vec<Waker>) {
         let (end, _) = self.both(side);
         end.wake(wakers);
     }

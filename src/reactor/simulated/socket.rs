@@ -8,8 +8,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::super::{Timer, epoll};
-use super::network::{self, Opened};
-use super::pipe::{Key, Part, Side};
+use super::network::{self, Dialled};
+use super::pipe::{PipeContent, PipeId, PipeSide};
 
 /// The first pause of the kernel before it tries again to open a connection.
 const OPENING_AGAIN: Duration = Duration::from_secs(1);
@@ -149,13 +149,13 @@ impl TcpListener {
 
 /// An end of a simulated connection.
 pub struct Socket {
-    key: Key,
-    side: Side,
+    key: PipeId,
+    side: PipeSide,
     abort: std::cell::Cell<bool>,
 }
 
 impl Socket {
-    const fn new(key: Key, side: Side) -> Self {
+    const fn new(key: PipeId, side: PipeSide) -> Self {
         Self {
             key,
             side,
@@ -170,9 +170,9 @@ impl Socket {
             let travel = network::with(|network| network.round_trip(host, address.ip()));
             Timer::after(travel).await;
             match network::with(|network| network.open(host, address)) {
-                Opened::Connected(key) => return Ok(Self::new(key, Side::Dialler)),
-                Opened::Refused => return Err(io::ErrorKind::ConnectionRefused.into()),
-                Opened::Lost => Timer::after(pause).await,
+                Dialled::Connected(key) => return Ok(Self::new(key, PipeSide::Dialler)),
+                Dialled::Refused => return Err(io::ErrorKind::ConnectionRefused.into()),
+                Dialled::Lost => Timer::after(pause).await,
             };
             pause = pause.saturating_mul(2);
         }
@@ -212,7 +212,7 @@ impl Socket {
             .await?;
             let (now, later) = bytes.split_at_checked(count).unwrap_or((bytes, &[]));
             network::with(|network| {
-                network.send(self.key, self.side, Part::Data(now.to_vec()));
+                network.send(self.key, self.side, PipeContent::Data(now.to_vec()));
             });
             bytes = later;
         }
@@ -226,7 +226,7 @@ impl Socket {
             Shutdown::Write => {
                 let connection = network.connection(self.key);
                 if connection.is_some_and(|(connection, _)| connection.end_writing(self.side)) {
-                    network.send(self.key, self.side, Part::End);
+                    network.send(self.key, self.side, PipeContent::End);
                 }
             }
             Shutdown::Both => {
@@ -280,7 +280,7 @@ impl Port {
                     return Poll::Pending;
                 };
                 match listener.waiting.pop_front() {
-                    Some((key, from)) => Poll::Ready((Socket::new(key, Side::Listener), from)),
+                    Some((key, from)) => Poll::Ready((Socket::new(key, PipeSide::Listener), from)),
                     None => {
                         listener.waker = Some(cx.waker().clone());
                         Poll::Pending
@@ -297,7 +297,7 @@ impl Drop for Port {
         network::with(|network| {
             let waiting = network.listeners.remove(&self.0).map(|port| port.waiting);
             for (key, _) in waiting.into_iter().flatten() {
-                network.close(key, Side::Listener, true);
+                network.close(key, PipeSide::Listener, true);
             }
         });
     }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::network;
-use crate::reactor::simulated::nodes::Nodes;
+use crate::reactor::simulated::nodes::Processes;
 use crate::reactor::{TcpListener, TcpStream, Timer, simulated};
 
 const ONE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
@@ -31,8 +31,8 @@ impl Notes {
 }
 
 /// ONE writes "a" every second to OTHER, which notes what it reads.
-fn begin(notes: &Notes) -> Nodes {
-    let mut nodes = Nodes::begin(1);
+fn begin(notes: &Notes) -> Processes {
+    let mut nodes = Processes::begin(1);
     let read = notes.clone();
     let served = async move {
         let listener = TcpListener::bind((OTHER, 1).into()).unwrap();

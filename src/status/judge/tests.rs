@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::Commands;
-use crate::reason::{Level, Place, Reason};
-use crate::status::patroni::{Row, scopes};
-use crate::status::probe::Probe;
-use crate::status::{Counters, Disk, RaftMember};
+use crate::reason::{Level, Reason, RemedyContext};
+use crate::status::patroni::{StoreRow, scopes};
+use crate::status::probe::ProbeOverview;
+use crate::status::{CountersOverview, DiskOverview, RaftMember};
 
 /// A store as two data nodes write it, and what the probes got.
 struct Case {
     keys: Vec<(String, String, u64, Option<u64>)>,
     raft: Raft,
-    probes: Vec<(&'static str, Probe)>,
+    probes: Vec<(&'static str, ProbeOverview)>,
 }
 
 const CONFIG: &str = r#"{"ttl": 30, "loop_wait": 10, "retry_timeout": 10,
@@ -76,8 +76,8 @@ impl Case {
                     member("10.0.0.2:5010", false),
                     member("10.0.0.9:5010", true),
                 ],
-                counters: Counters::default(),
-                disk: Disk::default(),
+                counters: CountersOverview::default(),
+                disk: DiskOverview::default(),
                 ..Raft::default()
             },
             probes: Vec::new(),
@@ -111,11 +111,11 @@ impl Case {
 
     fn probe(&mut self, name: &'static str, health: &'static str, answer: &'static str) {
         self.probes.retain(|(member, _)| *member != name);
-        let probe = Probe {
+        let probe = ProbeOverview {
             health,
             answer: Some(answer),
             target: format!("{name}:5432"),
-            ..Probe::default()
+            ..ProbeOverview::default()
         };
         self.probes.push((name, probe));
     }
@@ -137,9 +137,9 @@ impl Case {
         }
     }
 
-    fn judged(mut self) -> Cluster {
+    fn judged(mut self) -> ClusterOverview {
         self.raft.count();
-        let rows = self.keys.iter().map(|(key, value, age, left)| Row {
+        let rows = self.keys.iter().map(|(key, value, age, left)| StoreRow {
             key,
             value,
             age: Duration::from_secs(*age),
@@ -151,7 +151,7 @@ impl Case {
             let probe = self.probes.iter().find(|(name, _)| *name == member.name);
             member.probe = probe.map(|(_, probe)| probe.clone());
         }
-        let mut cluster = Cluster {
+        let mut cluster = ClusterOverview {
             cluster: "orders".into(),
             failover: Verdict::default(),
             raft: self.raft,
@@ -546,10 +546,10 @@ fn says_whether_a_failover_would_work() {
         assert_eq!(cluster.failover.sentence, *expected, "with {what}");
         let first = cluster.failover.sentence.split(['.', ' ']).next();
         let answer = match cluster.failover.answer {
-            Answer::Yes => "Yes",
-            Answer::No => "No",
-            Answer::UnderWay => "Not",
-            Answer::Unknown => "Unknown",
+            FailoverAnswer::Yes => "Yes",
+            FailoverAnswer::No => "No",
+            FailoverAnswer::UnderWay => "Not",
+            FailoverAnswer::Unknown => "Unknown",
         };
         assert_eq!(first, Some(answer), "with {what}");
         assert!(!cluster.failover.reason.is_empty());
@@ -712,7 +712,7 @@ fn of_several_scopes_the_worst_is_told_and_named() {
         cluster.failover.sentence,
         "billing: No. There is no replica."
     );
-    assert_eq!(cluster.postgresql[1].failover.answer, Answer::Yes);
+    assert_eq!(cluster.postgresql[1].failover.answer, FailoverAnswer::Yes);
 }
 
 #[test]
@@ -835,7 +835,7 @@ fn every_json_can_be_read_and_has_the_promised_keys() {
 /// A witness without a vote, of a cluster that needs it, or does not.
 fn without_vote(spare: usize) -> crate::status::Overview {
     let mut case = Case::healthy();
-    let place = Place {
+    let place = RemedyContext {
         commands: &Commands::of_a_test("orders", "10.0.0.9:5010"),
         member: None,
     };
@@ -920,7 +920,7 @@ fn a_witness_that_withdrew_is_no_fault() {
     let well = well.judged();
     assert_eq!(
         well.failover.answer,
-        Answer::Yes,
+        FailoverAnswer::Yes,
         "{}",
         well.failover.sentence
     );

@@ -3,10 +3,10 @@
 
 use super::{Append, AppendBody, ApplyOutcome, FragmentPart, Hello, Message, READ_ONLY};
 use crate::ids::{Entry, EntryId, LogIndex, Term};
-use crate::wire::pickle::{Encode, Writer};
+use crate::wire::pickle::{Encode, PickleWriter};
 
 impl Encode for Hello {
-    fn encode(&self, writer: &mut Writer<'_>) {
+    fn encode(&self, writer: &mut PickleWriter<'_>) {
         match self {
             Self::Member(address) => writer.str(address.as_str()),
             Self::ReadOnly => writer.str(READ_ONLY),
@@ -16,7 +16,7 @@ impl Encode for Hello {
 }
 
 impl Encode for Message {
-    fn encode(&self, w: &mut Writer<'_>) {
+    fn encode(&self, w: &mut PickleWriter<'_>) {
         match self {
             Self::RequestVote { term, last } => {
                 begin(w, "request_vote");
@@ -94,7 +94,7 @@ impl<'a, I> Encode for AppendEntries<I>
 where
     I: IntoIterator<Item = &'a Entry> + Clone,
 {
-    fn encode(&self, w: &mut Writer<'_>) {
+    fn encode(&self, w: &mut PickleWriter<'_>) {
         begin_append(w, self.term, self.commit.get());
         write_prev(w, self.prev);
         w.str("entries");
@@ -108,7 +108,7 @@ where
 }
 
 impl Encode for Append {
-    fn encode(&self, w: &mut Writer<'_>) {
+    fn encode(&self, w: &mut PickleWriter<'_>) {
         match &self.body {
             AppendBody::Entries { prev, entries } => {
                 let (term, commit, prev) = (self.term, self.commit, *prev);
@@ -155,7 +155,7 @@ impl Encode for Append {
 
 impl Encode for Entry {
     /// A tuple: a list would make Python throw its journal away (H13).
-    fn encode(&self, w: &mut Writer<'_>) {
+    fn encode(&self, w: &mut PickleWriter<'_>) {
         w.mark();
         w.bytes(&self.command);
         w.uint(self.id.index.get());
@@ -164,19 +164,19 @@ impl Encode for Entry {
     }
 }
 
-fn begin(w: &mut Writer<'_>, kind: &str) {
+fn begin(w: &mut PickleWriter<'_>, kind: &str) {
     w.dict();
     w.str("type");
     w.str(kind);
 }
 
-fn begin_append(w: &mut Writer<'_>, term: Term, commit: u64) {
+fn begin_append(w: &mut PickleWriter<'_>, term: Term, commit: u64) {
     begin(w, "append_entries");
     number(w, "term", term.get());
     number(w, "commit_index", commit);
 }
 
-fn write_prev(w: &mut Writer<'_>, prev: Option<EntryId>) {
+fn write_prev(w: &mut PickleWriter<'_>, prev: Option<EntryId>) {
     match prev {
         Some(prev) => {
             number(w, "prevLogIdx", prev.index.get());
@@ -191,12 +191,12 @@ fn write_prev(w: &mut Writer<'_>, prev: Option<EntryId>) {
     }
 }
 
-fn number(w: &mut Writer<'_>, name: &str, value: u64) {
+fn number(w: &mut PickleWriter<'_>, name: &str, value: u64) {
     w.str(name);
     w.uint(value);
 }
 
-fn flag(w: &mut Writer<'_>, name: &str, value: bool) {
+fn flag(w: &mut PickleWriter<'_>, name: &str, value: bool) {
     w.str(name);
     w.bool(value);
 }

@@ -119,7 +119,7 @@ fn what_kills_a_python_node_is_refused_or_harmless_here() {
     assert_eq!(Message::decode(&other), Ok(Message::Unknown));
     assert_eq!(Hello::decode(&Value::dict([])), Err(MessageError::NotHello));
     let list = Hello::decode(&Value::list([]));
-    assert_eq!(list, Ok(Hello::Utility(utility::Request::Unknown)));
+    assert_eq!(list, Ok(Hello::Utility(utility::UtilityRequest::Unknown)));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::PickleError;
 use crate::limits::{
     PICKLE_BYTES_MAX, PICKLE_DEPTH_MAX, PICKLE_MEMO_MAX, PICKLE_VALUES_MAX, SNAPSHOT_DEPTH_MAX,
 };
-use crate::wire::python_eq::Key;
+use crate::wire::python_eq::DictKey;
 use crate::wire::value::{Str, Value};
 
 /// From this many pairs on, a dict finds its keys through an index.
@@ -177,27 +177,30 @@ impl Container {
 #[derive(Default)]
 pub(super) struct Pairs {
     pub(super) pairs: Vec<(Value, Value)>,
-    index: Option<HashMap<Key, usize>>,
+    index: Option<HashMap<DictKey, usize>>,
 }
 
 impl Pairs {
     /// Python's `d[key] = value`: an equal key keeps its place and its first
     /// form and takes the new value.
     pub(super) fn insert(&mut self, key: Value, value: Value) -> Result<(), PickleError> {
-        if !Key::is_hashable(&key) {
+        if !DictKey::is_hashable(&key) {
             return Err(PickleError::Unhashable);
         }
-        let key = Key(key);
+        let key = DictKey(key);
         let found = match &self.index {
             Some(index) => index.get(&key).copied(),
-            None => self.pairs.iter().position(|(k, _)| Key(k.clone()) == key),
+            None => self
+                .pairs
+                .iter()
+                .position(|(k, _)| DictKey(k.clone()) == key),
         };
         if let Some(slot) = found.and_then(|at| self.pairs.get_mut(at)) {
             slot.1 = value;
             return Ok(());
         }
         if self.index.is_none() && self.pairs.len() >= INDEXED_FROM {
-            let keys = self.pairs.iter().map(|(k, _)| Key(k.clone()));
+            let keys = self.pairs.iter().map(|(k, _)| DictKey(k.clone()));
             self.index = Some(keys.zip(0..).collect());
         }
         if let Some(index) = &mut self.index {

@@ -6,16 +6,16 @@ use crate::wire::value::{Str, Value};
 /// What can be written as one Python value.
 pub trait Encode {
     /// Writes exactly one value.
-    fn encode(&self, writer: &mut Writer<'_>);
+    fn encode(&self, writer: &mut PickleWriter<'_>);
 }
 
 /// Writes the opcodes of one pickle to the end of a buffer. Containers are
 /// bracketed: [`mark`](Self::mark), items, then what they become.
-pub struct Writer<'a> {
+pub struct PickleWriter<'a> {
     out: &'a mut Vec<u8>,
 }
 
-impl<'a> Writer<'a> {
+impl<'a> PickleWriter<'a> {
     /// Begins a pickle of protocol 2.
     pub fn start(out: &'a mut Vec<u8>) -> Self {
         out.extend_from_slice(b"\x80\x02");
@@ -153,13 +153,13 @@ impl<'a> Writer<'a> {
 }
 
 impl Encode for str {
-    fn encode(&self, writer: &mut Writer<'_>) {
+    fn encode(&self, writer: &mut PickleWriter<'_>) {
         writer.str(self);
     }
 }
 
 impl Encode for Str {
-    fn encode(&self, writer: &mut Writer<'_>) {
+    fn encode(&self, writer: &mut PickleWriter<'_>) {
         writer.text(self.as_bytes());
     }
 }
@@ -167,7 +167,7 @@ impl Encode for Str {
 impl Encode for Value {
     /// Recursion is as deep as the value: the decoder's cap for what came from
     /// outside.
-    fn encode(&self, writer: &mut Writer<'_>) {
+    fn encode(&self, writer: &mut PickleWriter<'_>) {
         match self {
             Self::None => writer.none(),
             Self::Bool(b) => writer.bool(*b),

@@ -18,7 +18,7 @@ mod tests;
 
 pub use container::PickleCaps;
 pub use decode::Decoder;
-pub use encode::{Encode, Writer};
+pub use encode::{Encode, PickleWriter};
 pub use error::PickleError;
 
 use super::Value;
@@ -42,7 +42,7 @@ pub fn decode_within(bytes: &[u8], caps: PickleCaps) -> Result<Value, PickleErro
 
 /// Appends `value` to `out` as a pickle of protocol 2.
 pub fn encode<T: Encode + ?Sized>(value: &T, out: &mut Vec<u8>) {
-    let mut writer = Writer::start(out);
+    let mut writer = PickleWriter::start(out);
     value.encode(&mut writer);
     writer.stop();
 }

@@ -193,7 +193,7 @@ fn who_has_not_said_hello_gets_little_memory() {
 fn a_message_may_hold_what_its_sender_needs() {
     // S16: a frame of a hundred bytes can stand for half a million values.
     let reader = Hello::ReadOnly;
-    let question = Hello::Utility(crate::wire::utility::Request::Status);
+    let question = Hello::Utility(crate::wire::utility::UtilityRequest::Status);
     for (hello, most) in [
         (question, HELLO_VALUES_MAX),
         (reader, READ_ONLY_VALUES_MAX),
@@ -240,7 +240,7 @@ fn a_utility_client_is_answered_again_and_again() {
     let mut acceptor = Session::accept(&[], [2; 32]);
     for _ in 0..2 {
         let (mut wire, mut out) = (Vec::new(), Vec::new());
-        let request = Hello::Utility(crate::wire::utility::Request::Status);
+        let request = Hello::Utility(crate::wire::utility::UtilityRequest::Status);
         let mut client = Session::dial(request.clone(), None, [1; 32]);
         client.start(&mut codec, 1, &mut wire).unwrap();
         acceptor.feed(&wire);

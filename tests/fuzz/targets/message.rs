@@ -31,7 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(Message::decode(&back), Ok(message));
     }
     if let Ok(hello) = Hello::decode(&value)
-        && !matches!(hello, Hello::Utility(pg_witness::wire::utility::Request::Unknown))
+        && !matches!(hello, Hello::Utility(pg_witness::wire::utility::UtilityRequest::Unknown))
         && let Some(back) = again(&hello)
     {
         assert_eq!(Hello::decode(&back), Ok(hello));

@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use pg_witness::probe::conn_url;
-use pg_witness::probe::conversation::{Conversation, Identity, Next};
+use pg_witness::probe::conversation::{Conversation, Identity, ProbeStep};
 use pg_witness::secret::Secret;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -24,14 +24,14 @@ fuzz_target!(|bytes: &[u8]| {
     let mut pieces = said.chunks(1 + usize::from(choice >> 1));
     loop {
         match conversation.step() {
-            Next::Read => match pieces.next() {
+            ProbeStep::Read => match pieces.next() {
                 Some(piece) => conversation.on_bytes(piece),
                 None if choice & 2 == 2 => conversation.on_end(),
                 None => break,
             },
-            Next::Send(sent) => assert!(sent.len() < 4096),
-            Next::Derive(derivation) => conversation.derived(derivation.run()),
-            Next::Leave(_) => break,
+            ProbeStep::Send(sent) => assert!(sent.len() < 4096),
+            ProbeStep::Derive(derivation) => conversation.derived(derivation.run()),
+            ProbeStep::Leave(_) => break,
         }
     }
     let outcome = conversation.outcome();

@@ -19,7 +19,7 @@ use std::time::Duration;
 use pg_witness::address::Address;
 use pg_witness::disk::SimulatedDisk;
 use pg_witness::reactor::simulated;
-use pg_witness::reactor::simulated::nodes::Nodes;
+use pg_witness::reactor::simulated::nodes::Processes;
 use pg_witness::wire::Value;
 
 use crate::client::History;
@@ -119,7 +119,7 @@ impl Node for DataNode {
         &self.0.config.address
     }
 
-    fn start(&self, nodes: &mut Nodes) {
+    fn start(&self, nodes: &mut Processes) {
         nodes
             .spawn(self.host(), process::run(self.0.clone()))
             .detach();

@@ -492,7 +492,7 @@ fn when_we_slept_nobody_else_is_silent() {
 #[test]
 fn a_full_fifo_holds_everything_back() {
     // S10
-    let timing = super::Timing {
+    let timing = super::LeadershipTiming {
         reply_timeout: Duration::from_secs(3600),
         ..TIMING
     };
