@@ -14,6 +14,10 @@ use crate::reactor::Instant;
 /// When to look again at a deadline that has passed while the timer was held.
 const HELD_AGAIN: Duration = Duration::from_millis(20);
 
+/// How many votes in a row may bring no leader before a vote is no reason to wait any
+/// more: where the links are bad one and the same candidate may ask for ever (S18).
+const VOTES_IN_VAIN_MAX: u8 = 2;
+
 /// The election timer of one member.
 #[derive(Debug)]
 pub struct ElectionTimer {
@@ -23,6 +27,8 @@ pub struct ElectionTimer {
     holds: usize,
     urged: bool,
     insists: bool,
+    /// Votes that were given since a leader was heard of.
+    votes_in_vain: u8,
 }
 
 impl ElectionTimer {
@@ -35,6 +41,7 @@ impl ElectionTimer {
             holds: 0,
             urged: false,
             insists: false,
+            votes_in_vain: 0,
         }
     }
 
@@ -48,8 +55,22 @@ impl ElectionTimer {
         *self.timeouts.end()
     }
 
-    /// A leader was heard of, a vote given or a campaign begun (spec 5.2): the time
-    /// begins anew, with another timeout.
+    /// A leader was heard of (spec 5.2): the time begins anew, with another timeout.
+    pub fn hear(&mut self, drawn: Duration, now: Instant) {
+        self.votes_in_vain = 0;
+        self.restart(drawn, now);
+    }
+
+    /// A vote was given (spec 5.2): the time begins anew, unless those before brought no
+    /// leader either.
+    pub fn vote(&mut self, drawn: Duration, now: Instant) {
+        if self.votes_in_vain < VOTES_IN_VAIN_MAX {
+            self.votes_in_vain += 1;
+            self.restart(drawn, now);
+        }
+    }
+
+    /// A campaign was begun (spec 5.2): the time begins anew.
     pub fn restart(&mut self, drawn: Duration, now: Instant) {
         self.deadline = now + drawn;
         self.urged = false;
@@ -88,7 +109,7 @@ impl ElectionTimer {
     /// One hold has ended, and with it the leader was heard of.
     pub fn release(&mut self, drawn: Duration, now: Instant) {
         self.holds = self.holds.saturating_sub(1);
-        self.restart(drawn, now);
+        self.hear(drawn, now);
     }
 
     /// When to campaign unless a leader is heard of.
@@ -121,18 +142,22 @@ mod tests {
     /// happens, and the timeout or the time.
     ///
     /// When it is due, in seconds, with `at once` if no leader is asked for then, and
-    /// what comes of the restart with which the campaign begins, 3 s again.
+    /// what comes of the restart with which the campaign begins, 3 s again, and of a vote a
+    /// second if the last step is `vote on`.
     fn play(script: &str) -> String {
         let start = Instant::now();
         let mut timer = ElectionTimer::new(3 * SECOND..=4 * SECOND, 3 * SECOND, start);
-        let mut at = 0;
+        let (mut at, mut votes_on) = (0, false);
         for step in script.split(',').filter(|step| !step.is_empty()) {
             let words: Vec<&str> = step.split_whitespace().collect();
             at = words[0].parse().unwrap();
             let now = start + at * SECOND;
             let time = || words[2].parse::<u32>().unwrap() * SECOND;
             match words[1] {
+                "hear" => timer.hear(time(), now),
                 "restart" => timer.restart(time(), now),
+                "vote" if words[2] == "on" => votes_on = true,
+                "vote" => timer.vote(time(), now),
                 "defer" => timer.defer(time(), now),
                 "release" => timer.release(time(), now),
                 "urge" => timer.urge(now),
@@ -144,6 +169,9 @@ mod tests {
         let mut campaigns = Vec::new();
         for at in at..30 {
             let now = start + at * SECOND;
+            if votes_on {
+                timer.vote(3 * SECOND, now);
+            }
             if timer.is_due(now) && campaigns.len() < 2 {
                 let asks = if timer.take_urge() { " at once" } else { "" };
                 campaigns.push(format!("{at}{asks}"));
@@ -158,20 +186,27 @@ mod tests {
         for (script, campaigns) in [
             ("", "3, 6"),
             // A leader is heard.
-            ("1 restart 4", "5, 8"),
-            ("1 restart 4, 2 restart 3", "5, 8"),
-            ("1 restart 4, 4 restart 4", "8, 11"),
+            ("1 hear 4", "5, 8"),
+            ("1 hear 4, 2 hear 3", "5, 8"),
+            ("1 hear 4, 4 hear 4", "8, 11"),
+            // A vote is given, and the candidate leads.
+            ("1 vote 4", "5, 8"),
+            ("1 vote 4, 2 hear 4, 4 vote 4, 7 vote 4", "11, 14"),
+            // S18: one and the same candidate asks again and again, and leads never.
+            ("1 vote 4, 2 vote 4, 3 vote 4", "6, 9"),
+            ("1 vote on", "5, 8"),
+            ("1 hear 4, 4 hear 4, 5 vote on", "9, 12"),
             // Others are to find their leader first (S13): never sooner than it was.
             ("1 defer 9", "10, 13"),
             ("1 defer 1", "3, 6"),
-            ("1 defer 9, 2 restart 3", "5, 8"),
+            ("1 defer 9, 2 hear 3", "5, 8"),
             // Spec 5.7: an urge counts once, and not after a leader was heard.
             ("1 urge", "1 at once, 4"),
-            ("1 urge, 1 restart 3", "4, 7"),
+            ("1 urge, 1 hear 3", "4, 7"),
             ("1 urge, 1 urge", "1 at once, 4"),
             // Who insists campaigns whatever a leader sends, once.
             ("1 insist", "1 at once, 4"),
-            ("1 insist, 2 restart 4", "2 at once, 5"),
+            ("1 insist, 2 hear 4", "2 at once, 5"),
             ("1 insist, 1 defer 9", "1 at once, 4"),
             ("1 insist, 1 urge", "1 at once, 4"),
             // E6: not while the disk is awaited, whoever wants it.

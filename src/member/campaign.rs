@@ -22,9 +22,12 @@ impl Member {
             let changed = self.changed.listen();
             // The time for an election begins when the word is out: a disk that
             // takes longer would have us stand again before anybody was asked.
-            if self.replica.borrow().vote_pending.is_some() {
+            let pending = self.replica.borrow().vote_pending.clone();
+            if let Some(vote) = pending {
                 changed.await;
-                self.restart_timer();
+                if vote.node == self.me {
+                    self.restart_timer();
+                }
                 continue;
             }
             let now = Instant::now();

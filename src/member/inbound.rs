@@ -117,7 +117,7 @@ impl Member {
 
     /// A leader was heard of.
     fn contact(&self, peer: &Address, term: Term) {
-        self.restart_timer();
+        self.timer_hears();
         self.elector.pre_vote.borrow_mut().end();
         if self.has_voice() {
             self.elector.joining.borrow_mut().followed();

@@ -144,7 +144,7 @@ impl Member {
             let peer = Peer::Member(address.clone());
             link.exchange.unanswered |= leadership.leader.unanswered(&peer) > 0;
         }
-        self.restart_timer();
+        self.timer_hears();
         self.notify();
     }
 

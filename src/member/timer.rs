@@ -21,11 +21,25 @@ pub(super) fn begin(timeouts: RangeInclusive<Duration>) -> ElectionTimer {
 }
 
 impl Member {
-    /// A leader was heard of, a vote given or a campaign begun (spec 5.2).
+    /// A campaign was begun (spec 5.2).
     pub(super) fn restart_timer(&self) {
         let mut timer = self.elector.timer.borrow_mut();
         let drawn = timeout(timer.timeouts());
         timer.restart(drawn, Instant::now());
+    }
+
+    /// A leader was heard of.
+    pub(super) fn timer_hears(&self) {
+        let mut timer = self.elector.timer.borrow_mut();
+        let drawn = timeout(timer.timeouts());
+        timer.hear(drawn, Instant::now());
+    }
+
+    /// Another was given our vote.
+    pub(super) fn timer_votes(&self) {
+        let mut timer = self.elector.timer.borrow_mut();
+        let drawn = timeout(timer.timeouts());
+        timer.vote(drawn, Instant::now());
     }
 
     /// When to campaign unless a leader is heard of.

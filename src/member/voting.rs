@@ -73,7 +73,7 @@ impl Member {
                 // H23: Python counts each answer, so there is only one.
                 if term > self.machinery.voted.get() {
                     self.machinery.voted.set(term);
-                    self.restart_timer();
+                    self.timer_votes();
                     connection.send(&Message::ResponseVote { term });
                     if let Some(times) = self.counts.tallies.count_of_member("vote") {
                         let name = &self.name;
