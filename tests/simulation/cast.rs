@@ -17,15 +17,12 @@ use crate::pysyncobj::{Config, Version};
 use crate::registry::{Registered, Registry};
 use crate::witness::Witness;
 
-/// The releases that the model was held against.
-const VERSIONS: [Version; 3] = [Version::V0_3_11, Version::V0_3_14, Version::V0_3_17];
-
 /// How long all must be well before the witness of such a world withdraws: shorter than
 /// a world is calm, and long enough for faults to interrupt it.
 const WITHDRAWS_AFTER: Duration = Duration::from_secs(20);
 
-/// What kind of members: how many of three are PySyncObj nodes, or four with one that
-/// comes and goes.
+/// What kind of members: how many of three are PySyncObj nodes, or four of which one
+/// comes and goes or comes later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Three witnesses.
@@ -37,15 +34,19 @@ pub enum Kind {
     /// Two PySyncObj nodes and a witness with `vote: auto`, and a third node that is
     /// added and removed again: beside three the witness withdraws.
     ThirdDataNode,
+    /// Three PySyncObj nodes and a witness that nobody of them lists, and that is set up
+    /// anew at times: it asks to be added, while any of them may be away (S17).
+    NewWitness,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Witnesses,
         Self::OneDataNode,
         Self::TwoDataNodes,
         Self::ThirdDataNode,
+        Self::NewWitness,
     ];
 
     const fn data_nodes(self) -> usize {
@@ -53,14 +54,14 @@ impl Kind {
             Self::Witnesses => 0,
             Self::OneDataNode => 1,
             Self::TwoDataNodes => 2,
-            Self::ThirdDataNode => 3,
+            Self::ThirdDataNode | Self::NewWitness => 3,
         }
     }
 
     /// How many hosts it has.
     const fn hosts(self) -> usize {
         match self {
-            Self::ThirdDataNode => 4,
+            Self::ThirdDataNode | Self::NewWitness => 4,
             _ => 3,
         }
     }
@@ -79,6 +80,8 @@ pub struct Cast {
     pub members: Vec<Box<dyn Node>>,
     /// The one that comes and goes, by its place among them; not there at first.
     pub third: Option<usize>,
+    /// Whether the witness is set up anew at times.
+    pub renews: bool,
     pub history: Rc<History>,
     pub registry: Rc<Registry>,
     pub incidents: Rc<Incidents>,
@@ -89,7 +92,7 @@ impl Cast {
     /// README wants it: so they dial, and no attempt of a PySyncObj node that is lost
     /// keeps them apart for two minutes (H22).
     pub fn draw(kind: Option<Kind>, rng: &mut SmallRng, nodes: &mut Processes) -> Self {
-        use Kind::{OneDataNode, TwoDataNodes, Witnesses};
+        use Kind::{NewWitness, OneDataNode, TwoDataNodes, Witnesses};
         let drawn = [
             TwoDataNodes,
             TwoDataNodes,
@@ -97,6 +100,7 @@ impl Cast {
             Witnesses,
             Witnesses,
             OneDataNode,
+            NewWitness,
         ];
         let drawn = *drawn.choose(rng).unwrap();
         let kind = kind.unwrap_or(drawn);
@@ -113,6 +117,7 @@ impl Cast {
         let mut cast = Self {
             members: Vec::new(),
             third: kind.third(),
+            renews: kind == NewWitness,
             history: Rc::default(),
             registry: Rc::default(),
             incidents: Rc::default(),
@@ -120,8 +125,13 @@ impl Cast {
         cast.history.refreshing.set(true);
         cast.history.writing.set(true);
         // Before its first start nobody knows of the witness: it has to get in (S17).
-        let unlisted = kind == TwoDataNodes && rng.random_bool(0.2);
-        let listed = if unlisted { &first[..2] } else { &first[..] };
+        let unlisted = kind == NewWitness || kind == TwoDataNodes && rng.random_bool(0.2);
+        let listed = if unlisted {
+            kind.data_nodes()
+        } else {
+            first.len()
+        };
+        let listed = &first[..listed];
         for (n, address) in addresses.iter().enumerate() {
             if n < kind.data_nodes() {
                 cast.add_data_node(&format!("d{}", n + 1), address, listed, rng);
@@ -158,7 +168,7 @@ impl Cast {
         members: &[Address],
         rng: &mut SmallRng,
     ) {
-        let version = *VERSIONS.choose(rng).unwrap();
+        let version = *Version::ALL.choose(rng).unwrap();
         let others = members.iter().filter(|member| *member != address);
         let mut config = Config::new(version, address.clone(), others.cloned().collect());
         // Patroni's 300 s would leave most worlds without a dump.

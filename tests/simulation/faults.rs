@@ -22,8 +22,13 @@ pub enum Fault {
     Freeze,
     /// The disk is replaced by an empty one.
     Wipe,
-    /// The disk is replaced by an older copy of itself.
+    /// The disk, or the files, are replaced by an older copy of themselves.
     Restore,
+    /// All PySyncObj nodes go back to older copies of their files, as when their virtual
+    /// machines are rolled back.
+    RollBack,
+    /// A PySyncObj node goes on as its next release, with its files.
+    Upgrade,
     /// Something cannot be read at the next start.
     BadSector,
     /// Nothing can be written for want of space.
@@ -80,11 +85,26 @@ impl Fault {
     /// Whether it happens to a witness alone: only that has a disk in memory; and a
     /// PySyncObj node takes whoever answers for the one it has dialled.
     pub fn is_of_witness(self) -> bool {
-        use Fault::{BadSector, FullDisk, Line, Restore, SlowDisk, WornDisk};
+        use Fault::{BadSector, FullDisk, Line, SlowDisk, WornDisk};
         matches!(
             self,
-            Restore | BadSector | FullDisk | WornDisk | SlowDisk | Line(LineFault::LeadsElsewhere)
+            BadSector | FullDisk | WornDisk | SlowDisk | Line(LineFault::LeadsElsewhere)
         )
+    }
+
+    /// Whether it happens to PySyncObj nodes alone.
+    pub fn is_of_data_node(self) -> bool {
+        matches!(self, Self::Lost(_) | Self::RollBack | Self::Upgrade)
+    }
+
+    /// How likely it happens when it was drawn among all: less where data is lost, and
+    /// little is left to judge after it.
+    pub fn likelihood(self) -> f64 {
+        match self {
+            Self::Lost(LostFile::Dump) => 0.1,
+            Self::RollBack => 0.5,
+            _ => 1.0,
+        }
     }
 
     /// What it does to a member that has files of its own instead of such a disk.
@@ -97,13 +117,15 @@ impl Fault {
     }
 
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::Kill,
         Self::PowerCut,
         Self::PowerCutAmidWrite,
         Self::Freeze,
         Self::Wipe,
         Self::Restore,
+        Self::RollBack,
+        Self::Upgrade,
         Self::BadSector,
         Self::FullDisk,
         Self::WornDisk,
@@ -226,7 +248,11 @@ impl Faults {
         match fault {
             Fault::Wipe | Fault::BadSector => alone,
             Fault::Lost(_) | Fault::Restore => self.forgetful.is_none() && alone && level,
-            Fault::Kill | Fault::PowerCut | Fault::PowerCutAmidWrite => !self.down[n],
+            // It is what nobody can make good: whoever forgets too has no part in it.
+            Fault::RollBack => self.forgetful.is_none(),
+            Fault::Kill | Fault::PowerCut | Fault::PowerCutAmidWrite | Fault::Upgrade => {
+                !self.down[n]
+            }
             _ => true,
         }
     }

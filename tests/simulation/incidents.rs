@@ -36,6 +36,8 @@ pub enum Incident {
     CommittedWithoutMajority { index: i64, term: i64 },
     /// H14: it lost files without which it cannot know its state.
     LostState,
+    /// It went back to an older copy of its files, and all others of its kind with it.
+    RolledBack,
     /// H19: it leads with a clock that is ahead or behind, by which keys expire.
     LeadsWithWrongClock,
 }

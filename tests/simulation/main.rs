@@ -1,8 +1,10 @@
-//! Whole members under simulated time: three of them, clients that write, and faults
-//! from a seed, in minutes of simulated time each second. Most worlds are the real case,
-//! two PySyncObj nodes and a witness; some are three witnesses, or a PySyncObj node and
-//! two. In `ThirdDataNode`, which is asked for by name, a third PySyncObj node is added
-//! and removed, and the witness withdraws its vote and offers it again (`vote: auto`).
+//! Whole members under simulated time: three or four of them, clients that write, and
+//! faults from a seed, in minutes of simulated time each second. Most worlds are the real
+//! case, two PySyncObj nodes and a witness; some are three witnesses, or a PySyncObj node
+//! and two; in `NewWitness` nobody of three PySyncObj nodes lists the witness, which asks
+//! to be added. In `ThirdDataNode`, which is asked for by name, a third PySyncObj node is
+//! added and removed, and the witness withdraws its vote and offers it again
+//! (`vote: auto`).
 //!
 //! * `cargo test --test simulation`: short worlds of the first seeds, for less than a
 //!   minute;
@@ -31,7 +33,8 @@
 //! H10, H14, H30 in `src/wire/PROTOCOL.md`). `data_node` sees each of them where it
 //! happens and `incidents` keeps them. Where written data is missing or differs, or a key
 //! expired too soon, and such an incident came before, the world ends there, and says
-//! what was lost by what. Nothing else is excused. Whatever PySyncObj does, a witness
+//! what was lost by what; last the witnesses are started again, for they keep what they
+//! promised (S1, S2). Nothing else is excused. Whatever PySyncObj does, a witness
 //!
 //! * votes once in a term (S1), as does a PySyncObj node that stores its vote;
 //! * keeps what it has committed as long as its state is open (S2);

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use pg_witness::address::Address;
-use pg_witness::disk::SimulatedDisk;
+use pg_witness::disk::{self, SimulatedDisk};
 use pg_witness::reactor::simulated::nodes::Processes;
 
 use crate::faults::LostFile;
+use crate::pysyncobj::Files;
 
 /// What is seen of a member that runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +29,14 @@ pub struct View {
     pub store: BTreeMap<String, String>,
     /// Entries that it holds in memory.
     pub log_len: usize,
+}
+
+/// A copy of what a member has stored.
+pub enum Backup {
+    /// The disk of a witness.
+    Disk(Box<disk::Backup>),
+    /// The files of a PySyncObj node.
+    Files(Files),
 }
 
 /// A member of a world. Its process is started by the world, and killed by dropping
@@ -75,6 +84,20 @@ pub trait Node {
     /// Its process is about to be killed; with `power`, by that of its host, which
     /// takes with it what was not durable.
     fn dies(&self, power: bool);
+
+    /// A copy of what it has stored by now.
+    fn backup(&self) -> Backup;
+
+    /// It does not run, and has stored again what it had when the copy was made.
+    fn restore(&self, backup: &Backup);
+
+    /// Whether there is a later release of it.
+    fn can_upgrade(&self) -> bool {
+        false
+    }
+
+    /// It does not run, and its program is replaced by its next release.
+    fn upgrade(&self) {}
 
     /// It does not run, and a file of it is lost. Whether it has such files.
     fn loses(&self, _file: LostFile) -> bool {

@@ -15,7 +15,7 @@ use pg_witness::reactor::{self, Timer, simulated};
 use pg_witness::wire::Value;
 
 use crate::incidents::Incidents;
-use crate::node::{Node, View};
+use crate::node::{Backup, Node, View};
 use crate::registry::Registry;
 
 /// The pause of whatever starts a process again that has ended.
@@ -196,6 +196,16 @@ impl Node for Witness {
 
     fn disk(&self) -> Option<&SimulatedDisk> {
         Some(&self.disk)
+    }
+
+    fn backup(&self) -> Backup {
+        Backup::Disk(Box::new(self.disk.backup()))
+    }
+
+    fn restore(&self, backup: &Backup) {
+        if let Backup::Disk(backup) = backup {
+            self.disk.restore(backup);
+        }
     }
 
     fn dies(&self, power: bool) {

@@ -26,15 +26,17 @@ use crate::client::History;
 use crate::faults::LostFile;
 use crate::incidents::{Incident, Incidents};
 use crate::journal;
-use crate::node::{Node, View};
-use crate::pysyncobj::{Config, Files, Node as Model, State};
+use crate::node::{Backup, Node, View};
+use crate::pysyncobj::{Config, Files, Node as Model, State, Version};
 use crate::registry::{Held, Registry};
 use observer::Observer;
 
 /// What a node is to the rest of its world, and what outlives its process.
 pub struct Life {
     pub name: String,
+    /// How it is set up; its release is the one that it began with.
     pub config: Config,
+    version: Cell<Version>,
     pub history: Rc<History>,
     pub registry: Rc<Registry>,
     pub incidents: Rc<Incidents>,
@@ -93,6 +95,7 @@ impl DataNode {
     ) -> Self {
         Self(Rc::new(Life {
             name: name.to_owned(),
+            version: Cell::new(config.version),
             config,
             history,
             registry,
@@ -155,7 +158,7 @@ impl Node for DataNode {
 
     fn may_vote_twice(&self) -> bool {
         let observer = self.0.observer.borrow();
-        observer.forgets_terms(self.0.config.version)
+        observer.forgets_terms(self.0.version.get())
     }
 
     fn disk(&self) -> Option<&SimulatedDisk> {
@@ -170,6 +173,33 @@ impl Node for DataNode {
         if power {
             simulated::network::power_off(self.host());
         }
+    }
+
+    fn backup(&self) -> Backup {
+        let model = self.0.model.borrow();
+        let files = model.as_ref().map(Model::files);
+        Backup::Files(files.unwrap_or_else(|| self.0.files.borrow().clone()))
+    }
+
+    fn restore(&self, backup: &Backup) {
+        if let Backup::Files(files) = backup {
+            self.0.files.replace(files.clone());
+            // Its term and vote are those of then.
+            self.0.observer.borrow_mut().lost_meta = true;
+        }
+    }
+
+    fn can_upgrade(&self) -> bool {
+        self.0.version.get().next().is_some()
+    }
+
+    fn upgrade(&self) {
+        let version = self.0.version.get();
+        let Some(next) = version.next() else { return };
+        journal::write(&format!("WORLD {} is {} now", self.0.name, next.text()));
+        self.0.version.set(next);
+        // What it finds was written by one that keeps no term.
+        self.0.observer.borrow_mut().lost_meta |= !version.stores_term();
     }
 
     fn loses(&self, file: LostFile) -> bool {

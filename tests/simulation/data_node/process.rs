@@ -73,6 +73,7 @@ struct Process {
 /// Runs until it is killed.
 pub(super) async fn run(life: Rc<Life>) {
     let mut config = life.config.clone();
+    config.version = life.version.get();
     config.members = ask_partners(&life).await;
     let files: Files = life.files.borrow().clone();
     let started = Model::start(config, files, now(), &mut || draw());

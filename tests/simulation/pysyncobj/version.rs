@@ -30,10 +30,15 @@ impl Version {
         }
     }
 
+    /// The release after this one.
+    pub fn next(self) -> Option<Self> {
+        Self::ALL.into_iter().find(|later| *later > self)
+    }
+
     /// Term and vote are written to `.meta` before a message tells of them, and
     /// read at the start (spec 5.8). Else a restart begins at term 0 without a
     /// vote (H7).
-    pub(super) fn stores_term(self) -> bool {
+    pub fn stores_term(self) -> bool {
         self >= Self::V0_3_16
     }
 
