@@ -37,16 +37,21 @@ pub enum Kind {
     /// Three PySyncObj nodes and a witness that nobody of them lists, and that is set up
     /// anew at times: it asks to be added, while any of them may be away (S17).
     NewWitness,
+    /// Three PySyncObj nodes that do not reach each other most of the time, and a witness
+    /// that reaches one over a slow line and the others over lines that come and go: only
+    /// it can lead, loses that and leads again while answers are on their way (S4).
+    BadLines,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Witnesses,
         Self::OneDataNode,
         Self::TwoDataNodes,
         Self::ThirdDataNode,
         Self::NewWitness,
+        Self::BadLines,
     ];
 
     const fn data_nodes(self) -> usize {
@@ -54,14 +59,14 @@ impl Kind {
             Self::Witnesses => 0,
             Self::OneDataNode => 1,
             Self::TwoDataNodes => 2,
-            Self::ThirdDataNode | Self::NewWitness => 3,
+            Self::ThirdDataNode | Self::NewWitness | Self::BadLines => 3,
         }
     }
 
     /// How many hosts it has.
     const fn hosts(self) -> usize {
         match self {
-            Self::ThirdDataNode | Self::NewWitness => 4,
+            Self::ThirdDataNode | Self::NewWitness | Self::BadLines => 4,
             _ => 3,
         }
     }
@@ -82,6 +87,8 @@ pub struct Cast {
     pub third: Option<usize>,
     /// Whether the witness is set up anew at times.
     pub renews: bool,
+    /// Whether the lines are bad most of the time.
+    pub bad_lines: bool,
     pub history: Rc<History>,
     pub registry: Rc<Registry>,
     pub incidents: Rc<Incidents>,
@@ -92,7 +99,7 @@ impl Cast {
     /// README wants it: so they dial, and no attempt of a PySyncObj node that is lost
     /// keeps them apart for two minutes (H22).
     pub fn draw(kind: Option<Kind>, rng: &mut SmallRng, nodes: &mut Processes) -> Self {
-        use Kind::{NewWitness, OneDataNode, TwoDataNodes, Witnesses};
+        use Kind::{BadLines, NewWitness, OneDataNode, TwoDataNodes, Witnesses};
         let drawn = [
             TwoDataNodes,
             TwoDataNodes,
@@ -118,6 +125,7 @@ impl Cast {
             members: Vec::new(),
             third: kind.third(),
             renews: kind == NewWitness,
+            bad_lines: kind == BadLines,
             history: Rc::default(),
             registry: Rc::default(),
             incidents: Rc::default(),

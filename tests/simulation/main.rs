@@ -4,7 +4,8 @@
 //! and two; in `NewWitness` nobody of three PySyncObj nodes lists the witness, which asks
 //! to be added. In `ThirdDataNode`, which is asked for by name, a third PySyncObj node is
 //! added and removed, and the witness withdraws its vote and offers it again
-//! (`vote: auto`).
+//! (`vote: auto`). In `BadLines`, asked for by name too, only the witness of four reaches
+//! the others, and is elected again and again while answers are on their way (S4).
 //!
 //! * `cargo test --test simulation`: short worlds of the first seeds, for less than a
 //!   minute;
@@ -15,6 +16,8 @@
 //!   simulated time has passed, and the simulated hours per hour of CPU time;
 //! * `PG_WITNESS_BUG=vote-twice cargo test --features deliberate-bugs --test simulation
 //!   finds_the_bug -- --ignored --nocapture`: how soon a bug of `src/bugs.rs` is found;
+//!   `stale-match` beside `SIMULATE_KIND=BadLines`, for elsewhere nobody leads twice
+//!   within the time of an answer;
 //! * `SIMULATE_SECONDS=30` beside any of them: how long a world is; by default 600;
 //! * `SIMULATE_FAULT=Freeze` beside any of them: no other fault;
 //! * `SIMULATE_KIND=TwoDataNodes` beside any of them: no other members.

@@ -56,6 +56,8 @@ pub struct World {
     third: Option<usize>,
     /// Whether the witness is set up anew at times.
     renews: bool,
+    /// Whether the lines are bad most of the time.
+    bad_lines: bool,
     faults: Faults,
     history: Rc<History>,
     registry: Rc<Registry>,
@@ -100,6 +102,7 @@ impl World {
             faults: Faults::new(cast.members.len(), cast.third),
             third: cast.third,
             renews: cast.renews,
+            bad_lines: cast.bad_lines,
             plan,
             rng,
             nodes,

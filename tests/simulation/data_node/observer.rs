@@ -1,6 +1,7 @@
 //! Looks at a PySyncObj node after each event: what it has done by which data can be
 //! lost, and what a witness has done to it that none may.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use pg_witness::wire::Value;
 use super::Life;
 use crate::incidents::Incident;
 use crate::journal;
-use crate::pysyncobj::{Effect, Node as Model, Raised, State, Version};
+use crate::pysyncobj::{Effect, Node as Model, Raised, Socket, State, Version};
 use crate::registry::Held;
 
 /// How long a member is away before a witness must have seen it.
@@ -18,8 +19,8 @@ const AWAY: Duration = Duration::from_secs(10);
 
 /// What an event was.
 pub(super) enum Cause<'a> {
-    /// A message of the member on this host.
-    Message(IpAddr, &'a Value),
+    /// A message of the member on this host, over this connection.
+    Message(Socket, IpAddr, &'a Value),
     /// Its own clock, socket or client.
     Itself,
 }
@@ -35,6 +36,9 @@ pub(super) struct Observer {
     commit: i64,
     /// Index and term of each entry.
     log: Vec<(i64, i64)>,
+    /// Connections of a witness on which it answered an append of an earlier leadership
+    /// after this term of the witness had begun.
+    overtaken: BTreeMap<Socket, i64>,
 }
 
 impl Observer {
@@ -45,6 +49,7 @@ impl Observer {
 
     /// A process begins.
     pub(super) fn begins(&mut self, model: &Model) {
+        self.overtaken.clear();
         self.take(model);
         self.log = ids(model);
     }
@@ -65,7 +70,7 @@ impl Observer {
         effects: &[Effect],
     ) {
         let by_witness = match cause {
-            Cause::Message(host, _) => life.registry.is_witness(*host),
+            Cause::Message(_, host, _) => life.registry.is_witness(*host),
             Cause::Itself => false,
         };
         for effect in effects {
@@ -81,9 +86,10 @@ impl Observer {
         self.look_at_vote(life, model);
         let began_at = self.log.first().copied();
         let cut = self.look_at_log(model);
-        if let Cause::Message(host, message) = cause {
+        if let Cause::Message(socket, host, message) = cause {
             self.look_at_cut(life, *host, message, &cut);
             if by_witness {
+                self.look_at_fence(life, (*socket, *host), message, effects);
                 look_at_witness(life, model, *host, message, self.commit);
             }
             if message.get("serialized").is_some() && self.log.first().copied() == began_at {
@@ -102,6 +108,37 @@ impl Observer {
             self.look_at_commit(life, model);
         }
         self.take(model);
+    }
+
+    /// S4: no leadership begins on a connection on which an append of an earlier one is
+    /// under way, for its answer could not be told from one to this (H9). Who answers it
+    /// has not given its vote on that connection before: that comes behind.
+    fn look_at_fence(
+        &mut self,
+        life: &Life,
+        (socket, host): (Socket, IpAddr),
+        message: &Value,
+        effects: &[Effect],
+    ) {
+        let is_append = message.get("type").and_then(Value::as_str) == Some("append_entries");
+        let term = message.get("term").and_then(Value::as_int);
+        let (Some(term), Some(leads)) = (term.filter(|_| is_append), life.registry.leads(host))
+        else {
+            return;
+        };
+        let answers = effects.iter().any(|effect| {
+            matches!(effect, Effect::Send { socket: to, message }
+                if *to == socket && message.get("next_node_idx").is_some())
+        });
+        if term < leads && answers {
+            self.overtaken.insert(socket, leads);
+        } else if self.overtaken.get(&socket).is_some_and(|of| term >= *of) {
+            life.incidents.accuse(format!(
+                "S4: the witness {host} leads term {term} on a connection on which {} has since \
+                 answered an append of an earlier one",
+                life.name
+            ));
+        }
     }
 
     fn look_at_vote(&self, life: &Life, model: &Model) {

@@ -176,7 +176,7 @@ impl Process {
             Happened::Received(socket, message) => {
                 let peer = self.wires.borrow().get(&socket).map(|wire| wire.peer);
                 let Some(peer) = peer else { return };
-                let cause = Cause::Message(peer, &message);
+                let cause = Cause::Message(socket, peer, &message);
                 self.on(&cause, |model| {
                     model.received(socket, &message, now(), &mut || draw())
                 });

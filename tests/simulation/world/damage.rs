@@ -13,6 +13,10 @@ use crate::journal;
 use crate::node::View;
 use crate::oracle::Violation;
 
+/// How long it takes over a line that is slow most of the time, in milliseconds: less
+/// than a leader waits for an answer.
+const FAR_MS: std::ops::Range<u64> = 1_000..2_800;
+
 /// Seconds that a time of day may be wrong.
 const SKEW_MAX_S: i32 = 120;
 
@@ -23,7 +27,12 @@ impl World {
     /// Faults begin and end, until a time.
     pub(super) fn inject_faults(&mut self, end: Duration) -> Result<(), Violation> {
         self.start_some();
+        let far = Duration::from_millis(self.rng.random_range(FAR_MS));
         while simulated::passed() < end {
+            if self.bad_lines && self.rng.random_bool(0.8) {
+                self.flap(far)?;
+                continue;
+            }
             let pause = Duration::from_millis(self.rng.random_range(20..8_000));
             self.pass(pause)?;
             if self.rng.random_bool(0.4) {
@@ -32,6 +41,29 @@ impl World {
                 self.break_something();
             }
         }
+        Ok(())
+    }
+
+    /// The data nodes do not reach each other, the witness is far from the first, and
+    /// another hears nothing of it for a moment.
+    fn flap(&mut self, far: Duration) -> Result<(), Violation> {
+        let [first, second, third, witness] = [0, 1, 2, 3].map(|n| self.members[n].host());
+        for (from, to) in [(first, second), (second, third), (third, first)] {
+            network::set_line(from, to, |line| line.cut = true);
+            network::set_line(to, from, |line| line.cut = true);
+        }
+        network::set_line(witness, first, |line| line.delay = far..=far);
+        let calm = Duration::from_millis(self.rng.random_range(500..9_000));
+        self.pass(calm)?;
+        self.faults.count();
+        let deaf = Duration::from_millis(self.rng.random_range(300..2_500));
+        let to = *[second, third].choose(&mut self.rng).unwrap();
+        journal::write(&format!(
+            "WORLD nothing passes from {witness} to {to} for {deaf:?}"
+        ));
+        network::set_line(witness, to, |line| line.cut = true);
+        self.pass(deaf)?;
+        network::set_line(witness, to, |line| line.cut = false);
         Ok(())
     }
 

@@ -78,8 +78,9 @@ impl World {
         Ok(took)
     }
 
-    /// Whether no majority is without two PySyncObj nodes, as the only witness has no
-    /// vote (S2, S7, S13) or is not listed by all others.
+    /// Whether nobody is elected but over a link between two PySyncObj nodes: the only
+    /// witness has no vote (S2, S7, S13) or is not listed by all others, or in a group of
+    /// four or more those that hold most do not reach enough others over witnesses' links.
     fn needs_pysyncobj(&self) -> bool {
         let views = self.views();
         let listed = |address: &Address| views.iter().all(|view| view.members.contains(address));
@@ -90,7 +91,27 @@ impl World {
             .members
             .iter()
             .filter(|member| self.registry.is_witness(member.host()) && voting(member.as_ref()));
-        witnesses.count() == 0
+        witnesses.count() == 0 || !self.wins_by_witnesses()
+    }
+
+    /// Whether somebody has a majority without any link between two PySyncObj nodes, or
+    /// not all run yet.
+    fn wins_by_witnesses(&self) -> bool {
+        let members = self.members.iter().filter_map(|member| {
+            let is_witness = self.registry.is_witness(member.host());
+            member.view().map(|view| (is_witness, view))
+        });
+        let members: Vec<(bool, View)> = members.collect();
+        let present = self.faults.present();
+        let wins = |(is_witness, candidate): &(bool, View)| {
+            // Itself is among those that hold no more.
+            let voters = members.iter().filter(|(witness, view)| {
+                let linked = *is_witness || *witness || std::ptr::eq(view, candidate);
+                linked && view.votes && view.end <= candidate.end
+            });
+            2 * voters.count() > present
+        };
+        members.len() < present || members.iter().any(wins)
     }
 
     /// Whether a witness, or else a PySyncObj node, holds the lease.
