@@ -21,13 +21,18 @@
 //! Every event must be an answer of the member that was asked. What must survive a
 //! restart is in [`Arrival`], which the caller saves whenever it has changed.
 
+mod answer;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
+pub use self::answer::{Answer, Shown};
+use super::beginning::OwnState;
 use crate::address::Address;
 use crate::disk::{Arrival, Reading};
 use crate::ids::{LogIndex, Term};
+use crate::links::follower::VoteView;
 use crate::reactor::Instant;
 
 /// When a majority of empty members may found a cluster without the others (b).
@@ -41,29 +46,6 @@ pub enum Founding {
         /// 30 s, or none where the operator says that the cluster is new.
         refused_for: Duration,
     },
-}
-
-/// What came of asking a member for its `status`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// The member itself answered.
-    Status(Shown),
-    /// Its host is up, and refused the connection: nothing listens there.
-    Refused,
-    /// Anything else: no answer in time, no route, no address for the name, an
-    /// answer of somebody else. It proves nothing.
-    Silent,
-}
-
-/// What a member's `status` shows of what it holds.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Shown {
-    /// `commit_idx`, `log_len` and `last_applied` are at most 1.
-    pub holds_nothing: bool,
-    /// `raft_term`.
-    pub term: Term,
-    /// The members it is connected to.
-    pub connected: BTreeSet<Address>,
 }
 
 /// What made a voter of this witness.
@@ -132,6 +114,19 @@ impl fmt::Display for List<'_> {
     }
 }
 
+/// What is durable here.
+#[derive(Debug, Clone, Copy)]
+pub struct Durable<'a> {
+    /// The last entry of our log.
+    pub last: LogIndex,
+    /// Whom we follow.
+    pub vote: &'a VoteView,
+    /// The last entry that is committed.
+    pub commit: LogIndex,
+    /// The term in which that was made, if the log shows it.
+    pub commit_term: Option<Term>,
+}
+
 /// The eligibility of one member of one cluster.
 #[derive(Debug)]
 pub struct Eligibility {
@@ -179,26 +174,23 @@ struct Attendance {
 }
 
 impl Eligibility {
-    /// `partners`: the other configured members. `empty`: our log holds nothing
-    /// but its first entry.
+    /// `partners`: the other configured members. `own`: what our state says.
     pub fn new(
         me: &Address,
         partners: impl IntoIterator<Item = Address>,
         founding: Founding,
-        recovering: bool,
-        arrival: Arrival,
-        empty: bool,
+        own: OwnState,
     ) -> Self {
         let others = partners.into_iter().filter(|partner| partner != me);
         Self {
             partners: others.map(|p| (p, Partner::default())).collect(),
-            recovering,
+            recovering: own.is_recovering(),
             founding,
             arrival: Arrival {
-                saw_data: arrival.saw_data || !empty,
-                ..arrival
+                saw_data: own.arrival.saw_data || !own.empty,
+                ..own.arrival
             },
-            empty,
+            empty: own.empty,
             round: Round::default(),
             term: Term::ZERO,
             attendance: None,
@@ -345,8 +337,28 @@ impl Eligibility {
         true
     }
 
+    /// What a leader sent is durable here: whether that proves something (a, c).
+    /// `adds`: the entries of our log that add us, in order.
+    pub fn on_durable(
+        &mut self,
+        leader: &Address,
+        durable: Durable<'_>,
+        adds: impl Iterator<Item = LogIndex>,
+    ) -> Option<Proof> {
+        if durable.last > LogIndex::FIRST
+            && let Some(proof) = self.on_stored(adds)
+        {
+            return Some(proof);
+        }
+        let vote = durable.vote;
+        if !(vote.committed && vote.node == *leader) {
+            return None;
+        }
+        self.on_commit(leader, vote.term.term, durable.commit, durable.commit_term?)
+    }
+
     /// Entries beyond the first are stored; `adds`: those that add us, in order.
-    pub fn on_stored(&mut self, mut adds: impl Iterator<Item = LogIndex>) -> Option<Proof> {
+    fn on_stored(&mut self, mut adds: impl Iterator<Item = LogIndex>) -> Option<Proof> {
         self.empty = false;
         if !self.recovering {
             return None;
@@ -381,7 +393,7 @@ impl Eligibility {
 
     /// The leader that we follow in `term` has committed the entry at `commit`,
     /// which is of `of_term` (a).
-    pub fn on_commit(
+    fn on_commit(
         &self,
         leader: &Address,
         term: Term,
@@ -395,6 +407,11 @@ impl Eligibility {
             leader: leader.clone(),
             entry: commit,
         })
+    }
+
+    /// Whether a leader has told us that its group does not list us.
+    pub fn is_unlisted(&self) -> bool {
+        matches!(self.arrival.reading, Some(Reading::Unlisted { .. }))
     }
 
     fn saw_data(&mut self) {

@@ -7,6 +7,7 @@
 //! are tables.
 //!
 //! * [`eligibility`]: what proves that our word counts (S7);
+//! * [`beginning`]: how a member without memory begins (S7);
 //! * [`peers`]: what each peer has shown of itself, in one record;
 //! * [`memory`]: whether the others remember what is committed here;
 //! * [`past`]: whether our log is from a past that the group has left (S13);
@@ -24,6 +25,7 @@
 
 pub mod applying;
 pub mod auto_vote;
+pub mod beginning;
 pub mod candidacy;
 pub mod election_timer;
 pub mod eligibility;

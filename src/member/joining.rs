@@ -106,7 +106,7 @@ impl Member {
         let keys = self.keys.borrow().clone();
         let known = self.replica.borrow().log.members().clone();
         let mut queue: VecDeque<Address> = known.into_iter().collect();
-        if self.holds_nothing() {
+        if self.own_state().empty {
             queue.extend(self.config.partner_addrs.iter().cloned());
         }
         let mut asked = BTreeSet::from([self.me.clone()]);
@@ -131,8 +131,7 @@ impl Member {
     /// Takes the first answer of a leader for the members with which we begin
     /// (S7 c), if our log is still empty.
     pub(super) async fn read_members(&self, leader: &Address, reply: &MembersReply) {
-        let unread = self.replica.borrow().arrival.reading.is_none();
-        if !(self.is_recovering() && self.holds_nothing() && unread) {
+        if !self.own_state().has_yet_to_begin() {
             return;
         }
         let listed = self.is_in(reply);
@@ -161,7 +160,7 @@ impl Member {
 
     /// Asks to be added, if what the look has shown does not speak against it.
     pub(super) async fn ask_to_be_added(self: &Rc<Self>, leader: &Address, look: &Look) {
-        let acknowledges = !self.is_recovering() || self.is_unlisted();
+        let acknowledges = !self.is_recovering() || self.elector.eligibility.borrow().is_unlisted();
         let obstacle = obstacle(look, &self.me, acknowledges);
         let clear = obstacle.is_none();
         self.note_obstacle(obstacle);

@@ -88,7 +88,10 @@ impl Member {
 
     /// Compares at the start, when the file is read, and says what differs.
     pub(super) fn compare_partners(&self) {
-        let Some(difference) = self.difference().filter(|_| !self.has_yet_to_begin()) else {
+        let Some(difference) = self
+            .difference()
+            .filter(|_| !self.own_state().has_yet_to_begin())
+        else {
             return;
         };
         self.other_group.set(difference.disjoint);
@@ -108,7 +111,9 @@ impl Member {
 
     /// What differs, for the page.
     pub(super) fn partners_note(&self) -> Option<Note> {
-        let difference = self.difference().filter(|_| !self.has_yet_to_begin())?;
+        let difference = self
+            .difference()
+            .filter(|_| !self.own_state().has_yet_to_begin())?;
         let note = Note::new(Level::Warning, format!("{difference}."));
         Some(note.with_remedy(self.difference_remedy()))
     }

@@ -1,17 +1,12 @@
 //! Feeds [`Eligibility`] with what happens and carries out what it decides (S7).
 //! Which proof counts is decided there alone.
 
-use std::time::Duration;
-
 use super::{Member, RebuildReason};
 use crate::address::Address;
-use crate::config::Bootstrap;
-use crate::disk::{Reading, Standing};
-use crate::election::eligibility::{Answer, Eligibility, Founding, Proof, Shown};
+use crate::disk::Standing;
+use crate::election::beginning::{self, OwnState};
+use crate::election::eligibility::{Answer, Durable, Eligibility, Proof};
 use crate::ids::{LogIndex, Term};
-use crate::limits;
-use crate::links::epoch::EpochTerm;
-use crate::links::follower::VoteView;
 use crate::links::utility_client::NoReply;
 use crate::raft::log::Log;
 use crate::raft::types::Members;
@@ -31,39 +26,26 @@ pub(super) enum Foundation {
     Voter(Term),
 }
 
-/// What a peer's `status` shows of what it holds.
-fn shown(status: &StatusReply) -> Shown {
-    let connected = status.partners.iter().filter(|p| p.connected);
-    Shown {
-        holds_nothing: status.commit_idx <= 1 && status.log_len <= 1 && status.last_applied <= 1,
-        term: status.raft_term,
-        connected: connected.map(|p| p.address.clone()).collect(),
-    }
-}
-
 impl Member {
-    pub(super) fn is_recovering(&self) -> bool {
-        self.standing() == Standing::Recovering
+    /// What our own state says of us.
+    pub(super) fn own_state(&self) -> OwnState {
+        let replica = self.replica.borrow();
+        OwnState {
+            standing: replica.standing,
+            arrival: replica.arrival,
+            empty: replica.log.last().index == LogIndex::FIRST,
+        }
     }
 
-    /// Whether our log holds nothing but the entry that every log begins with.
-    pub(super) fn holds_nothing(&self) -> bool {
-        self.replica.borrow().log.last().index == LogIndex::FIRST
+    pub(super) fn is_recovering(&self) -> bool {
+        self.own_state().is_recovering()
     }
 
     /// Judges anew from what is on disk. `lost`: state was set aside in this
     /// folder, so that this is no first deployment.
     pub(super) fn begin_recovery(&self, lost: bool) {
-        let founding = match self.config.bootstrap {
-            Bootstrap::Join => Founding::WithAll,
-            _ if lost => Founding::WithAll,
-            Bootstrap::New => Founding::WithMajority {
-                refused_for: Duration::ZERO,
-            },
-            Bootstrap::Unset => Founding::WithMajority {
-                refused_for: limits::FOUNDING_REFUSED_FOR,
-            },
-        };
+        let founding = beginning::founding(self.config.bootstrap, lost);
+        let own = self.own_state();
         let eligibility = {
             let replica = self.replica.borrow();
             let configured = self.config.partner_addrs.iter();
@@ -71,9 +53,7 @@ impl Member {
                 &self.me,
                 configured.chain(replica.log.members()).cloned(),
                 founding,
-                replica.standing == Standing::Recovering,
-                replica.arrival,
-                replica.log.last().index == LogIndex::FIRST,
+                own,
             )
         };
         let alone = eligibility.alone();
@@ -81,13 +61,6 @@ impl Member {
         if let Some(proof) = alone {
             self.become_voter(&proof);
         }
-    }
-
-    /// Whether the members are the configuration's still: the log is empty, and no
-    /// leader has named others.
-    pub(super) fn has_yet_to_begin(&self) -> bool {
-        let unread = self.replica.borrow().arrival.reading.is_none();
-        unread && self.is_recovering() && self.holds_nothing()
     }
 
     /// Writes down the members with which an empty log begins.
@@ -127,7 +100,7 @@ impl Member {
     }
 
     pub(super) async fn set_initial_members(&self, members: Members) -> Result<(), StartError> {
-        if !(self.is_recovering() && self.holds_nothing()) {
+        if !self.own_state().takes_members() {
             return Ok(());
         }
         self.replica.borrow_mut().log = Log::initial(members);
@@ -144,14 +117,7 @@ impl Member {
             .set(self.machinery.voted.get().max(term));
         let saved = {
             let mut replica = self.replica.borrow_mut();
-            if term > replica.vote.term.term {
-                let epoch = replica.vote.term.epoch;
-                replica.vote = VoteView {
-                    term: EpochTerm { epoch, term },
-                    node: self.me.clone(),
-                    committed: false,
-                };
-            }
+            replica.vote = beginning::spent_vote(&replica.vote, term, &self.me);
             replica.standing = Standing::Voter;
             replica.arrival = Default::default();
             replica.disk.save_hard_state(replica.hard_state())
@@ -169,15 +135,10 @@ impl Member {
         if !self.is_recovering() {
             return;
         }
-        let answer = match reply {
-            Ok(status) => Answer::Status(shown(status)),
-            Err(error) if error.is_refusal() => Answer::Refused,
-            Err(_) => Answer::Silent,
-        };
         let now = Instant::now();
         let proof = {
             let mut eligibility = self.elector.eligibility.borrow_mut();
-            eligibility.on_status(peer, asked, now, answer)
+            eligibility.on_status(peer, asked, now, Answer::of(reply))
         };
         self.conclude(proof);
     }
@@ -213,18 +174,15 @@ impl Member {
         }
         let proof = {
             let replica = self.replica.borrow();
-            let mut eligibility = self.elector.eligibility.borrow_mut();
-            let stored = (replica.log.last().index > LogIndex::FIRST)
-                .then(|| eligibility.on_stored(replica.log.additions(&self.me)))
-                .flatten();
-            let vote = &replica.vote;
-            let follows = vote.committed && vote.node == *leader;
-            let commit = replica.log.commit();
-            let caught_up = || {
-                let of_term = replica.log.id_at(commit)?.term.term;
-                eligibility.on_commit(leader, vote.term.term, commit, of_term)
+            let log = &replica.log;
+            let durable = Durable {
+                last: log.last().index,
+                vote: &replica.vote,
+                commit: log.commit(),
+                commit_term: log.id_at(log.commit()).map(|id| id.term.term),
             };
-            stored.or_else(|| follows.then(caught_up).flatten())
+            let mut eligibility = self.elector.eligibility.borrow_mut();
+            eligibility.on_durable(leader, durable, log.additions(&self.me))
         };
         self.conclude(proof);
     }
@@ -277,11 +235,5 @@ impl Member {
         let replica = self.replica.borrow();
         let log = &replica.log;
         log.members_at(log.commit()).contains(&self.me)
-    }
-
-    /// Whether a leader has told us that its group does not list us.
-    pub(super) fn is_unlisted(&self) -> bool {
-        let reading = self.elector.eligibility.borrow().arrival().reading;
-        matches!(reading, Some(Reading::Unlisted { .. }))
     }
 }

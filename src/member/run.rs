@@ -75,7 +75,7 @@ impl Member {
             quota: RefCell::default(),
             started: Instant::now(),
         });
-        if fresh || member.has_yet_to_begin() {
+        if fresh || member.own_state().has_yet_to_begin() {
             member.found(configured_members(&member.config)).await?;
         }
         member.begin_recovery(lost);

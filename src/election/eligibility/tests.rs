@@ -15,6 +15,8 @@
 //! * `restart`: only what is durable remains.
 
 use super::*;
+use crate::disk::Standing;
+use crate::links::epoch::EpochTerm;
 
 /// The witness in its first deployment, with the default configuration.
 const FIRST: Founding = Founding::WithMajority {
@@ -48,16 +50,13 @@ struct Table {
 impl Table {
     fn new(founding: Founding, partners: &str) -> Self {
         let partners: Vec<Address> = partners.split_whitespace().map(address).collect();
-        let arrival = Arrival::default();
+        let own = OwnState {
+            standing: Standing::Recovering,
+            arrival: Arrival::default(),
+            empty: true,
+        };
         Self {
-            eligibility: Eligibility::new(
-                &address("W"),
-                partners.clone(),
-                founding,
-                true,
-                arrival,
-                true,
-            ),
+            eligibility: Eligibility::new(&address("W"), partners.clone(), founding, own),
             partners,
             founding,
             began: Instant::now(),
@@ -70,14 +69,16 @@ impl Table {
 
     fn restart(&mut self) {
         let old = &self.eligibility;
-        self.eligibility = Eligibility::new(
-            &address("W"),
-            self.partners.clone(),
-            self.founding,
-            old.recovering,
-            old.arrival,
-            old.empty,
-        );
+        let own = OwnState {
+            standing: match old.recovering {
+                true => Standing::Recovering,
+                false => Standing::Voter,
+            },
+            arrival: old.arrival,
+            empty: old.empty,
+        };
+        let partners = self.partners.clone();
+        self.eligibility = Eligibility::new(&address("W"), partners, self.founding, own);
     }
 
     fn ask(&mut self, peer: &str, now: &str, words: &[&str]) -> Option<Proof> {
@@ -502,5 +503,75 @@ fn says_what_it_waits_for() {
     ] {
         table.decide(line);
         assert_eq!(table.eligibility.awaits().to_string(), wanted);
+    }
+}
+
+/// Beside the first entry and its leader's word nothing is believed of what is durable.
+#[test]
+fn what_is_durable_proves_only_what_its_leader_made() {
+    let caught_up = || {
+        Some(Proof::CaughtUp {
+            leader: address("A"),
+            entry: index("8"),
+        })
+    };
+    let new_member = || Some(Proof::NewMember { add: index("6") });
+    for (reading, last, vote, commit, adds, wanted) in [
+        // Whom we follow, in its term; the entry that is committed, of which term.
+        ("", "8", "A 3 leads", "8 of 3", "", caught_up()),
+        ("", "8", "A 3 votes", "8 of 3", "", None),
+        ("", "8", "B 3 leads", "8 of 3", "", None),
+        ("", "8", "A 4 leads", "8 of 4", "", None),
+        ("", "8", "A 3 leads", "8 of 2", "", None),
+        ("", "8", "A 3 leads", "7 of 3", "", None),
+        ("", "8", "A 3 leads", "8", "", None),
+        // An `add` of us, beyond the end of the log of the leader that did not list us.
+        (
+            "0 A unlisted 5",
+            "6",
+            "A 3 votes",
+            "1 of 0",
+            "6",
+            new_member(),
+        ),
+        (
+            "0 A unlisted 5",
+            "8",
+            "A 3 leads",
+            "8 of 3",
+            "6",
+            new_member(),
+        ),
+        ("0 A unlisted 5", "5", "A 3 votes", "1 of 0", "5", None),
+        ("0 A unlisted 5", "1", "A 3 votes", "1 of 0", "6", None),
+        ("0 A listed", "6", "A 3 votes", "1 of 0", "6", None),
+    ] {
+        let mut table = Table::new(FIRST, "A B");
+        if !reading.is_empty() {
+            table.decide(reading);
+        }
+        table.decide("1 A appends 3 whole 7");
+        let words: Vec<&str> = vote.split(' ').collect();
+        let vote = VoteView {
+            term: EpochTerm {
+                epoch: 0,
+                term: term(words[1]),
+            },
+            node: address(words[0]),
+            committed: words[2] == "leads",
+        };
+        let (commit, of) = match commit.split_once(" of ") {
+            Some((commit, of)) => (commit, Some(term(of))),
+            None => (commit, None),
+        };
+        let durable = Durable {
+            last: index(last),
+            vote: &vote,
+            commit: index(commit),
+            commit_term: of,
+        };
+        let adds = adds.split_whitespace().map(index);
+        let proof = table.eligibility.on_durable(&address("A"), durable, adds);
+        assert_eq!(proof, wanted, "{reading:?} {durable:?}");
     }
 }
