@@ -1,25 +1,25 @@
 //! openraft's `AsyncRuntime` on this thread's executor and timers ([`reactor`]).
 //!
+//! `mpsc` and `watch` are its channels of many messages and of the latest value.
+//!
 //! One thread runs everything, so nothing here is `Send` and cells stand where
 //! another runtime needs locks. Certified by openraft's own suite (see the test
 //! at the end). Nothing that blocks may be spawned here.
 
-use std::cell::{Cell, Ref, RefCell};
-use std::collections::VecDeque;
+mod mpsc;
+mod watch;
+
 use std::fmt;
 use std::future::Future;
-use std::ops::Deref;
 use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_channel::oneshot as channel;
-use openraft_rt::{
-    AsyncRuntime, Mpsc, MpscReceiver, MpscSender, MpscWeakSender, OptionalSend, OptionalSync, mpsc,
-    mutex, oneshot, watch,
-};
+use openraft_rt::{AsyncRuntime, OptionalSend, mutex, oneshot};
 
+pub use self::mpsc::SmolMpsc;
+pub use self::watch::SmolWatch;
 use crate::reactor::{self, Instant, Timer};
 
 /// The runtime's name in openraft's types.
@@ -168,167 +168,6 @@ impl<F: Future> Future for Timeout<F> {
     }
 }
 
-/// Bounded channels of many senders and one receiver. Memory is taken as
-/// messages wait, not for all that could: openraft needs thousands of slots to
-/// be free of deadlocks (E7), and hardly ever fills one.
-pub struct SmolMpsc;
-
-struct Queue<T> {
-    messages: VecDeque<T>,
-    capacity: usize,
-    senders: usize,
-    receiving: bool,
-    receiver: Option<Waker>,
-    waiting: Vec<Waker>,
-}
-
-/// The sending end.
-pub struct Sender<T>(Rc<RefCell<Queue<T>>>);
-
-/// The receiving end.
-pub struct Receiver<T>(Rc<RefCell<Queue<T>>>);
-
-/// A sending end that does not keep the channel open.
-pub struct WeakSender<T>(Rc<RefCell<Queue<T>>>);
-
-impl<T> Clone for Sender<T> {
-    fn clone(&self) -> Self {
-        let mut queue = self.0.borrow_mut();
-        queue.senders = queue.senders.saturating_add(1);
-        Self(self.0.clone())
-    }
-}
-
-impl<T> Drop for Sender<T> {
-    fn drop(&mut self) {
-        let mut queue = self.0.borrow_mut();
-        queue.senders = queue.senders.saturating_sub(1);
-        if queue.senders == 0
-            && let Some(receiver) = queue.receiver.take()
-        {
-            receiver.wake();
-        }
-    }
-}
-
-impl<T> Clone for WeakSender<T> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<T> Drop for Receiver<T> {
-    fn drop(&mut self) {
-        let messages = {
-            let mut queue = self.0.borrow_mut();
-            queue.receiving = false;
-            queue.waiting.drain(..).for_each(Waker::wake);
-            std::mem::take(&mut queue.messages)
-        };
-        // What a message holds may send when it is dropped.
-        drop(messages);
-    }
-}
-
-impl Mpsc for SmolMpsc {
-    type Sender<T: OptionalSend> = Sender<T>;
-    type Receiver<T: OptionalSend> = Receiver<T>;
-    type WeakSender<T: OptionalSend> = WeakSender<T>;
-
-    fn channel<T: OptionalSend>(capacity: usize) -> (Sender<T>, Receiver<T>) {
-        let queue = Rc::new(RefCell::new(Queue {
-            messages: VecDeque::new(),
-            capacity: capacity.max(1),
-            senders: 1,
-            receiving: true,
-            receiver: None,
-            waiting: Vec::new(),
-        }));
-        (Sender(queue.clone()), Receiver(queue))
-    }
-}
-
-impl<T> MpscSender<SmolMpsc, T> for Sender<T> {
-    async fn send(&self, message: T) -> Result<(), mpsc::SendError<T>> {
-        let mut message = Some(message);
-        std::future::poll_fn(|cx| {
-            let mut queue = self.0.borrow_mut();
-            let Some(ready) = message.take() else {
-                return Poll::Ready(Ok(()));
-            };
-            if !queue.receiving {
-                return Poll::Ready(Err(mpsc::SendError(ready)));
-            }
-            if queue.messages.len() >= queue.capacity {
-                message = Some(ready);
-                queue.waiting.push(cx.waker().clone());
-                return Poll::Pending;
-            }
-            queue.messages.push_back(ready);
-            if let Some(receiver) = queue.receiver.take() {
-                receiver.wake();
-            }
-            Poll::Ready(Ok(()))
-        })
-        .await
-    }
-
-    fn downgrade(&self) -> WeakSender<T> {
-        WeakSender(self.0.clone())
-    }
-}
-
-impl<T> MpscWeakSender<SmolMpsc, T> for WeakSender<T> {
-    fn upgrade(&self) -> Option<Sender<T>> {
-        let mut queue = self.0.borrow_mut();
-        if queue.senders == 0 {
-            return None;
-        }
-        queue.senders = queue.senders.saturating_add(1);
-        Some(Sender(self.0.clone()))
-    }
-}
-
-impl<T> Queue<T> {
-    fn pop(&mut self) -> Option<T> {
-        let message = self.messages.pop_front()?;
-        self.waiting.drain(..).for_each(Waker::wake);
-        if self.messages.is_empty() && self.messages.capacity() > QUEUE_SLOTS_KEPT {
-            self.messages.shrink_to(QUEUE_SLOTS_KEPT);
-        }
-        Some(message)
-    }
-}
-
-/// Slots that an empty queue keeps.
-const QUEUE_SLOTS_KEPT: usize = 64;
-
-impl<T> MpscReceiver<T> for Receiver<T> {
-    async fn recv(&mut self) -> Option<T> {
-        std::future::poll_fn(|cx| {
-            let mut queue = self.0.borrow_mut();
-            if let Some(message) = queue.pop() {
-                return Poll::Ready(Some(message));
-            }
-            if queue.senders == 0 {
-                return Poll::Ready(None);
-            }
-            queue.receiver = Some(cx.waker().clone());
-            Poll::Pending
-        })
-        .await
-    }
-
-    fn try_recv(&mut self) -> Result<T, mpsc::TryRecvError> {
-        let mut queue = self.0.borrow_mut();
-        match queue.pop() {
-            Some(message) => Ok(message),
-            None if queue.senders == 0 => Err(mpsc::TryRecvError::Disconnected),
-            None => Err(mpsc::TryRecvError::Empty),
-        }
-    }
-}
-
 /// Channels for one value.
 pub struct SmolOneshot;
 
@@ -364,156 +203,6 @@ impl<T: 'static> mutex::Mutex<T> for SmolMutex<T> {
 
     fn lock(&self) -> impl Future<Output = Self::Guard<'_>> {
         self.0.lock()
-    }
-}
-
-/// Channels of which a receiver sees the latest value only.
-pub struct SmolWatch;
-
-struct WatchedValue<T> {
-    value: RefCell<T>,
-    version: Cell<u64>,
-    senders: Cell<usize>,
-    wakers: RefCell<Vec<Waker>>,
-}
-
-impl<T> WatchedValue<T> {
-    fn changed(&self) {
-        self.version.set(self.version.get().wrapping_add(1));
-        self.wake();
-    }
-
-    fn wake(&self) {
-        for waker in self.wakers.borrow_mut().drain(..) {
-            waker.wake();
-        }
-    }
-}
-
-/// The end that changes the value.
-pub struct WatchSender<T>(Rc<WatchedValue<T>>);
-
-/// An end that sees the value.
-pub struct WatchReceiver<T> {
-    watched: Rc<WatchedValue<T>>,
-    seen: u64,
-}
-
-/// The value, borrowed.
-pub struct WatchRef<'a, T>(Ref<'a, T>);
-
-impl<T> Deref for WatchRef<'_, T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.0
-    }
-}
-
-impl<T> Clone for WatchSender<T> {
-    fn clone(&self) -> Self {
-        self.0.senders.set(self.0.senders.get().saturating_add(1));
-        Self(self.0.clone())
-    }
-}
-
-impl<T> Drop for WatchSender<T> {
-    fn drop(&mut self) {
-        self.0.senders.set(self.0.senders.get().saturating_sub(1));
-        if self.0.senders.get() == 0 {
-            self.0.wake();
-        }
-    }
-}
-
-impl<T> Clone for WatchReceiver<T> {
-    fn clone(&self) -> Self {
-        Self {
-            watched: self.watched.clone(),
-            seen: self.seen,
-        }
-    }
-}
-
-impl watch::Watch for SmolWatch {
-    type Sender<T: OptionalSend + OptionalSync> = WatchSender<T>;
-    type Receiver<T: OptionalSend + OptionalSync> = WatchReceiver<T>;
-    type Ref<'a, T: OptionalSend + 'a> = WatchRef<'a, T>;
-
-    fn channel<T: OptionalSend + OptionalSync>(value: T) -> (WatchSender<T>, WatchReceiver<T>) {
-        let watched = Rc::new(WatchedValue {
-            value: RefCell::new(value),
-            version: Cell::new(0),
-            senders: Cell::new(1),
-            wakers: RefCell::default(),
-        });
-        (
-            WatchSender(watched.clone()),
-            WatchReceiver { watched, seen: 0 },
-        )
-    }
-}
-
-impl<T> watch::WatchSender<SmolWatch, T> for WatchSender<T> {
-    fn send(&self, value: T) -> Result<(), watch::SendError<T>> {
-        if Rc::strong_count(&self.0) <= self.0.senders.get() {
-            return Err(watch::SendError(value));
-        }
-        *self.0.value.borrow_mut() = value;
-        self.0.changed();
-        Ok(())
-    }
-
-    fn send_if_modified<F>(&self, modify: F) -> bool
-    where
-        F: FnOnce(&mut T) -> bool,
-    {
-        let modified = modify(&mut self.0.value.borrow_mut());
-        if modified {
-            self.0.changed();
-        }
-        modified
-    }
-
-    fn borrow_watched(&self) -> WatchRef<'_, T> {
-        WatchRef(self.0.value.borrow())
-    }
-
-    fn subscribe(&self) -> WatchReceiver<T> {
-        WatchReceiver {
-            watched: self.0.clone(),
-            seen: self.0.version.get(),
-        }
-    }
-}
-
-impl<T> watch::WatchReceiver<SmolWatch, T> for WatchReceiver<T> {
-    async fn changed(&mut self) -> Result<(), watch::RecvError> {
-        std::future::poll_fn(|cx| {
-            let version = self.watched.version.get();
-            if self.seen != version {
-                self.seen = version;
-                return Poll::Ready(Ok(()));
-            }
-            if self.watched.senders.get() == 0 {
-                return Poll::Ready(Err(watch::RecvError(())));
-            }
-            let mut wakers = self.watched.wakers.borrow_mut();
-            if !wakers.iter().any(|w| w.will_wake(cx.waker())) {
-                wakers.push(cx.waker().clone());
-            }
-            Poll::Pending
-        })
-        .await
-    }
-
-    fn borrow_watched(&self) -> WatchRef<'_, T> {
-        WatchRef(self.watched.value.borrow())
-    }
-
-    fn borrow_and_update(&mut self) -> WatchRef<'_, T> {
-        self.seen = self.watched.version.get();
-        WatchRef(self.watched.value.borrow())
     }
 }
 
