@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use super::page;
 use super::request::{HEALTH_CHECK, HttpRequest, INTENDED_MAX, Policy, RequestRefusal};
+use super::usage::Usage;
+use super::writer::Writer;
 use crate::config::HttpConfig;
-use crate::limits::HTTP_PART_BYTES;
 use crate::logging;
 use crate::logging::tally::Tallies;
 use crate::machine;
@@ -189,111 +190,6 @@ async fn refresh(members: &[Rc<Member>]) {
         }
     }
 }
-
-/// What the kernel counts of this process.
-#[derive(Default)]
-struct Usage {
-    memory_bytes: Option<u64>,
-    cpu_ms: Option<u64>,
-    open_files: Option<u64>,
-}
-
-impl Usage {
-    fn now() -> Self {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = resident.and_then(|kib| kib.trim().trim_end_matches(" kB").parse::<u64>().ok());
-        let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-        let cpu_ms = u64::try_from(cpu.tv_sec)
-            .ok()
-            .zip(u64::try_from(cpu.tv_nsec / 1_000_000).ok());
-        let files = std::fs::read_dir("/proc/self/fd").map(Iterator::count);
-        Self {
-            memory_bytes: kib.map(|kib| kib.saturating_mul(1024)),
-            cpu_ms: cpu_ms.map(|(s, ms)| s.saturating_mul(1_000).saturating_add(ms)),
-            // The folder itself is open while it is read.
-            open_files: files
-                .ok()
-                .and_then(|n| u64::try_from(n.saturating_sub(1)).ok()),
-        }
-    }
-}
-
-/// An answer on its way.
-struct Writer<'a> {
-    stream: &'a TcpStream,
-    out: Vec<u8>,
-    chunks: bool,
-    /// A `HEAD` request's answer ends with its head.
-    body: bool,
-}
-
-impl<'a> Writer<'a> {
-    fn begin(
-        stream: &'a TcpStream,
-        request: &HttpRequest,
-        status: &str,
-        content_type: &str,
-        more: &str,
-    ) -> Self {
-        let framing = if request.chunks {
-            "Transfer-Encoding: chunked\r\n"
-        } else {
-            ""
-        };
-        let head = format!(
-            "HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\n{framing}{more}{COMMON}\r\n"
-        );
-        Self {
-            stream,
-            out: head.into_bytes(),
-            chunks: request.chunks,
-            body: request.method != "HEAD",
-        }
-    }
-
-    async fn part(&mut self, bytes: &[u8]) -> io::Result<()> {
-        for bytes in bytes.chunks(HTTP_PART_BYTES) {
-            if !self.body {
-                break;
-            }
-            if self.chunks {
-                self.out
-                    .extend_from_slice(format!("{:x}\r\n", bytes.len()).as_bytes());
-            }
-            self.out.extend_from_slice(bytes);
-            if self.chunks {
-                self.out.extend_from_slice(b"\r\n");
-            }
-            if self.out.len() >= HTTP_PART_BYTES {
-                self.flush().await?;
-                smol::future::yield_now().await;
-            }
-        }
-        Ok(())
-    }
-
-    async fn flush(&mut self) -> io::Result<()> {
-        let out = std::mem::take(&mut self.out);
-        self.stream.write_all(&out).await
-    }
-
-    async fn end(mut self) -> io::Result<()> {
-        if self.chunks && self.body {
-            self.out.extend_from_slice(b"0\r\n\r\n");
-        }
-        self.flush().await
-    }
-}
-
-/// On every answer: one request a connection, nothing kept, nothing shared with
-/// other sites.
-const COMMON: &str = "PG-Witness: yes\r\n\
-    Connection: close\r\n\
-    Cache-Control: no-store\r\n\
-    X-Content-Type-Options: nosniff\r\n\
-    Cross-Origin-Resource-Policy: same-origin\r\n\
-    Referrer-Policy: no-referrer\r\n";
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";

@@ -15,6 +15,7 @@
 //!
 //! * [`request`]: what was asked, and whether that is allowed;
 //! * [`answer`]: what is said to it;
+//! * `writer`: the answer on its way; `usage`: what the process takes, for it;
 //! * [`page`]: the page, and what a browser may do with it;
 //! * [`server`]: sockets and times;
 //! * [`slots`]: who is served when many ask;
@@ -26,3 +27,5 @@ pub mod page;
 pub mod request;
 pub mod server;
 pub mod slots;
+mod usage;
+mod writer;
