@@ -223,6 +223,19 @@ impl PeerTable {
         record.unanswered >= QUESTIONS_MAX && !std::mem::replace(&mut record.verified, true)
     }
 
+    /// What we dialled as the peer is connected, and nobody answered at its address.
+    pub fn dialled_in_silence(&mut self, peer: &Address) {
+        let record = self.record(peer);
+        record.unanswered = record.unanswered.saturating_add(1);
+    }
+
+    /// Whether the address may have led elsewhere when it was dialled: it was not
+    /// answered then, so who answers there now says nothing of what is connected.
+    pub fn is_doubtful(&self, peer: &Address) -> bool {
+        self.get(peer)
+            .is_some_and(|record| !record.verified && record.unanswered > 0)
+    }
+
     /// The peer's answer: what it is, and what it told. `me`: our own address.
     pub fn answered(&mut self, peer: &Address, status: &StatusReply, told: Told, me: &Address) {
         let version = pysyncobj(&status.version);
@@ -442,6 +455,21 @@ mod tests {
         assert!(peers.is_itself(&peer) && !peers.leads_elsewhere(&peer));
         peers.connected_anew(&peer);
         assert!(!peers.is_itself(&peer), "another connection");
+    }
+
+    #[test]
+    fn what_was_dialled_in_silence_is_not_who_answers_later() {
+        let peer = address("A");
+        let mut peers = PeerTable::default();
+        peers.connected_anew(&peer);
+        assert!(!peers.is_doubtful(&peer));
+        peers.dialled_in_silence(&peer);
+        assert!(peers.is_doubtful(&peer));
+        peers.connected_anew(&peer);
+        assert!(!peers.is_doubtful(&peer), "another connection");
+        peers.verified(&peer);
+        peers.dialled_in_silence(&peer);
+        assert!(!peers.is_doubtful(&peer), "it had answered before");
     }
 
     #[test]

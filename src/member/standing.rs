@@ -74,8 +74,8 @@ impl Member {
 
     /// The peer is not there, or cannot be asked. If it has connected to us all the same,
     /// it is heard after some attempts: it may be reachable only from its side. Not where
-    /// we dial: the connection leads where the question went, and is closed if another
-    /// answers there.
+    /// we dial: the connection leads where the question went, is closed if another answers
+    /// there, and is dialled again when somebody does if nobody did ([`Self::on_status`]).
     fn on_no_status(&self, peer: &Address, error: &NoReply) {
         let Some(connection) = self.connection(peer) else {
             return;
@@ -83,6 +83,8 @@ impl Member {
         if self.dials(peer) {
             if matches!(error, NoReply::AnotherNode(_)) {
                 connection.close();
+            } else {
+                self.elector.peers.borrow_mut().dialled_in_silence(peer);
             }
             return;
         }
@@ -141,6 +143,16 @@ impl Member {
 
     fn on_status(&self, peer: &Address, status: &StatusReply) {
         self.renew_silent_link(peer, status);
+        let doubtful = self.dials(peer) && self.elector.peers.borrow().is_doubtful(peer);
+        if let Some(connection) = self.connection(peer).filter(|_| doubtful) {
+            // S3: the address may lead elsewhere by now, and another would be led twice.
+            log::info!(
+                "{}: dialling {peer} again: nobody answered there before",
+                self.name
+            );
+            connection.close();
+            return;
+        }
         let commit = self.replica.borrow().log.commit().get();
         let (restarted, forgets_terms) = {
             let mut peers = self.elector.peers.borrow_mut();
