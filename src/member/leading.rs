@@ -96,12 +96,7 @@ impl Member {
                 continue;
             }
             self.elector.peers.borrow_mut().taught(address);
-            let fenced = link.exchange.fenced == Some((connection.id, term));
-            let fence = if fenced || !link.exchange.unanswered {
-                Fence::Clean
-            } else {
-                Fence::Dirty
-            };
+            let fence = link.exchange.fence(connection.id, term);
             leader.connected(Peer::Member(address.clone()), connection.id, fence, now);
         }
         for connection in self.sockets.read_only.borrow().values() {
@@ -151,9 +146,14 @@ impl Member {
     /// Tells the leadership, if there is one, that a peer is connected.
     pub(super) fn lead_peer(&self, peer: Peer, connection: &Connection) {
         if let Some(leadership) = self.leadership.borrow_mut().as_mut() {
-            leadership
-                .leader
-                .connected(peer, connection.id, Fence::Clean, Instant::now());
+            let (links, id) = (self.sockets.links.borrow(), connection.id);
+            let fence = match &peer {
+                Peer::Member(address) => links.get(address).map_or(Fence::Clean, |link| {
+                    link.exchange.fence(id, leadership.term)
+                }),
+                Peer::ReadOnly(_) => Fence::Clean,
+            };
+            leadership.leader.connected(peer, id, fence, Instant::now());
         }
         self.notify();
     }

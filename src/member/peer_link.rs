@@ -9,7 +9,7 @@ use crate::ids::Term;
 use crate::links::budget::cpu::Account;
 use crate::links::connection::Connection;
 use crate::links::follower::Vouched;
-use crate::links::leader::ConnId;
+use crate::links::leader::{ConnId, Fence};
 use crate::links::reconcile::Reconciliation;
 use crate::logging::tally::Tally;
 use crate::reactor::Instant;
@@ -61,6 +61,18 @@ pub struct Exchange {
     pub answers_waiting: Rc<Cell<usize>>,
 }
 
+impl Exchange {
+    /// Whether an answer to an earlier leadership of ours may come yet over its connection,
+    /// when we lead in `term` (H9).
+    pub fn fence(&self, connection: ConnId, term: Term) -> Fence {
+        let fenced = self.fenced == Some((connection, term));
+        match fenced || !self.unanswered {
+            true => Fence::Clean,
+            false => Fence::Dirty,
+        }
+    }
+}
+
 /// What the log has said of a member's connections.
 #[derive(Default)]
 pub struct Reported {
@@ -72,4 +84,34 @@ pub struct Reported {
     pub reported_down: bool,
     /// Why the last connection that we made was not understood; none while one is.
     pub mismatch: Option<Rc<str>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_to_an_earlier_leadership_are_fenced_by_the_vote_of_this_one() {
+        let term = |n| Term::new(n).unwrap();
+        let (this, other) = (ConnId(7), ConnId(8));
+        for (unanswered, fenced, clean) in [
+            (false, None, true),
+            (true, None, false),
+            (true, Some((this, 5)), true),
+            (true, Some((this, 4)), false),
+            (true, Some((other, 5)), false),
+        ] {
+            let exchange = Exchange {
+                unanswered,
+                fenced: fenced.map(|(connection, n)| (connection, term(n))),
+                ..Exchange::default()
+            };
+            let fence = exchange.fence(this, term(5));
+            assert_eq!(
+                matches!(fence, Fence::Clean),
+                clean,
+                "{unanswered} {fenced:?}"
+            );
+        }
+    }
 }
