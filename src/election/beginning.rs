@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use super::eligibility::Founding;
 use crate::address::Address;
 use crate::config::Bootstrap;
 use crate::disk::{Arrival, Standing};
@@ -11,6 +10,19 @@ use crate::ids::Term;
 use crate::limits;
 use crate::links::epoch::EpochTerm;
 use crate::links::follower::VoteView;
+
+/// When a majority of empty members may found a cluster without the others (b).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Founding {
+    /// Never: all members must answer. For a replaced card, and where state was
+    /// lost.
+    WithAll,
+    /// When the host of every other member has refused connections this long.
+    WithMajority {
+        /// 30 s, or none where the operator says that the cluster is new.
+        refused_for: Duration,
+    },
+}
 
 /// What our own state says of us.
 #[derive(Debug, Clone, Copy)]

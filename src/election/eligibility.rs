@@ -25,28 +25,14 @@ mod answer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::time::Duration;
 
 pub use self::answer::{Answer, Shown};
-use super::beginning::OwnState;
+use super::beginning::{Founding, OwnState};
 use crate::address::Address;
 use crate::disk::{Arrival, Reading};
 use crate::ids::{LogIndex, Term};
 use crate::links::follower::VoteView;
 use crate::reactor::Instant;
-
-/// When a majority of empty members may found a cluster without the others (b).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Founding {
-    /// Never: all members must answer. For a replaced card, and where state was
-    /// lost.
-    WithAll,
-    /// When the host of every other member has refused connections this long.
-    WithMajority {
-        /// 30 s, or none where the operator says that the cluster is new.
-        refused_for: Duration,
-    },
-}
 
 /// What made a voter of this witness.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,6 +14,8 @@
 //! * `A commits I of U in T`: entry I, made in term U;
 //! * `restart`: only what is durable remains.
 
+use std::time::Duration;
+
 use super::*;
 use crate::disk::Standing;
 use crate::links::epoch::EpochTerm;
