@@ -158,7 +158,7 @@ def stages(options):
                 Stage("stereo", stereo, 4 * 3600), *seen]
     return [build, bugs, Stage("probe", probe, 1200), Stage("cluster", cluster, 2400),
             Stage("stereo", [*stereo, "--ci", "--jobs", "5"], 1500), *seen,
-            Stage("image", [*image, cards, "-m", "not on_demand"], 2400, BESIDE),
+            Stage("image", [*image, cards, "-m", "not on_demand"], 3600, BESIDE),
             Stage("appliance", [*appliance, f"--ignore={cards}", "-m", "not on_demand"], 2400, LAST)]
 
 

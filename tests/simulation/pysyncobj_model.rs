@@ -81,6 +81,11 @@ fn agrees_with_0_3_14() {
 }
 
 #[test]
+fn agrees_with_0_3_16() {
+    agrees(Version::V0_3_16);
+}
+
+#[test]
 fn agrees_with_0_3_17() {
     agrees(Version::V0_3_17);
 }
