@@ -83,7 +83,7 @@ impl Member {
         let last = self.counts.last_unreadable.get().filter(|_| missing);
         let unreadable = last
             .filter(|(_, at)| at.elapsed() <= limits::UNREADABLE_NEWS_TIME)
-            .map(|(ip, _)| format!("{ip} sends what cannot be read: password mismatch?"));
+            .map(|(ip, _)| format!("{ip} sends unreadable messages: password mismatch?"));
         refused.chain(unreadable).collect()
     }
 

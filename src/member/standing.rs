@@ -146,10 +146,10 @@ impl Member {
         let doubtful = self.dials(peer) && self.elector.peers.borrow().is_doubtful(peer);
         if let Some(connection) = self.connection(peer).filter(|_| doubtful) {
             // S3: the address may lead elsewhere by now, and another would be led twice.
-            log::info!(
-                "{}: dialling {peer} again: nobody answered there before",
-                self.name
-            );
+            if let Some(times) = self.counts.tallies.count_of_member("dialled in silence") {
+                let name = &self.name;
+                log::info!("{name}: dialling {peer} again: nobody answered there before{times}");
+            }
             connection.close();
             return;
         }

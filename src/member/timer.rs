@@ -21,25 +21,26 @@ pub(super) fn begin(timeouts: RangeInclusive<Duration>) -> ElectionTimer {
 }
 
 impl Member {
-    /// A campaign was begun (spec 5.2).
+    /// A campaign was begun, or we take part from now on (spec 5.2).
     pub(super) fn restart_timer(&self) {
-        let mut timer = self.elector.timer.borrow_mut();
-        let drawn = timeout(timer.timeouts());
-        timer.restart(drawn, Instant::now());
+        self.tell_timer(ElectionTimer::restart);
     }
 
     /// A leader was heard of.
     pub(super) fn timer_hears(&self) {
-        let mut timer = self.elector.timer.borrow_mut();
-        let drawn = timeout(timer.timeouts());
-        timer.hear(drawn, Instant::now());
+        self.tell_timer(ElectionTimer::hear);
     }
 
     /// Another was given our vote.
     pub(super) fn timer_votes(&self) {
+        self.tell_timer(ElectionTimer::vote);
+    }
+
+    /// Tells the timer what has happened, with a timeout that was drawn for it.
+    fn tell_timer(&self, what: fn(&mut ElectionTimer, Duration, Instant)) {
         let mut timer = self.elector.timer.borrow_mut();
         let drawn = timeout(timer.timeouts());
-        timer.vote(drawn, Instant::now());
+        what(&mut timer, drawn, Instant::now());
     }
 
     /// When to campaign unless a leader is heard of.
@@ -60,8 +61,6 @@ pub(super) struct Hold<'a>(&'a Member);
 
 impl Drop for Hold<'_> {
     fn drop(&mut self) {
-        let mut timer = self.0.elector.timer.borrow_mut();
-        let drawn = timeout(timer.timeouts());
-        timer.release(drawn, Instant::now());
+        self.0.tell_timer(ElectionTimer::release);
     }
 }
